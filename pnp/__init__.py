@@ -1,0 +1,1 @@
+"""pnp: restore images with any linear operator, any prior and one loop."""

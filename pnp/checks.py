@@ -1,0 +1,45 @@
+"""Checks at the door: each says what was expected, what came, and what to do."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def image(x: Tensor, name: str = "x") -> Tensor:
+    """`x` itself if it is a finite floating (B, C, H, W) tensor, else ValueError or TypeError."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} is a {type(x).__name__}; expected a torch tensor (B, C, H, W).")
+    if not x.is_floating_point():
+        raise TypeError(f"{name} has dtype {x.dtype}; expected float32 or float64 in [0, 1].")
+    if x.ndim != 4:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}; expected (B, C, H, W).")
+    if x.numel() == 0:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}: it is empty.")
+    return finite(x, name)
+
+
+def finite(x: Tensor, name: str = "x") -> Tensor:
+    """`x` itself if it has neither NaN nor infinity."""
+    bad = int((~torch.isfinite(x)).sum())
+    if bad:
+        raise ValueError(f"{name} has {bad} values that are NaN or infinite; replace them or mask them out.")
+    return x
+
+
+def positive(value: float, name: str) -> float:
+    """`value` itself if it is a finite number above 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} is {value}; expected a number above 0.")
+    return value
+
+
+def positive_tensor(value: float | Tensor, name: str) -> float | Tensor:
+    """`value` itself if it is above 0: a number, or a tensor (B, 1, 1, 1)."""
+    if isinstance(value, Tensor):
+        if not bool((value > 0).all()):
+            raise ValueError(f"{name} has entries that are not above 0.")
+        return value
+    return positive(value, name)
