@@ -1,0 +1,253 @@
+"""Convolution with a kernel, optionally followed by decimation: blur and downsampling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+
+from .. import checks
+from .base import Operator
+
+Border = Literal["circular", "valid", "replicate", "reflect", "zero", "mean"]
+
+
+class Blur(Operator):
+    """y[n] = (k ∗ x)[s n + shift], periodic borders: blur (factor s = 1) or blur and decimation by s.
+
+    kernel: (kh, kw) or one a channel (C, kh, kw), the tap kh//2, kw//2 at offset 0.
+    x: (B, C, H, W), any H and W not smaller than the kernel; y: (B, C, ceil(H/s), ceil(W/s)).  Where s does not divide
+    the image, its last row and column are repeated up to the next multiple; give that image's (H, W) as `size`, because
+    y alone does not tell it.  The data step is exact in the real Fourier basis (folded for s > 1: Zhao et al. 2016,
+    eq. 12), except for such an extended image, whose step is conjugate gradients.
+    """
+
+    def __init__(self, kernel: Tensor, factor: int = 1, shift: int = 0, size: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        if kernel.ndim not in (2, 3):
+            raise ValueError(f"kernel has shape {tuple(kernel.shape)}; expected (kh, kw) or (C, kh, kw).")
+        self.register_buffer("kernel", checks.finite(kernel, "kernel").double().reshape(-1, *kernel.shape[-2:]))
+        self.factor, self.shift, self.size = int(checks.positive(factor, "factor")), shift, size
+        self._spectra: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
+
+    kernel: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self._extended(x)
+        spectrum, _ = self._spectrum(x.shape[-2:], x)
+        z = torch.fft.irfft2(spectrum * torch.fft.rfft2(x), s=x.shape[-2:])
+        return z[..., :: self.factor, :: self.factor]
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        h, w = (n * self.factor for n in y.shape[-2:])
+        spectrum, _ = self._spectrum((h, w), y)
+        z = torch.fft.irfft2(spectrum.conj() * self._spread(y), s=(h, w))
+        return self._extension_adjoint(z)
+
+    def normal(self, x: Tensor) -> Tensor:
+        if self.factor > 1:
+            return self.adjoint(self.forward(x))
+        _, power = self._spectrum(x.shape[-2:], x)
+        return torch.fft.irfft2(power * torch.fft.rfft2(x), s=x.shape[-2:])
+
+    def solve_normal(self, b: Tensor, rho: float | Tensor, x0: Tensor | None = None) -> Tensor:
+        checks.positive_tensor(rho, "rho")
+        return self.solve_normal_report(b, rho, x0).x if self._extends(b.shape[-2:]) else self._solve(b, rho)
+
+    def preconditioner(self, b: Tensor, rho: float | Tensor) -> Callable[[Tensor], Tensor]:
+        h, w = b.shape[-2:]
+        grow = (0, -w % self.factor, 0, -h % self.factor)
+        return lambda r: self._solve(pad(r, grow), rho)[..., :h, :w]
+
+    def norm(self, x: Tensor | None = None) -> float:
+        if x is None or self._extends(x.shape[-2:]):
+            return super().norm(x)
+        _, power = self._spectrum(x.shape[-2:], x)
+        return math.sqrt(float(power.max()))
+
+    def image_shape(self, y_shape: tuple[int, ...] | None) -> tuple[int, int, int]:
+        c, h, w = super().image_shape(y_shape)
+        h, w = h * self.factor, w * self.factor
+        self._spectrum((h, w), self.kernel)  # a kernel that is too large is an error here
+        return (c, h, w) if self.size is None else (c, *self.size)
+
+    def initial(self, y: Tensor) -> Tensor:
+        """y itself; for s > 1 enlarged bicubically, aligned with the samples."""
+        if self.factor == 1:
+            return y.clone()
+        up = interpolate(y, scale_factor=self.factor, mode="bicubic", align_corners=False)
+        up = torch.roll(up, (self._misalignment(),) * 2, (-2, -1))
+        return up if self.size is None else up[..., : self.size[0], : self.size[1]]
+
+    def _misalignment(self) -> int:
+        """Pixels by which the middle of a factor × factor cell lies below the centre of mass of its sample's kernel."""
+        t = torch.arange(self.kernel.shape[-2], dtype=torch.float64, device=self.kernel.device)
+        centre = float((self.kernel.mean(0).sum(1) * t).sum() / self.kernel.mean(0).sum())
+        return round(self.kernel.shape[-2] // 2 + self.shift - centre - (self.factor - 1) / 2)
+
+    def _solve(self, b: Tensor, rho: float | Tensor) -> Tensor:
+        """(AᵀA + rho)⁻¹ b in the Fourier basis, for a size that the factor divides."""
+        size = b.shape[-2:]
+        spectrum, power = self._spectrum(size, b)
+        if self.factor == 1:
+            return torch.fft.irfft2(torch.fft.rfft2(b) / (power + rho), s=size)
+        if b.dtype == torch.float32 and float(torch.as_tensor(rho).min()) < 1e-3:
+            return self._solve(b.double(), rho).float()  # b/rho cancels to the relative precision eps/rho
+        spectral_b = torch.fft.rfft2(b)
+        ab = torch.fft.irfft2(spectrum * spectral_b, s=size)[..., :: self.factor, :: self.factor]
+        z = torch.fft.irfft2(torch.fft.rfft2(ab) / (power + rho), s=ab.shape[-2:])
+        return torch.fft.irfft2(spectral_b - spectrum.conj() * self._spread(z), s=size) / rho
+
+    def _spread(self, y: Tensor) -> Tensor:
+        """rfft2 of y with s − 1 zeros after each sample: the spectrum of y, repeated s times along each axis."""
+        s, (h, w) = self.factor, y.shape[-2:]
+        if s == 1:
+            return torch.fft.rfft2(y)
+        rows = torch.fft.fft2(y).repeat(1, 1, s, 1)
+        columns = torch.arange(w * s // 2 + 1, device=y.device) % w
+        return rows[..., columns]
+
+    def _spectrum(self, size: tuple[int, ...], like: Tensor) -> tuple[Tensor, Tensor]:
+        """(transfer function of k, eigenvalues of A Aᵀ) for an image of this size; computed once for each."""
+        key = (*size, like.dtype, like.device, self.kernel.data_ptr(), self.kernel._version)
+        if key not in self._spectra:
+            if len(self._spectra) >= 8:
+                self._spectra.pop(next(iter(self._spectra)))
+            self._spectra[key] = self._make_spectrum(size, like)
+        return self._spectra[key]
+
+    def _make_spectrum(self, size: tuple[int, ...], like: Tensor) -> tuple[Tensor, Tensor]:
+        kh, kw = self.kernel.shape[-2:]
+        if kh > size[0] or kw > size[1]:
+            raise ValueError(f"the kernel is {kh}×{kw}, larger than the picture, {size[0]}×{size[1]}.")
+        canvas = torch.zeros(self.kernel.shape[0], *size, dtype=torch.float64, device=like.device)
+        canvas[:, :kh, :kw] = self.kernel.double()
+        canvas = canvas.roll((-(kh // 2) - self.shift, -(kw // 2) - self.shift), (-2, -1))
+        spectrum = torch.fft.rfft2(canvas)
+        power = spectrum.real**2 + spectrum.imag**2
+        if self.factor > 1:  # A Aᵀ is the decimated autocorrelation of k
+            correlation = torch.fft.irfft2(power, s=size)[..., :: self.factor, :: self.factor]
+            power = torch.fft.rfft2(correlation).real.clamp_min(0)
+        complex_dtype = torch.complex64 if like.dtype == torch.float32 else torch.complex128
+        return spectrum.to(complex_dtype), power.to(like.dtype)
+
+    def _extends(self, size: tuple[int, ...]) -> bool:
+        return any(n % self.factor for n in size)
+
+    def _extended(self, x: Tensor) -> Tensor:
+        if not self._extends(x.shape[-2:]):
+            return x
+        return pad(x, (0, -x.shape[-1] % self.factor, 0, -x.shape[-2] % self.factor), mode="replicate")
+
+    def _extension_adjoint(self, z: Tensor) -> Tensor:
+        """Repeated rows and columns are added to the ones that they repeat."""
+        if self.size is None or tuple(z.shape[-2:]) == tuple(self.size):
+            return z
+        h, w = self.size
+        z = torch.cat([z[..., : h - 1, :], z[..., h - 1 :, :].sum(-2, keepdim=True)], -2)
+        return torch.cat([z[..., : w - 1], z[..., w - 1 :].sum(-1, keepdim=True)], -1)
+
+
+class ValidBlur(Operator):
+    """The valid part of a blur: y is what the camera saw of a larger picture; nothing is assumed beyond y's border.
+
+    y = crop(Blur(k, s) x) without any sample that a periodic border could reach.  The image is larger than y by the
+    kernel's margins; `visible` cuts it to y's field of view.  The data step runs conjugate gradients, preconditioned
+    with the exact periodic solve and started from x0, to the relative residual `tolerance`.
+    Almeida & Figueiredo 2013 (unknown borders).
+    """
+
+    tolerance = 1e-5
+
+    def __init__(self, kernel: Tensor, factor: int = 1, shift: int = 0) -> None:
+        super().__init__()
+        self.blur = Blur(kernel, factor, shift)
+        self.margins = tuple(_margin(k, factor, shift) for k in self.blur.kernel.shape[-2:])
+
+    def forward(self, x: Tensor) -> Tensor:
+        if any(n % self.blur.factor for n in x.shape[-2:]):
+            raise ValueError(f"x is {x.shape[-2]}×{x.shape[-1]}; crop it to a multiple of the factor {self.blur.factor}.")
+        y = self.blur(x)
+        (top, bottom), (left, right) = self.margins
+        if y.shape[-2] <= top + bottom or y.shape[-1] <= left + right:
+            raise ValueError(f"x is {x.shape[-2]}×{x.shape[-1]}, too small for the kernel: no valid pixel is left.")
+        return y[..., top : y.shape[-2] - bottom, left : y.shape[-1] - right]
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        (top, bottom), (left, right) = self.margins
+        return self.blur.adjoint(pad(y, (left, right, top, bottom)))
+
+    def preconditioner(self, b: Tensor, rho: float | Tensor) -> Callable[[Tensor], Tensor]:
+        return self.blur.preconditioner(b, rho)
+
+    def norm(self, x: Tensor | None = None) -> float:
+        return super().norm(x) if x is None else self.blur.norm(x)  # cropping cannot enlarge: a safe bound
+
+    def image_shape(self, y_shape: tuple[int, ...] | None) -> tuple[int, int, int]:
+        c, h, w = super().image_shape(y_shape)
+        (top, bottom), (left, right) = self.margins
+        return self.blur.image_shape((c, h + top + bottom, w + left + right))
+
+    def initial(self, y: Tensor) -> Tensor:
+        """y with its border pixels repeated over the unknown margins."""
+        (top, bottom), (left, right) = self.margins
+        return self.blur.initial(pad(y, (left, right, top, bottom), mode="replicate"))
+
+    def visible(self, x: Tensor) -> Tensor:
+        s = self.blur.factor
+        (top, bottom), (left, right) = self.margins
+        return x[..., s * top : x.shape[-2] - s * bottom, s * left : x.shape[-1] - s * right]
+
+
+class PaddedBlur(Operator):
+    """A blur of a picture that is first continued beyond its borders by a rule; y has x's size (divided by s).
+
+    mode: replicate, reflect, zero, or mean (the mean of the picture).  Good for simulation and comparison; on a
+    measured picture each rule is a guess.  Data step: conjugate gradients with the periodic solve as preconditioner.
+    """
+
+    tolerance = 1e-5
+
+    def __init__(
+        self,
+        kernel: Tensor,
+        mode: Literal["replicate", "reflect", "zero", "mean"] = "replicate",
+        factor: int = 1,
+        shift: int = 0,
+    ) -> None:
+        super().__init__()
+        self.valid, self.mode = ValidBlur(kernel, factor, shift), mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        s = self.valid.blur.factor
+        (top, bottom), (left, right) = self.valid.margins
+        return self.valid(_pad(x, (s * left, s * right, s * top, s * bottom), self.mode))
+
+    def preconditioner(self, b: Tensor, rho: float | Tensor) -> Callable[[Tensor], Tensor]:
+        return self.valid.blur.preconditioner(b, rho)
+
+    def image_shape(self, y_shape: tuple[int, ...] | None) -> tuple[int, int, int]:
+        return self.valid.blur.image_shape(y_shape)
+
+    def initial(self, y: Tensor) -> Tensor:
+        return self.valid.blur.initial(y)
+
+
+def _margin(k: int, s: int, shift: int) -> tuple[int, int]:
+    """(before, after): low-resolution samples lost on each side because their kernel would leave the picture."""
+    origin = k // 2 + shift
+    before, after = k - 1 - origin, origin  # pixels that sample n needs below and above s n
+    return max(0, math.ceil(before / s)), max(0, math.ceil((after - (s - 1)) / s))
+
+
+def _pad(x: Tensor, margins: tuple[int, int, int, int], mode: str) -> Tensor:
+    if mode == "zero":
+        return pad(x, margins)
+    if mode == "mean":
+        mean = x.mean((-2, -1), keepdim=True)
+        return pad(x - mean, margins) + mean
+    return pad(x, margins, mode=mode)

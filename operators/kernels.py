@@ -1,0 +1,131 @@
+"""Blur kernels: arrays (kh, kw) or (C, kh, kw) of sum 1, made by formula or read from a file."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..checks import positive
+
+
+def gaussian(std: float, size: int | None = None) -> Tensor:
+    """exp(−|i − c|²/(2 std²)), normalised, c the middle of size × size pixels; by default 4 std on each side."""
+    size = 2 * int(np.ceil(4 * positive(std, "std"))) + 1 if size is None else int(positive(size, "size"))
+    g = torch.exp(-((torch.arange(size, dtype=torch.float64) - (size - 1) / 2) ** 2) / (2 * std**2))
+    return _normalised(torch.outer(g, g))
+
+
+def box(size: int) -> Tensor:
+    """The mean over size × size pixels."""
+    return torch.full((size, size), 1.0 / int(positive(size, "size")) ** 2, dtype=torch.float64)
+
+
+def disk(radius: float, oversampling: int = 16) -> Tensor:
+    """An out-of-focus disk: the share of each pixel that lies within `radius` of the centre."""
+    half = int(np.ceil(positive(radius, "radius") + 0.5)) - 1 if radius > 0.5 else 0
+    n = (2 * half + 1) * oversampling
+    t = (torch.arange(n, dtype=torch.float64) + 0.5) / oversampling - (half + 0.5)
+    inside = (t[:, None] ** 2 + t[None, :] ** 2 <= radius**2).double()
+    side = 2 * half + 1
+    return _normalised(inside.reshape(side, oversampling, side, oversampling).mean((1, 3)))
+
+
+def motion(length: float, angle: float = 0.0, oversampling: int = 32) -> Tensor:
+    """A straight camera shake: a line of `length` pixels at `angle` degrees (counter-clockwise from the x axis).
+
+    The line is sampled finely and shared among the four neighbours of each sample (bilinear weights).
+    """
+    n = max(1, int(np.ceil(positive(length, "length") * oversampling)))
+    t = (np.arange(n) + 0.5) / n * length - length / 2
+    rows, columns = -t * np.sin(np.deg2rad(angle)), t * np.cos(np.deg2rad(angle))
+    half = int(np.ceil(length / 2 + 1e-9))
+    kernel = np.zeros((2 * half + 3, 2 * half + 3))
+    r0, c0 = np.floor(rows).astype(int), np.floor(columns).astype(int)
+    for dr in (0, 1):
+        for dc in (0, 1):
+            weight = np.abs(1 - dr - (rows - r0)) * np.abs(1 - dc - (columns - c0))
+            np.add.at(kernel, (r0 + dr + half + 1, c0 + dc + half + 1), weight)
+    return _normalised(_trimmed(torch.from_numpy(kernel)))
+
+
+def cubic(factor: int) -> Tensor:
+    """Keys' cubic (a = −1/2) stretched by `factor`: what shrinks a picture by `factor` without aliasing.
+
+    Even factors give even sizes: the kernel is centred between pixels, as the low-resolution pixel is.  Keys 1981.
+    """
+    size = 4 * factor - factor % 2  # odd for odd factors, even for even ones; the taps beyond would be zero
+    t = (torch.arange(size, dtype=torch.float64) - (size - 1) / 2).abs() / factor
+    w = torch.where(t <= 1, 1.5 * t**3 - 2.5 * t**2 + 1, torch.where(t < 2, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2, 0.0))
+    return _normalised(torch.outer(w, w))
+
+
+def from_file(path: str, index: int | None = None) -> Tensor:
+    """A kernel from NPY, MAT or any picture file, normalised to sum 1 with a warning where it was not.
+
+    Pictures are taken as grey.  A MAT file's only numeric array is taken; with several kernels (a cell array, a 3-D
+    array or several variables) `index` says which, from 0.  Raises ValueError for what holds no kernel.
+    """
+    kernel = _read(Path(path), index)
+    if kernel.ndim != 2 or not np.isfinite(kernel).all() or kernel.sum() <= 0:
+        raise ValueError(f"{path} holds no kernel: expected a finite 2-D array of positive sum, got {kernel.shape}.")
+    if abs(kernel.sum() - 1) > 1e-3:
+        warnings.warn(f"the kernel in {path} sums to {kernel.sum():.4g}; it is normalised to 1.", stacklevel=3)
+    return _normalised(torch.from_numpy(np.ascontiguousarray(kernel, dtype=np.float64)))
+
+
+def _read(path: Path, index: int | None) -> np.ndarray:
+    if not path.is_file():
+        raise ValueError(f"kernel file {path} does not exist.")
+    suffix = path.suffix.lower()
+    if suffix == ".mat":
+        return _pick(_mat_kernels(path), index, path)
+    if suffix == ".npy":
+        array = np.load(path, allow_pickle=False)
+        return _pick([array] if array.ndim == 2 else list(array), index, path)
+    from ..images import read
+
+    return read(path).pixels.double().mean((0, 1)).numpy()
+
+
+def _mat_kernels(path: Path) -> list[np.ndarray]:
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        variables = loadmat(path)
+    except (MatReadError, NotImplementedError, ValueError, OSError) as error:
+        raise ValueError(f"{path} is no readable MAT file: {error}") from None
+    found: list[np.ndarray] = []
+    for name in sorted(v for v in variables if not v.startswith("__")):
+        array = variables[name]
+        if array.dtype == object:
+            found += [np.asarray(cell, dtype=np.float64) for cell in array.ravel()]
+        elif np.issubdtype(array.dtype, np.number) and min(array.shape[:2]) > 1:
+            found += [array] if array.ndim == 2 else [array[..., i] for i in range(array.shape[2])]
+    return found
+
+
+def _pick(kernels: list[np.ndarray], index: int | None, path: Path) -> np.ndarray:
+    if not kernels:
+        raise ValueError(f"{path} holds no numeric array.")
+    if index is None and len(kernels) > 1:
+        raise ValueError(f"{path} holds {len(kernels)} kernels; choose one with index=0 to index={len(kernels) - 1}.")
+    if not 0 <= (index or 0) < len(kernels):
+        raise ValueError(f"index={index} is outside 0 to {len(kernels) - 1}, the kernels in {path}.")
+    return np.asarray(kernels[index or 0], dtype=np.float64)
+
+
+def _normalised(kernel: Tensor) -> Tensor:
+    return kernel / kernel.sum()
+
+
+def _trimmed(kernel: Tensor) -> Tensor:
+    """Without the outer rings of zeros, the centre kept where it is."""
+    while min(kernel.shape) > 1 and float(kernel.sum() - kernel[1:-1, 1:-1].sum()) < 1e-12 * float(kernel.sum()):
+        kernel = kernel[1:-1, 1:-1]
+    return kernel
+
