@@ -1,0 +1,52 @@
+"""Priors: what pictures look like."""
+
+from __future__ import annotations
+
+import re
+
+from ..registry import PRIORS, SpecError, number
+from .base import Denoiser, Moreau, Prior, Split, Sum
+from .denoiser import RED, NonLocalMeans, PnP, Projector
+from .quadratic import Smooth, Tikhonov
+from .sparse import L1, InvariantWaveletL1, WaveletL1
+from .tv import TV
+
+__all__ = [
+    "L1",
+    "RED",
+    "TV",
+    "Denoiser",
+    "InvariantWaveletL1",
+    "Moreau",
+    "NonLocalMeans",
+    "PnP",
+    "Prior",
+    "Projector",
+    "Smooth",
+    "Split",
+    "Sum",
+    "Tikhonov",
+    "WaveletL1",
+    "parse",
+]
+
+
+def parse(text: str, *, shape: tuple[int, int, int] | None = None) -> Prior:
+    """A prior from a spec, or a sum of them: `tv`, `tv+haar`, `tv+0.5*haar:levels=2`.
+
+    shape: (C, H, W) of the image, for priors that depend on it.  Raises SpecError.
+    """
+    parts = re.split(r"(?<![0-9][eE])\+", text)
+    terms = [_term(part.strip(), shape) for part in parts]
+    return terms[0][1] if len(terms) == 1 and terms[0][0] == 1 else Sum(terms)
+
+
+def _term(text: str, shape: tuple[int, int, int] | None) -> tuple[float, Prior]:
+    weight, star, spec = text.partition("*")
+    if not star:
+        return 1.0, PRIORS.build(text, shape=shape)
+    try:
+        value = number(weight)
+    except ValueError:
+        raise SpecError(f"{weight!r} in {text!r} is no weight; expected number*prior.") from None
+    return value, PRIORS.build(spec, shape=shape)

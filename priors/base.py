@@ -1,0 +1,139 @@
+"""The contract of every prior, and the two ways of combining them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..checks import positive
+
+Denoiser = Callable[[Tensor, Any], Tensor]  # D(x, sigma): deepinv's convention; sigma a number or (B, 1, 1, 1)
+Draw = Callable[[], Tensor]
+
+
+class Split(NamedTuple):
+    """g(x) = h(Kx): K, Kᵀ, ‖K‖, and prox of h as (coefficients, tau) -> coefficients."""
+
+    map: Callable[[Tensor], Tensor]
+    adjoint: Callable[[Tensor], Tensor]
+    norm: float
+    prox: Callable[[Tensor, Any], Tensor]
+
+
+class Prior:
+    """g in `min_x f(x) + lam g(x)`.  A prior offers any of `prox`, `grad` and `value`.
+
+    prox(v, tau) = argmin_x g(x) + ‖x − v‖²/(2 tau), tau a variance: a number or (B, 1, 1, 1)
+    grad(x)      = ∇g(x), (B, C, H, W)
+    value(x)     = g(x), (B,)
+    """
+
+    closed_convex: bool = False  # the hypothesis of the convergence theorems
+    lam: float | None = None  # the weight to take when nobody chooses one; None: fit the residual to the noise
+    terms: tuple[tuple[float, Prior], ...] = ()  # (weight, prior) of a sum; empty for a prior of one term
+
+    def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
+        raise NotImplementedError(f"{self.name} has no prox.")
+
+    def grad(self, x: Tensor) -> Tensor:
+        raise NotImplementedError(f"{self.name} has no gradient.")
+
+    def value(self, x: Tensor) -> Tensor:
+        raise NotImplementedError(f"{self.name} has no value: there is no objective to minimise.")
+
+    def smoothness(self) -> float:
+        """A Lipschitz constant of `grad`; inf when there is none or none is known."""
+        return float("inf")
+
+    def split(self) -> Split:
+        """g = h ∘ K with a cheap prox of h; by default K is the identity and h is g."""
+        return Split(lambda x: x, lambda p: p, 1.0, self.prox)
+
+    def begin(self, x0: Tensor) -> Prior:
+        """The prior to use in one solve; all state of that solve lives in what this returns."""
+        return self
+
+    def parametrise(self, x0: Tensor) -> tuple[list[Tensor], Draw]:
+        """What a descent moves and the image that it draws; by default the image itself."""
+        x = x0.detach().clone().requires_grad_(True)
+        return [x], lambda: x
+
+    def offers(self) -> set[str]:
+        """Which of prox, grad, value and split this prior has."""
+        have = {m for m in ("prox", "grad", "value", "split") if getattr(type(self), m) is not getattr(Prior, m)}
+        return have | ({"split"} if "prox" in have else set())
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+
+class Sum(Prior):
+    """g(x) = Σᵢ wᵢ gᵢ(x).
+
+    Its gradient and value are those of the terms.  Its prox is not (prox of a sum is no sum of proxes): solvers that
+    split take `terms` one by one.  Raises ValueError for no terms or a weight that is not above 0.
+    """
+
+    def __init__(self, terms: Sequence[tuple[float, Prior]]) -> None:
+        if not terms:
+            raise ValueError("a sum of priors needs at least one term.")
+        self.terms = tuple((positive(w, "weight of a prior"), p) for w, p in terms)
+        self.closed_convex = all(p.closed_convex for _, p in self.terms)
+
+    @property
+    def name(self) -> str:
+        return " + ".join(p.name if w == 1 else f"{w:g}*{p.name}" for w, p in self.terms)
+
+    def offers(self) -> set[str]:
+        return set.intersection(*(p.offers() for _, p in self.terms)) - {"prox", "split"}
+
+    def grad(self, x: Tensor) -> Tensor:
+        return torch.stack([w * p.grad(x) for w, p in self.terms]).sum(0)
+
+    def value(self, x: Tensor) -> Tensor:
+        return torch.stack([w * p.value(x) for w, p in self.terms]).sum(0)
+
+    def smoothness(self) -> float:
+        return sum(w * p.smoothness() for w, p in self.terms)
+
+    def begin(self, x0: Tensor) -> Sum:
+        return Sum([(w, p.begin(x0)) for w, p in self.terms])
+
+
+class Moreau(Prior):
+    """The Moreau envelope g_mu(x) = min_z g(z) + ‖x − z‖²/(2 mu): smooth, with the minimisers of g.
+
+    ∇g_mu(x) = (x − prox(x, mu)) / mu, 1/mu-Lipschitz for convex g;
+    prox of g_mu: v + tau/(tau + mu) (prox_g(v, tau + mu) − v).   Bauschke & Combettes 2017, propositions 12.29, 24.8.
+    """
+
+    def __init__(self, prior: Prior, mu: float) -> None:
+        self.prior, self.mu = prior, positive(mu, "mu")
+        self.closed_convex = prior.closed_convex
+
+    @property
+    def name(self) -> str:
+        return f"Moreau({self.prior.name})"
+
+    def offers(self) -> set[str]:
+        return {"prox", "grad", "split"} | (self.prior.offers() & {"value"})
+
+    def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
+        return v + tau / (tau + self.mu) * (self.prior.prox(v, tau + self.mu) - v)
+
+    def grad(self, x: Tensor) -> Tensor:
+        return (x - self.prior.prox(x, self.mu)) / self.mu
+
+    def value(self, x: Tensor) -> Tensor:
+        z = self.prior.prox(x, self.mu)
+        return self.prior.value(z) + (x - z).flatten(1).square().sum(1) / (2 * self.mu)
+
+    def smoothness(self) -> float:
+        return 1 / self.mu
+
+    def begin(self, x0: Tensor) -> Moreau:
+        return Moreau(self.prior.begin(x0), self.mu)

@@ -1,0 +1,164 @@
+"""Denoisers as priors: plug-and-play, projector, and regularisation by denoising."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..checks import positive
+from ..registry import DENOISERS, PRIORS
+from .base import Denoiser, Moreau, Prior
+
+
+class PnP(Prior):
+    """A denoiser in the place of the prox: prox(v, tau) = D(v, √tau).   Venkatakrishnan et al. 2013.
+
+    This is the one place where a variance becomes a standard deviation.  The default weight is DPIR's (Zhang et al.
+    2021): rho_k = lam sigma²/sigma_k² with lam = 0.23.
+    """
+
+    lam = 0.23
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser = denoiser
+
+    @property
+    def name(self) -> str:
+        return f"PnP({_label(self.denoiser)})"
+
+    def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
+        return self.denoiser(v, tau**0.5)
+
+
+class Projector(Prior):
+    """A denoiser of fixed strength as a projection onto pictures: prox(v, tau) = D(v, sigma), whatever tau.
+
+    Chang et al. 2017.
+    """
+
+    lam = 1.0
+
+    def __init__(self, denoiser: Denoiser, sigma: float) -> None:
+        self.denoiser, self.sigma = denoiser, positive(sigma, "sigma of a projector")
+
+    @property
+    def name(self) -> str:
+        return f"Projector({_label(self.denoiser)}, {self.sigma:.3g})"
+
+    def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
+        return self.denoiser(v, self.sigma)
+
+
+class RED(Prior):
+    """Regularisation by denoising: grad(x) = (x − D(x, sigma))/sigma².   Romano, Elad & Milanfar 2017.
+
+    Their weight is lam/sigma² here; by Tweedie's formula lam = 1 is then the smoothed density's own weight.
+    prox: `inner` steps of the fixed point x <- (v + t D(x))/(1 + t), t = tau/sigma² (their section 4.2).
+    There is no value: the field is no gradient unless D's Jacobian is symmetric (Reehorst & Schniter 2019).
+    smoothness: 1/sigma², right where D is firmly nonexpansive.
+    """
+
+    lam = 0.2
+
+    def __init__(self, denoiser: Denoiser, sigma: float, inner: int = 1) -> None:
+        self.denoiser, self.sigma, self.inner = denoiser, positive(sigma, "sigma of RED"), inner
+
+    @property
+    def name(self) -> str:
+        return f"RED({_label(self.denoiser)}, {self.sigma:.3g})"
+
+    def grad(self, x: Tensor) -> Tensor:
+        return (x - self.denoiser(x, self.sigma)) / self.sigma**2
+
+    def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
+        t, x = tau / self.sigma**2, v
+        for _ in range(self.inner):
+            x = (v + t * self.denoiser(x, self.sigma)) / (1 + t)
+        return x
+
+    def smoothness(self) -> float:
+        return 1 / self.sigma**2
+
+
+@DENOISERS.register("nlm", cite=("buades2005",))
+class NonLocalMeans:
+    """Non-local means (scikit-image's fast form), picture by picture, channels together.   Buades et al. 2005.
+
+    x: (B, C, H, W); sigma: a number or (B, 1, 1, 1).  patch and distance in pixels; strength h = 0.8 sigma.
+    """
+
+    def __init__(self, patch: int = 5, distance: int = 6, strength: float = 0.8) -> None:
+        self.patch, self.distance, self.strength = patch, distance, strength
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        from skimage.restoration import denoise_nl_means
+
+        levels = torch.as_tensor(sigma, dtype=torch.float64).flatten().expand(len(x)).tolist()
+        out = []
+        for picture, level in zip(x.detach().cpu().numpy(), levels, strict=True):
+            grey = picture.shape[0] == 1  # scikit-image drops an axis of one channel
+            restored = denoise_nl_means(
+                picture[0] if grey else picture,
+                self.patch,
+                self.distance,
+                h=self.strength * level,
+                sigma=level,
+                fast_mode=True,
+                channel_axis=None if grey else 0,
+            )
+            out.append(torch.as_tensor(restored).reshape(picture.shape))
+        return torch.stack(out).to(x)
+
+
+@DENOISERS.register("deepinv", examples=("deepinv:TVDenoiser",))
+def deepinv(name: str, *, shape: tuple[int, int, int] | None = None) -> Denoiser:
+    """Any denoiser of deepinv by the name of its class; weights are downloaded by deepinv where it has some."""
+    from ..interop.deepinv import denoiser
+
+    return denoiser(name, channels=1 if shape is None else shape[0])
+
+
+def make_denoiser(text: str, shape: tuple[int, int, int] | None) -> Denoiser:
+    """A registered denoiser from `name` or `name.argument`, as it stands inside another spec."""
+    name, _, first = text.partition(".")
+    return DENOISERS.build(f"{name}:{first}" if first else name, shape=shape)
+
+
+@PRIORS.register("nlm", cite=("venkatakrishnan2013", "buades2005"))
+def nlm(patch: int = 5, distance: int = 6, strength: float = 0.8) -> Prior:
+    """Plug-and-play non-local means."""
+    return PnP(NonLocalMeans(patch, distance, strength))
+
+
+@PRIORS.register("deepinv", cite=("venkatakrishnan2013", "tachella2025"), examples=("deepinv:TVDenoiser",))
+def deepinv_prior(name: str, *, shape: tuple[int, int, int] | None = None) -> Prior:
+    """Plug-and-play with any denoiser of deepinv, by the name of its class."""
+    return PnP(deepinv(name, shape=shape))
+
+
+@PRIORS.register("pnp", cite=("venkatakrishnan2013",), examples=("pnp:denoiser=nlm",))
+def pnp(denoiser: str = "nlm", *, shape: tuple[int, int, int] | None = None) -> Prior:
+    """Plug-and-play: the denoiser as the prox."""
+    return PnP(make_denoiser(denoiser, shape))
+
+
+@PRIORS.register("projector", cite=("chang2017",), examples=("projector:denoiser=nlm,sigma=0.05",))
+def projector(denoiser: str = "nlm", sigma: float = 0.05, *, shape: tuple[int, int, int] | None = None) -> Prior:
+    """The denoiser at a fixed strength as a projection."""
+    return Projector(make_denoiser(denoiser, shape), sigma)
+
+
+@PRIORS.register("red", cite=("romano2017",), examples=("red:denoiser=nlm,sigma=0.05",))
+def red(denoiser: str = "nlm", sigma: float = 0.05, *, shape: tuple[int, int, int] | None = None) -> Prior:
+    """Regularisation by denoising at a fixed strength."""
+    return RED(make_denoiser(denoiser, shape), sigma)
+
+
+@PRIORS.register("moreau", cite=("bauschke2017",), examples=("moreau:prior=tv,mu=0.01",))
+def moreau(prior: str = "tv", mu: float = 0.01, *, shape: tuple[int, int, int] | None = None) -> Prior:
+    """The Moreau envelope of another prior: a smooth version of it, for gradient descent."""
+    return Moreau(PRIORS.build(prior, shape=shape), mu)
+
+
+def _label(denoiser: Denoiser) -> str:
+    return getattr(denoiser, "__name__", type(denoiser).__name__)

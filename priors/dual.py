@@ -1,0 +1,117 @@
+"""The prox of g(x) = h(Kx), h a norm, to a duality gap: what TV and translation-invariant wavelets share."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Analysis(Protocol):
+    """K and h of g(x) = h(Kx), h(p) = max of ⟨p, q⟩ over a dual ball; the in-place forms spare memory traffic.
+
+    coefficients p: (B, n, C, H, W), n bands of an image x: (B, C, H, W).
+    """
+
+    bands: int
+    norm_squared: float  # ‖K‖²
+
+    def map(self, x: Tensor) -> Tensor: ...  # K x
+    def add_map_(self, q: Tensor, x: Tensor, step: float) -> Tensor: ...  # q += step K x
+    def minus_adjoint(self, v: Tensor, q: Tensor, out: Tensor) -> Tensor: ...  # out = v − Kᵀq
+    def project_(self, q: Tensor, radius: Tensor) -> Tensor: ...  # q onto the dual ball of `radius`
+    def size(self, p: Tensor) -> Tensor: ...  # h(p), (B,)
+
+
+class DualState(NamedTuple):
+    """A dual point for tau, scaled so that it fits another tau."""
+
+    p: Tensor  # (B, n, C, H, W), dual point divided by tau
+
+
+class Warm:
+    """The prox of one solve: each call starts from the dual point of the call before.
+
+    A warm call makes at most `max_iter` steps: outer iterations that change little leave it little to do, so the
+    inner error falls with the outer one.
+    """
+
+    def __init__(self, k: Analysis, tol: float, max_iter: int = 24) -> None:
+        self.k, self.tol, self.max_iter = k, tol, max_iter
+        self.state: DualState | None = None
+
+    def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
+        start = self.state
+        if start is None:
+            start = DualState(torch.zeros_like(v)[:, None].repeat(1, self.k.bands, 1, 1, 1))
+        x, self.state = prox(self.k, v, tau, start, tol=self.tol, max_iter=self.max_iter)
+        return x
+
+
+def prox(
+    k: Analysis, v: Tensor, tau: float | Tensor, start: DualState | None, *, tol: float, max_iter: int
+) -> tuple[Tensor, DualState]:
+    """argmin_x h(Kx) + ‖x − v‖²/(2 tau), each image to a relative duality gap `tol`, and its dual point.
+
+    Accelerated projected gradient on the dual, min over ‖q‖* <= tau of ½‖v − Kᵀq‖², with x = v − Kᵀq and
+    gap(q) = tau h(Kx) − ⟨Kx, q⟩, relative to ½‖x − v‖² + tau h(Kx).  The momentum of an image restarts when its gap
+    rises; an image that has reached `tol` leaves the batch.   Beck & Teboulle 2009b, section 4; Chambolle 2004.
+    """
+    radius = torch.as_tensor(tau, dtype=v.dtype, device=v.device).expand(v.shape[0], 1, 1, 1)[:, None]
+    p = torch.zeros_like(v)[:, None].repeat(1, k.bands, 1, 1, 1) if start is None else start.p * radius
+    x, dual = torch.empty_like(v), torch.empty_like(p)
+    alive, work = torch.arange(v.shape[0], device=v.device), _Descent(k, v, p, radius)
+    done, pause = 0, 1 if start is not None else 8  # a warm start may be good enough at once
+    while True:
+        gap = work.gap()
+        finished = (gap <= tol) | (done >= max_iter)
+        if bool(finished.any()):
+            x[alive[finished]], dual[alive[finished]] = work.x[finished], work.p[finished]
+            if start is None and float(gap[finished].max()) > 100 * tol:
+                warnings.warn(f"prox stopped at relative gap {float(gap.max()):.1e}, not {tol:.1e}", stacklevel=2)
+            alive = alive[~finished]
+            if not len(alive):
+                return x, DualState(dual / radius)
+            work = work.subset(~finished)
+        for _ in range(pause):
+            work.step()
+        done, pause = done + pause, min(2 * pause, 16)
+
+
+class _Descent:
+    """Accelerated projected gradient on the dual of those images that still iterate; three buffers take turns."""
+
+    def __init__(self, k: Analysis, v: Tensor, p: Tensor, radius: Tensor) -> None:
+        self.k, self.v, self.p, self.radius = k, v, p, radius
+        self.x, self.q, self.spare = torch.empty_like(v), p.clone(), torch.empty_like(p)
+        self.t = torch.ones_like(radius)
+        self.last = torch.full((v.shape[0],), float("inf"), dtype=v.dtype, device=v.device)
+
+    def step(self) -> None:
+        """q <- P(q + K(v − Kᵀq)/‖K‖²), then extrapolation from p to the new point."""
+        self.k.minus_adjoint(self.v, self.q, self.x)
+        new = self.k.project_(self.k.add_map_(self.q, self.x, 1 / self.k.norm_squared), self.radius)
+        t = (1 + (1 + 4 * self.t**2).sqrt()) / 2
+        torch.lerp(self.p, new, 1 + (self.t - 1) / t, out=self.spare)
+        self.t, self.p, self.q, self.spare = t, new, self.spare, self.p
+
+    def gap(self) -> Tensor:
+        """Relative duality gap at p, (B,); leaves x = v − Kᵀp, and restarts the momentum where the gap has risen."""
+        self.k.minus_adjoint(self.v, self.p, self.x)
+        kx = self.k.map(self.x)
+        tau = self.radius.flatten()
+        primal = tau * self.k.size(kx)
+        gap = primal - (kx * self.p).flatten(1).sum(1)
+        relative = gap / ((self.x - self.v).flatten(1).square().sum(1) / 2 + primal).clamp_min(1e-30)
+        risen = (relative > self.last).view(-1, 1, 1, 1, 1)
+        self.t = torch.where(risen, 1.0, self.t)
+        self.q = torch.where(risen, self.p, self.q)
+        self.last = relative
+        return relative
+
+    def subset(self, keep: Tensor) -> _Descent:
+        part = _Descent(self.k, self.v[keep], self.p[keep], self.radius[keep])
+        part.q, part.t, part.last = self.q[keep], self.t[keep], self.last[keep]
+        return part
