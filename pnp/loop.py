@@ -1,0 +1,177 @@
+"""The one loop that runs every solver, and what it returns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import checks
+from .problem import Problem
+from .recording import History, Metric, Recorder, Snapshot
+from .solvers.base import Solver, State, require
+from .stopping import StopRule, Tolerance
+
+Callback = Callable[[Snapshot], None]
+
+
+class Status(Enum):
+    """How the iteration of one image ended; the value is the help text."""
+
+    CONVERGED = "a stop rule was met"
+    LIMIT = "a limit ended the iteration before a stop rule was met; more iterations may improve the image"
+    DIVERGED = "the next iterate was not finite; the last finite one is returned. Lower tau or the step size"
+    INTERRUPTED = "interrupted by the user; the last iterate is returned"
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """What is known about the limit: the theorem that holds, or that none does, and the residual reached."""
+
+    theorem: str | None
+    residual: Tensor  # (B,), ‖x_k − x_{k−1}‖/‖x_k‖ at the end: how far from a fixed point the iteration is
+
+    def __str__(self) -> str:
+        known = self.theorem or "no theorem applies (the prior is not a closed convex function)"
+        return f"{known}; fixed-point residual {float(self.residual.max()):.1e}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """The restored batch and how it was reached; everything per image where it can differ."""
+
+    x: Tensor
+    status: tuple[Status, ...]
+    reason: tuple[str, ...]
+    iterations: tuple[int, ...]
+    seconds: float  # in steps alone: metrics and callbacks do not count
+    history: History
+    convergence: Convergence
+    problem: Problem  # as it was solved, with sigma and lam
+
+    def __str__(self) -> str:
+        lines = [
+            f"image {i}: {s.name.lower()} after {n} iterations ({r})"
+            for i, (s, n, r) in enumerate(zip(self.status, self.iterations, self.reason, strict=True))
+        ]
+        return "\n".join([*lines, str(self.convergence)])
+
+
+def solve(
+    problem: Problem,
+    solver: Solver,
+    *,
+    x0: Tensor | None = None,
+    iterations: int | None = None,
+    stop: Sequence[StopRule] = (Tolerance(1e-4),),
+    record: Sequence[str] = ("change",),
+    metrics: dict[str, Metric] | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Result:
+    """Run `solver` on `problem` and return a Result.
+
+    x0: first image, by default the operator's plain guess.  iterations: at most so many, by default the solver's own.
+    stop: rules asked after each step, image by image; a stopped image no longer changes.
+    record: any of "change", "residual", "objective"; metrics: name -> function of the image batch, both into `history`.
+    callbacks: called with a Snapshot after each step.
+    Raises TypeError where the solver needs what the prior lacks, ValueError for shapes and non-finite input.
+    """
+    require(solver, problem.prior)
+    if iterations is not None:
+        solver = replace(solver, iterations=iterations)  # type: ignore[type-var]
+    x0 = problem.initial() if x0 is None else checks.image(x0, "x0")
+    problem = problem.begin(x0)
+    recorder = Recorder(tuple(dict.fromkeys([*record, *(q for rule in stop for q in rule.watches)])), metrics or {})
+    return _Run(problem, solver, x0, recorder, tuple(stop), tuple(callbacks)).go()
+
+
+class _Run:
+    """One solve in progress."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        solver: Solver,
+        x0: Tensor,
+        recorder: Recorder,
+        stop: tuple[StopRule, ...],
+        callbacks: tuple[Callback, ...],
+    ) -> None:
+        self.problem, self.solver, self.recorder = problem, solver, recorder
+        self.stop, self.callbacks = stop, callbacks
+        batch = x0.shape[0]
+        self.active = torch.ones(batch, dtype=torch.bool, device=x0.device)
+        self.status = [Status.LIMIT] * batch
+        self.reason = [f"{solver.iterations} iterations"] * batch
+        self.iterations = [0] * batch
+        self.change = torch.full((batch,), float("inf"), device=x0.device)
+        self.seconds = 0.0
+        self.x0 = x0
+
+    def go(self) -> Result:
+        state = self._timed(lambda: self.solver.init(self.problem, self.x0))
+        try:
+            for k in range(self.solver.iterations):
+                state = self._advance(state, k)
+                if not bool(self.active.any()):
+                    break
+        except KeyboardInterrupt:
+            self._end(self.active.clone(), Status.INTERRUPTED, "interrupted")
+        convergence = Convergence(self.solver.theorem(self.problem), self.change)
+        return Result(
+            self.solver.image(state).detach(),
+            tuple(self.status),
+            tuple(self.reason),
+            tuple(self.iterations),
+            self.seconds,
+            self.recorder.history(),
+            convergence,
+            self.problem,
+        )
+
+    def _advance(self, state: State, k: int) -> State:
+        before = self.solver.image(state)
+        new = self._timed(lambda: self.solver.step(self.problem, state, k))
+        finite = torch.isfinite(self.solver.image(new)).flatten(1).all(1)
+        self._end(self.active & ~finite, Status.DIVERGED, f"not finite at iteration {k + 1}")
+        if not bool(self.active.all()):
+            new = freeze(self.active, new, state)
+        for i in self.active.nonzero().flatten().tolist():
+            self.iterations[i] = k + 1
+        now = Snapshot(k, self.solver.image(new).detach(), before.detach(), self.problem, self.seconds, self.recorder)
+        self.change = torch.where(self.active, now.change, self.change)
+        self.recorder.add(now)
+        for rule in self.stop:
+            status = Status.CONVERGED if rule.converged else Status.LIMIT
+            self._end(self.active & rule(now), status, rule.reason)
+        for callback in self.callbacks:
+            callback(now)
+        return new
+
+    def _end(self, which: Tensor, status: Status, reason: str) -> None:
+        for i in which.nonzero().flatten().tolist():
+            self.status[i], self.reason[i] = status, reason
+        self.active = self.active & ~which
+
+    def _timed(self, work: Callable[[], State]) -> State:
+        begun = time.perf_counter()
+        state = work()
+        if self.x0.is_cuda:
+            torch.cuda.synchronize(self.x0.device)
+        self.seconds += time.perf_counter() - begun
+        return state
+
+
+def freeze(active: Tensor, new: Any, old: Any) -> Any:
+    """`new` for active images and `old` for the others, through tuples and tensors whose first axis is the batch."""
+    if isinstance(new, Tensor) and new.ndim and new.shape[0] == active.shape[0]:
+        return torch.where(active.view(-1, *[1] * (new.ndim - 1)), new, old)
+    if isinstance(new, tuple):
+        parts = [freeze(active, n, o) for n, o in zip(new, old, strict=True)]
+        return type(new)(*parts) if hasattr(new, "_fields") else tuple(parts)
+    return new

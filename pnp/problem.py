@@ -1,0 +1,94 @@
+"""What is solved: min_x ‖Ax − y‖²/(2 sigma²) + lam g(x)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from . import checks
+from .linalg import norm
+from .operators.base import Operator
+from .priors.base import Prior
+
+
+@dataclass(frozen=True)
+class Problem:
+    """f(x) + lam g(x) with f(x) = ‖Ax − y‖²/(2 sigma²).
+
+    y: the measurement, batch first; sigma: standard deviation of its noise; lam: weight of the prior.
+    sigma and lam are numbers, or (B, 1, 1, 1) with one value an image.
+    """
+
+    operator: Operator
+    y: Tensor
+    prior: Prior
+    sigma: float | Tensor = 1.0
+    lam: float | Tensor = 1.0
+
+    def __post_init__(self) -> None:
+        checks.image(self.y, "y")
+        checks.positive_tensor(self.sigma, "sigma")
+        checks.positive_tensor(self.lam, "lam")
+        self.operator.image_shape(tuple(self.y.shape[1:]))  # a wrong shape is an error here, not in the loop
+        known = self.operator.known()
+        if known is not None:
+            object.__setattr__(self, "y", self.y * known.to(self.y))  # what lies at missing pixels says nothing
+
+    @cached_property
+    def aty(self) -> Tensor:
+        """Aᵀy."""
+        return self.operator.adjoint(self.y)
+
+    @cached_property
+    def norm(self) -> float:
+        """‖A‖, the largest singular value."""
+        return self.operator.norm(self.aty)
+
+    def data_prox(self, v: Tensor, tau: float | Tensor, x0: Tensor | None = None) -> Tensor:
+        """prox_{tau f}(v) = (AᵀA + rho I)⁻¹(Aᵀy + rho v), rho = sigma²/tau."""
+        rho = self.sigma**2 / tau
+        return self.operator.solve_normal(self.aty + rho * v, rho, x0)
+
+    def data_grad(self, x: Tensor) -> Tensor:
+        """∇f(x) = (AᵀA x − Aᵀy)/sigma²."""
+        return (self.operator.normal(x) - self.aty) / self.sigma**2
+
+    def data_value(self, x: Tensor) -> Tensor:
+        """f(x), (B,)."""
+        return self.residual(x) ** 2 / (2 * _per_image(self.sigma) ** 2)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """‖Ax − y‖, (B,)."""
+        return norm(self.operator(x) - self.y).flatten()
+
+    def noise_norm(self) -> Tensor | float:
+        """sigma √m, the expected ‖Ax − y‖ at the truth; m counts what was measured."""
+        known = self.operator.known()
+        m = self.y[0].numel() if known is None else float(known.expand(1, *self.y.shape[1:]).sum())
+        return _per_image(self.sigma) * m**0.5
+
+    def objective(self, x: Tensor) -> Tensor:
+        """f(x) + lam g(x), (B,); raises NotImplementedError for a prior without a value."""
+        return self.data_value(x) + _per_image(self.lam) * self.prior.value(x)
+
+    def lipschitz(self) -> float | Tensor:
+        """Lipschitz constant of ∇f: ‖A‖²/sigma²."""
+        return self.norm**2 / self.sigma**2
+
+    def begin(self, x0: Tensor) -> Problem:
+        """The same problem with the prior's state for one solve."""
+        begun = replace(self, prior=self.prior.begin(x0))
+        begun.__dict__.update({k: v for k, v in self.__dict__.items() if k in ("aty", "norm")})  # keep what is known
+        return begun
+
+    def initial(self) -> Tensor:
+        """The operator's plain first guess."""
+        with torch.no_grad():
+            return self.operator.initial(self.y)
+
+
+def _per_image(value: float | Tensor) -> float | Tensor:
+    return value.flatten() if isinstance(value, Tensor) else value

@@ -1,0 +1,72 @@
+"""What one iteration looks like from outside, and the history of a solve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .linalg import norm
+from .problem import Problem
+
+Metric = Callable[[Tensor], Tensor]  # an image batch -> (B,)
+History = dict[str, Tensor]  # quantity -> (iterations, B); "seconds" -> (iterations,)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a solve after iteration k, for stop rules, callbacks and metrics.
+
+    Each quantity is computed when it is first asked for, so that nobody pays for what nobody reads.
+    """
+
+    k: int
+    x: Tensor
+    previous: Tensor
+    problem: Problem
+    seconds: float  # time spent in steps so far
+    history: Recorder
+
+    @cached_property
+    def change(self) -> Tensor:
+        """‖x_k − x_{k−1}‖ / ‖x_k‖, (B,): the fixed-point residual of the iteration."""
+        return (norm(self.x - self.previous) / norm(self.x).clamp_min(1e-12)).flatten()
+
+    @cached_property
+    def residual(self) -> Tensor:
+        """‖A x_k − y‖, (B,)."""
+        return self.problem.residual(self.x)
+
+    @cached_property
+    def objective(self) -> Tensor:
+        """f(x_k) + lam g(x_k), (B,)."""
+        return self.problem.objective(self.x)
+
+    def get(self, quantity: str) -> Tensor:
+        """change, residual or objective by name."""
+        return getattr(self, quantity)
+
+
+@dataclass
+class Recorder:
+    """Collects quantities per iteration; image i's rows after its stop repeat its last value."""
+
+    quantities: tuple[str, ...] = ()
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    rows: dict[str, list[Tensor]] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+
+    def add(self, snapshot: Snapshot) -> None:
+        for quantity in self.quantities:
+            self.rows.setdefault(quantity, []).append(snapshot.get(quantity).detach())
+        for name, metric in self.metrics.items():
+            self.rows.setdefault(name, []).append(torch.as_tensor(metric(snapshot.x)).reshape(-1))
+        self.seconds.append(snapshot.seconds)
+
+    def history(self) -> History:
+        """Quantity -> (iterations, B) on the CPU, with "seconds" -> (iterations,)."""
+        found = {name: torch.stack(rows).cpu() for name, rows in self.rows.items() if rows}
+        return {**found, "seconds": torch.tensor(self.seconds, dtype=torch.float64)}

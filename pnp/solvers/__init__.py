@@ -1,0 +1,23 @@
+"""Solvers: one recursion each.  The order of import is the order in which `pnp solve` looks for one that fits."""
+
+# ruff: noqa: I001
+
+from .admm import ADMM
+from .hqs import HQS
+from .proximal import FISTA, ProximalGradient
+from .primal_dual import ChambollePock, CondatVu
+from .gradient import GradientDescent
+from .base import Solver, fits, require
+
+__all__ = [
+    "ADMM",
+    "FISTA",
+    "HQS",
+    "ChambollePock",
+    "CondatVu",
+    "GradientDescent",
+    "ProximalGradient",
+    "Solver",
+    "fits",
+    "require",
+]

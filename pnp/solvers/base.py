@@ -1,0 +1,66 @@
+"""The contract of every solver: a recursion, with what it needs and what is known about its limit."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor
+
+from ..priors.base import Prior
+from ..problem import Problem
+from ..registry import SOLVERS
+
+State = Any  # a NamedTuple whose tensors have the batch first
+
+
+class ImageState(NamedTuple):
+    """A state that is the image alone."""
+
+    x: Tensor
+
+
+class Solver:
+    """A frozen dataclass of settings with one step of a recursion; the loop is elsewhere.
+
+    needs: what is called on the prior, any of prox, grad, value, analysis.
+    splits: a sum is taken term by term, so each term needs what `needs` says rather than the sum.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("prox",)
+    splits: ClassVar[bool] = False
+    iterations: int
+
+    def init(self, problem: Problem, x0: Tensor) -> State:
+        raise NotImplementedError
+
+    def step(self, problem: Problem, state: State, k: int) -> State:
+        raise NotImplementedError
+
+    def image(self, state: State) -> Tensor:
+        """The image in a state."""
+        return state.x
+
+    def theorem(self, problem: Problem) -> str | None:
+        """The convergence statement whose hypotheses hold for this problem, in words; None where none does."""
+        return None
+
+
+def terms_of(solver: Solver, prior: Prior) -> tuple[tuple[float, Prior], ...]:
+    """(weight, prior) pairs that the solver calls on."""
+    return prior.terms if solver.splits and prior.terms else ((1.0, prior),)
+
+
+def fits(solver: type[Solver] | Solver, prior: Prior) -> bool:
+    """Whether the prior offers all that the solver needs."""
+    terms = prior.terms if solver.splits and prior.terms else ((1.0, prior),)
+    return all(set(solver.needs) <= term.offers() for _, term in terms)
+
+
+def require(solver: Solver, prior: Prior) -> None:
+    """TypeError unless `fits`; it names the solvers that do."""
+    if not fits(solver, prior):
+        fitting = ", ".join(name for name, entry in SOLVERS.items() if fits(entry.make, prior)) or "none"  # type: ignore[arg-type]
+        raise TypeError(
+            f"{type(solver).__name__} needs {' and '.join(solver.needs)}; prior {prior.name} offers "
+            f"{', '.join(sorted(prior.offers())) or 'nothing'}. Solvers that fit: {fitting}."
+        )

@@ -1,0 +1,124 @@
+"""Stop rules: each says, per image, whether to stop, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .checks import positive
+from .recording import Snapshot
+
+
+class StopRule(Protocol):
+    """Called after each iteration; True for an image ends its iteration.
+
+    reason: why, in words.  converged: True where the rule means that the answer is found, False for a limit.
+    watches: quantities of the history that the rule looks back at.
+    """
+
+    converged: bool
+    watches: tuple[str, ...]
+
+    @property
+    def reason(self) -> str: ...
+
+    def __call__(self, now: Snapshot) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Stop when ‖x_k − x_{k−1}‖ <= tol ‖x_k‖."""
+
+    tol: float = 1e-4
+    converged = True
+    watches: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        positive(self.tol, "tol")
+
+    @property
+    def reason(self) -> str:
+        return f"relative change at most {self.tol:g}"
+
+    def __call__(self, now: Snapshot) -> Tensor:
+        return now.change <= self.tol
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """Stop when the best value of a quantity has not fallen by a factor 1 − tol within `window` iterations."""
+
+    quantity: str = "objective"
+    window: int = 20
+    tol: float = 1e-4
+    converged = True
+
+    @property
+    def watches(self) -> tuple[str, ...]:
+        return (self.quantity,)
+
+    @property
+    def reason(self) -> str:
+        return f"{self.quantity} on a plateau for {self.window} iterations"
+
+    def __call__(self, now: Snapshot) -> Tensor:
+        rows = now.history.rows[self.quantity]
+        if len(rows) <= self.window:
+            return torch.zeros_like(rows[-1], dtype=torch.bool)
+        before = torch.stack(rows[: -self.window]).amin(0)
+        lately = torch.stack(rows[-self.window :]).amin(0)
+        return lately > before - self.tol * before.abs()
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Stop when f(x) + lam g(x) <= target."""
+
+    target: float
+    converged = True
+    watches: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        return f"objective at most {self.target:g}"
+
+    def __call__(self, now: Snapshot) -> Tensor:
+        return now.objective <= self.target
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """Stop when ‖Ax − y‖ <= c sigma √m: the measurement is explained as well as its noise allows (Morozov 1966)."""
+
+    c: float = 1.0
+    converged = True
+    watches: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        return f"residual at most {self.c:g} sigma √m (discrepancy)"
+
+    def __call__(self, now: Snapshot) -> Tensor:
+        return now.residual <= self.c * now.problem.noise_norm()
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Stop when the steps have taken `limit` seconds together; a batch shares its clock."""
+
+    limit: float
+    converged = False
+    watches: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        positive(self.limit, "seconds")
+
+    @property
+    def reason(self) -> str:
+        return f"time limit of {self.limit:g} s"
+
+    def __call__(self, now: Snapshot) -> Tensor:
+        return torch.full((now.x.shape[0],), now.seconds >= self.limit, device=now.x.device)
