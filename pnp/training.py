@@ -1,0 +1,256 @@
+"""Train a Gaussian denoiser on a folder of pictures: the loop behind `pnp train`."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .optimizer import Optimizer
+from .priors.nets import ARCHITECTURES
+from .training_data import PatchPool, held_out, read_pictures
+
+VALIDATION_SIGMAS = (15 / 255, 25 / 255, 50 / 255)
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What defines a run.  One of `budget` (seconds of training) and `steps` says how long it is.
+
+    The learning rate warms up linearly over the first 2 % of the run and then falls along a half cosine to 1 % of its
+    peak.  Patches grow on the way, batches shrink to the same number of pixels: most steps are cheap ones on small
+    patches, the last ones see the context that whole pictures have.
+    """
+
+    net: str
+    channels: int = 1
+    budget: float | None = None
+    steps: int | None = None
+    config: dict[str, Any] = field(default_factory=dict)  # arguments of the architecture
+    batch: int = 32
+    patch: int = 64
+    growth: tuple[tuple[float, int], ...] = ((0.6, 2), (0.8, 4))  # (progress, factor in pixels of a patch)
+    lr: float = 2e-3
+    weight_decay: float = 1e-3
+    clip: float = 0.1
+    ema: float = 0.999
+    sigma_max: float = 55 / 255
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.budget is None) == (self.steps is None):
+            raise ValueError("give either a budget in seconds or a number of steps.")
+        if self.net not in ARCHITECTURES:
+            raise ValueError(f"unknown network {self.net!r}. Known: {', '.join(ARCHITECTURES)}")
+
+    def shape(self, progress: float) -> tuple[int, int]:
+        """(batch, side of a patch) at this progress, the number of pixels about constant."""
+        factor = max([f for at, f in self.growth if progress >= at], default=1)
+        return max(1, self.batch // factor), int(self.patch * math.sqrt(factor)) // 8 * 8
+
+    def rate(self, progress: float) -> float:
+        """Learning rate at this progress in [0, 1]."""
+        warm = 0.02
+        if progress < warm:
+            return self.lr * (0.01 + 0.99 * progress / warm)
+        return self.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, (progress - warm) / (1 - warm)))))
+
+
+@dataclass
+class Run:
+    """Everything that a checkpoint holds: restoring it continues the run as if nothing had happened."""
+
+    net: nn.Module
+    average: nn.Module  # exponential moving average of the weights: what is validated and exported
+    optimizer: Optimizer
+    generator: torch.Generator
+    step: int = 0
+    elapsed: float = 0.0
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "net": self.net.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "step": self.step,
+            "elapsed": self.elapsed,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.net.load_state_dict(state["net"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.step, self.elapsed = state["step"], state["elapsed"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the caller hears after each step."""
+
+    step: int
+    progress: float
+    seconds_left: float
+    loss: float
+    psnr: dict[str, float]  # of the last validation
+
+
+def train(
+    settings: TrainSettings,
+    data: list[Path],
+    out: Path,
+    *,
+    validation: list[Path] | None = None,
+    resume: bool = False,
+    checkpoint_every: float = 240,
+    validate_every: float = 300,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> nn.Module:
+    """Run the training and return the averaged network (float32, on the CPU).
+
+    data: pictures; `validation`: pictures to judge by, by default one in 32 of the data, which is then held out.
+    out: receives checkpoint.pt (every few minutes, replaced atomically) and log.jsonl.
+    Raises ValueError for unreadable data, FileNotFoundError for a resume without a checkpoint.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if validation is None:
+        data, validation = held_out(data)
+    pool = PatchPool(read_pictures(data, settings.channels))
+    judges = [crop_centre(p, 256) for p in read_pictures(validation, settings.channels)][:24]
+    out.mkdir(parents=True, exist_ok=True)
+    run = start(settings, device)
+    if resume:
+        run.load(torch.load(out / "checkpoint.pt", map_location=device, weights_only=True)["run"])
+    psnr: dict[str, float] = {}
+    losses: list[Tensor] = []
+    saved = judged = time.monotonic()
+    for progress, left in pace(settings, run):
+        losses.append(step(settings, run, pool, progress, device))
+        now = time.monotonic()
+        if now - judged > validate_every:
+            psnr = validate(run.average, judges, device)
+            log(out, settings, run, progress, losses, psnr)
+            losses, judged = [], time.monotonic()
+        if now - saved > checkpoint_every:
+            checkpoint(out, settings, run)
+            saved = time.monotonic()
+        report(Progress(run.step, progress, left, float(losses[-1]) if losses else math.nan, psnr))
+    log(out, settings, run, 1.0, losses, validate(run.average, judges, device))
+    checkpoint(out, settings, run)
+    return run.average.float().cpu()
+
+
+def start(settings: TrainSettings, device: torch.device) -> Run:
+    torch.manual_seed(settings.seed)
+    net = ARCHITECTURES[settings.net](channels=settings.channels, **settings.config)
+    average = ARCHITECTURES[settings.net](channels=settings.channels, **settings.config).requires_grad_(False)
+    average.load_state_dict(net.state_dict())
+    net, average = (m.to(device, memory_format=torch.channels_last) for m in (net, average))
+    optimizer = Optimizer(net, settings.lr, settings.weight_decay)
+    return Run(net, average, optimizer, torch.Generator().manual_seed(settings.seed))
+
+
+def pace(settings: TrainSettings, run: Run) -> Iterator[tuple[float, float]]:
+    """Yield (progress, seconds left) before each step until steps or budget are spent.
+
+    The clock adds up the steps, each counted at most five times the median, so that a suspended machine costs nothing.
+    """
+    recent: list[float] = []
+    while True:
+        progress = run.step / settings.steps if settings.steps else run.elapsed / (settings.budget or math.inf)
+        if progress >= 1:
+            return
+        begun = time.monotonic()
+        left = run.elapsed / progress * (1 - progress) if progress else math.nan
+        yield progress, left
+        recent = [*recent[-49:], time.monotonic() - begun]
+        run.elapsed += min(recent[-1], 5 * median(recent))
+
+
+def step(settings: TrainSettings, run: Run, pool: PatchPool, progress: float, device: torch.device) -> Tensor:
+    """One optimiser step on fresh patches; returns the loss.
+
+    loss = mean of ‖N(x + n, sigma) − n‖²/(sigma + 2/255): the error of a good denoiser grows about as sigma, so every
+    noise level weighs the same.
+    """
+    batch, side = settings.shape(progress)
+    clean = pool.draw(batch, side, run.generator).to(device)
+    sigma = settings.sigma_max * torch.rand(batch, 1, 1, 1, generator=run.generator).to(device)
+    noise = sigma * torch.randn(clean.shape, generator=run.generator).to(device)
+    noisy = (clean + noise).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device.type, torch.bfloat16):
+        estimate = run.net(noisy, sigma)
+    loss = ((estimate.float() - noise).square() / (sigma + 2 / 255)).mean()
+    run.net.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(run.net.parameters(), settings.clip)
+    run.optimizer.step(settings.rate(progress))
+    run.step += 1
+    keep = min(settings.ema, (run.step + 1) / (run.step + 10))  # a short memory while the weights still move fast
+    with torch.no_grad():
+        torch._foreach_lerp_(list(run.average.parameters()), list(run.net.parameters()), 1 - keep)
+    return loss.detach()
+
+
+@torch.inference_mode()
+def validate(net: nn.Module, pictures: list[Tensor], device: torch.device) -> dict[str, float]:
+    """Mean PSNR in dB per noise level on uint8 pictures; the same seeded noise every time."""
+    result = {}
+    for sigma in VALIDATION_SIGMAS:
+        values = []
+        for picture in pictures:
+            clean = picture[None].to(device).float() / 255
+            noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(device)
+            noisy = (clean + sigma * noise).contiguous(memory_format=torch.channels_last)
+            with torch.autocast(device.type, torch.bfloat16):
+                restored = noisy - net(noisy, sigma).float()
+            values.append(-10 * math.log10(float((restored.clamp(0, 1) - clean).square().mean())))
+        result[f"{255 * sigma:.0f}"] = sum(values) / len(values)
+    return result
+
+
+def crop_centre(picture: Tensor, side: int) -> Tensor:
+    h, w = picture.shape[-2:]
+    top, left = max(0, (h - side) // 2), max(0, (w - side) // 2)
+    return picture[:, top : top + side, left : left + side]
+
+
+def log(out: Path, settings: TrainSettings, run: Run, progress: float, losses: list[Tensor], psnr: Any) -> None:
+    """Append one JSON line."""
+    line = {
+        "step": run.step,
+        "elapsed": round(run.elapsed, 1),
+        "progress": round(progress, 4),
+        "lr": settings.rate(progress),
+        "loss": float(torch.stack(losses).mean()) if losses else None,
+        "psnr": {k: round(v, 3) for k, v in psnr.items()},
+    }
+    with open(out / "log.jsonl", "a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def checkpoint(out: Path, settings: TrainSettings, run: Run) -> None:
+    """Replace checkpoint.pt in one step, so that a kill or a full disk leaves the former one whole."""
+    temporary = out / "checkpoint.pt.part"
+    try:
+        torch.save({"settings": asdict(settings), "run": run.state()}, temporary)
+        os.replace(temporary, out / "checkpoint.pt")
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def resumed(out: Path, settings: TrainSettings) -> TrainSettings:
+    """The settings of the run in `out`, with the length from `settings`."""
+    stored = torch.load(out / "checkpoint.pt", map_location="cpu", weights_only=True)["settings"]
+    stored["growth"] = tuple(tuple(g) for g in stored["growth"])
+    return replace(TrainSettings(**stored), budget=settings.budget, steps=settings.steps)
