@@ -3,5 +3,24 @@
 from . import kernels, recipes
 from .base import Operator, dot_test
 from .blur import Blur, PaddedBlur, ValidBlur
+from .compose import Composition, FromCallables, Identity
+from .mask import Mask
+from .sensing import BlockSensing, DenseSensing, OrthonormalSensing, StructuredSensing
 
-__all__ = ["Blur", "Operator", "PaddedBlur", "ValidBlur", "dot_test", "kernels"]
+__all__ = [
+    "BlockSensing",
+    "Blur",
+    "Composition",
+    "DenseSensing",
+    "FromCallables",
+    "Identity",
+    "Mask",
+    "Operator",
+    "OrthonormalSensing",
+    "PaddedBlur",
+    "StructuredSensing",
+    "ValidBlur",
+    "dot_test",
+    "kernels",
+    "recipes",
+]

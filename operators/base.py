@@ -27,7 +27,7 @@ class Operator(nn.Module, ABC):
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Aᵀ y: (B, C, H, W).  The default is the vector-Jacobian product of `forward`."""
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             x = torch.zeros((y.shape[0], *self.image_shape(tuple(y.shape[1:]))), dtype=y.dtype, device=y.device)
             x.requires_grad_(True)
             (result,) = torch.autograd.grad(self.forward(x), x, y, create_graph=y.requires_grad)
@@ -47,7 +47,9 @@ class Operator(nn.Module, ABC):
     def solve_normal_report(self, b: Tensor, rho: float | Tensor, x0: Tensor | None = None) -> LinearSolve:
         """The generic solve and what it reached: the reference that every override is tested against."""
         checks.positive_tensor(rho, "rho")
-        tol = self.tolerance if b.dtype == torch.float32 else min(self.tolerance, 1e-12)
+        rho = torch.as_tensor(rho, dtype=b.dtype, device=b.device)
+        rounding = 10 * torch.finfo(b.dtype).eps * (1 + 1 / float(rho.min()))  # what a residual can reach at all
+        tol = max(rounding, self.tolerance if b.dtype == torch.float32 else 1e-12)
         precondition = self.preconditioner(b, rho)
         return conjugate_gradient(lambda v: self.normal(v) + rho * v, b, x0, tol=tol, precondition=precondition)
 
@@ -57,7 +59,7 @@ class Operator(nn.Module, ABC):
 
     def norm(self, x: Tensor | None = None) -> float:
         """Largest singular value of A; `x` gives the image size where the operator has none of its own."""
-        like = torch.zeros(1, *self.image_shape(None)) if x is None else x[:1]
+        like = self._zeros(self.image_shape(None)) if x is None else x[:1]
         return largest_singular_value(self.normal, like)
 
     def image_shape(self, y_shape: tuple[int, ...] | None) -> tuple[int, int, int]:
@@ -72,7 +74,7 @@ class Operator(nn.Module, ABC):
     def measurement_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
         """Shape of A x (without the batch) for an image of shape (C, H, W)."""
         with torch.no_grad():
-            return tuple(self.forward(torch.zeros(1, *image_shape)).shape[1:])
+            return tuple(self.forward(self._zeros(image_shape)).shape[1:])
 
     def initial(self, y: Tensor) -> Tensor:
         """A plain first guess of the image: Aᵀy.  Overrides return the y that a person would look at."""
@@ -89,6 +91,11 @@ class Operator(nn.Module, ABC):
     @property
     def name(self) -> str:
         return type(self).__name__
+
+    def _zeros(self, image_shape: tuple[int, int, int]) -> Tensor:
+        """A black image where the operator's buffers live."""
+        device = next((b.device for b in self.buffers()), torch.device("cpu"))
+        return torch.zeros(1, *image_shape, device=device)
 
     def __matmul__(self, other: Operator) -> Operator:
         """`B @ A` applies A first: (B @ A)(x) = B(A(x))."""

@@ -73,7 +73,7 @@ class Blur(Operator):
         c, h, w = super().image_shape(y_shape)
         h, w = h * self.factor, w * self.factor
         self._spectrum((h, w), self.kernel)  # a kernel that is too large is an error here
-        return (c, h, w) if self.size is None else (c, *self.size)
+        return (c, h, w) if self.size is None else (c, *self._sized(h, w))
 
     def initial(self, y: Tensor) -> Tensor:
         """y itself; for s > 1 enlarged bicubically, aligned with the samples."""
@@ -117,13 +117,13 @@ class Blur(Operator):
         if key not in self._spectra:
             if len(self._spectra) >= 8:
                 self._spectra.pop(next(iter(self._spectra)))
-            self._spectra[key] = self._make_spectrum(size, like)
+            with torch.inference_mode(False):  # a tensor made in inference mode would break autograd later
+                self._spectra[key] = self._make_spectrum(size, like)
         return self._spectra[key]
 
     def _make_spectrum(self, size: tuple[int, ...], like: Tensor) -> tuple[Tensor, Tensor]:
+        check_kernel_size(self.kernel, size)
         kh, kw = self.kernel.shape[-2:]
-        if kh > size[0] or kw > size[1]:
-            raise ValueError(f"the kernel is {kh}×{kw}, larger than the picture, {size[0]}×{size[1]}.")
         canvas = torch.zeros(self.kernel.shape[0], *size, dtype=torch.float64, device=like.device)
         canvas[:, :kh, :kw] = self.kernel.double()
         canvas = canvas.roll((-(kh // 2) - self.shift, -(kw // 2) - self.shift), (-2, -1))
@@ -134,6 +134,17 @@ class Blur(Operator):
             power = torch.fft.rfft2(correlation).real.clamp_min(0)
         complex_dtype = torch.complex64 if like.dtype == torch.float32 else torch.complex128
         return spectrum.to(complex_dtype), power.to(like.dtype)
+
+    def _sized(self, h: int, w: int) -> tuple[int, int]:
+        """`size`, if it is what a measurement of h/s × w/s samples comes from; else ValueError."""
+        assert self.size is not None
+        if any(-(-n // self.factor) * self.factor != m for n, m in zip(self.size, (h, w), strict=True)):
+            rows, columns = (-(-n // self.factor) for n in self.size)
+            raise ValueError(
+                f"y is {h // self.factor}×{w // self.factor}; {self.name} of a {self.size[0]}×{self.size[1]} picture "
+                f"makes {rows}×{columns}."
+            )
+        return self.size
 
     def _extends(self, size: tuple[int, ...]) -> bool:
         return any(n % self.factor for n in size)
@@ -189,6 +200,7 @@ class ValidBlur(Operator):
 
     def image_shape(self, y_shape: tuple[int, ...] | None) -> tuple[int, int, int]:
         c, h, w = super().image_shape(y_shape)
+        check_kernel_size(self.blur.kernel, (h * self.blur.factor, w * self.blur.factor))
         (top, bottom), (left, right) = self.margins
         return self.blur.image_shape((c, h + top + bottom, w + left + right))
 
@@ -208,6 +220,7 @@ class PaddedBlur(Operator):
 
     mode: replicate, reflect, zero, or mean (the mean of the picture).  Good for simulation and comparison; on a
     measured picture each rule is a guess.  Data step: conjugate gradients with the periodic solve as preconditioner.
+    size: as for Blur, (H, W) of a picture that s does not divide; the rule continues it to the next multiple.
     """
 
     tolerance = 1e-5
@@ -218,14 +231,16 @@ class PaddedBlur(Operator):
         mode: Literal["replicate", "reflect", "zero", "mean"] = "replicate",
         factor: int = 1,
         shift: int = 0,
+        size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.valid, self.mode = ValidBlur(kernel, factor, shift), mode
+        self.valid.blur.size = size
 
     def forward(self, x: Tensor) -> Tensor:
-        s = self.valid.blur.factor
+        s, (h, w) = self.valid.blur.factor, x.shape[-2:]
         (top, bottom), (left, right) = self.valid.margins
-        return self.valid(_pad(x, (s * left, s * right, s * top, s * bottom), self.mode))
+        return self.valid(_pad(x, (s * left, s * right + -w % s, s * top, s * bottom + -h % s), self.mode))
 
     def preconditioner(self, b: Tensor, rho: float | Tensor) -> Callable[[Tensor], Tensor]:
         return self.valid.blur.preconditioner(b, rho)
@@ -235,6 +250,13 @@ class PaddedBlur(Operator):
 
     def initial(self, y: Tensor) -> Tensor:
         return self.valid.blur.initial(y)
+
+
+def check_kernel_size(kernel: Tensor, size: tuple[int, ...]) -> None:
+    """ValueError for a kernel that is larger than the picture."""
+    kh, kw = kernel.shape[-2:]
+    if kh > size[0] or kw > size[1]:
+        raise ValueError(f"the kernel is {kh}×{kw}, larger than the picture, {size[0]}×{size[1]}.")
 
 
 def _margin(k: int, s: int, shift: int) -> tuple[int, int]:

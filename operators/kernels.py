@@ -26,7 +26,7 @@ def box(size: int) -> Tensor:
 
 def disk(radius: float, oversampling: int = 16) -> Tensor:
     """An out-of-focus disk: the share of each pixel that lies within `radius` of the centre."""
-    half = int(np.ceil(positive(radius, "radius") + 0.5)) - 1 if radius > 0.5 else 0
+    half = max(0, int(np.ceil(positive(radius, "radius") + 0.5)) - 1)
     n = (2 * half + 1) * oversampling
     t = (torch.arange(n, dtype=torch.float64) + 0.5) / oversampling - (half + 0.5)
     inside = (t[:, None] ** 2 + t[None, :] ** 2 <= radius**2).double()
@@ -81,32 +81,40 @@ def _read(path: Path, index: int | None) -> np.ndarray:
     if not path.is_file():
         raise ValueError(f"kernel file {path} does not exist.")
     suffix = path.suffix.lower()
-    if suffix == ".mat":
-        return _pick(_mat_kernels(path), index, path)
-    if suffix == ".npy":
-        array = np.load(path, allow_pickle=False)
-        return _pick([array] if array.ndim == 2 else list(array), index, path)
+    if suffix in (".mat", ".npy"):
+        try:
+            kernels = _mat_kernels(path) if suffix == ".mat" else _npy_kernels(path)
+        except Exception as error:  # the readers raise a dozen kinds
+            raise ValueError(f"{path} is no readable kernel file: {str(error).partition(chr(10))[0]}") from None
+        return _pick(kernels, index, path)
     from ..images import read
 
     return read(path).pixels.double().mean((0, 1)).numpy()
 
 
+def _npy_kernels(path: Path) -> list[np.ndarray]:
+    array = np.load(path, allow_pickle=False)
+    if not _is_real(array) or array.ndim not in (2, 3):
+        return []
+    return [array] if array.ndim == 2 else list(array)
+
+
 def _mat_kernels(path: Path) -> list[np.ndarray]:
     from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
 
-    try:
-        variables = loadmat(path)
-    except (MatReadError, NotImplementedError, ValueError, OSError) as error:
-        raise ValueError(f"{path} is no readable MAT file: {error}") from None
+    variables = loadmat(path)
     found: list[np.ndarray] = []
     for name in sorted(v for v in variables if not v.startswith("__")):
         array = variables[name]
         if array.dtype == object:
             found += [np.asarray(cell, dtype=np.float64) for cell in array.ravel()]
-        elif np.issubdtype(array.dtype, np.number) and min(array.shape[:2]) > 1:
+        elif _is_real(array) and min(array.shape[:2]) > 1:
             found += [array] if array.ndim == 2 else [array[..., i] for i in range(array.shape[2])]
     return found
+
+
+def _is_real(array: np.ndarray) -> bool:
+    return array.dtype.kind in "biuf"
 
 
 def _pick(kernels: list[np.ndarray], index: int | None, path: Path) -> np.ndarray:

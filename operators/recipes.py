@@ -72,7 +72,7 @@ def downsample(
     shift = (factor - 1) // 2 if centred else 0
     if centred and named and even != (factor % 2 == 0):
         raise SpecError(f"size={k.shape[-1]} cannot be centred on cells of {factor} pixels; make both odd or both even.")
-    fixed = None if shape is None or border != "circular" or not (shape[1] % factor or shape[2] % factor) else shape[1:]
+    fixed = None if shape is None or border == "valid" or not (shape[1] % factor or shape[2] % factor) else shape[1:]
     return _bordered(k, border, factor, shift, fixed)
 
 
@@ -113,4 +113,4 @@ def _bordered(kernel: Tensor, border: Border, factor: int, shift: int, size: tup
         return Blur(kernel, factor, shift, size)
     if border == "valid":
         return ValidBlur(kernel, factor, shift)
-    return PaddedBlur(kernel, border, factor, shift)
+    return PaddedBlur(kernel, border, factor, shift, size)

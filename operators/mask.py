@@ -1,0 +1,179 @@
+"""Missing pixels: inpainting."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+from .. import checks
+from ..registry import OPERATORS
+from .base import Operator
+
+
+class Mask(Operator):
+    """y = m x, pixel by pixel: m is 1 where a pixel is known and 0 where it is missing, so A = Aᵀ = AᵀA.
+
+    mask: (1, H, W), shared by all channels, or (C, H, W), of 0 and 1.  y has the image's shape, with zeros at missing
+    pixels; whatever a measured picture holds there is not looked at.  Exact: (AᵀA + rho I)⁻¹ b = b / (m + rho).
+    Raises ValueError for a mask of other values or without a known pixel.
+    """
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        if mask.ndim != 3 or mask.numel() == 0:
+            raise ValueError(f"mask has shape {tuple(mask.shape)}; expected (1, H, W) or (C, H, W).")
+        if not bool(((mask == 0) | (mask == 1)).all()):
+            raise ValueError("mask has values other than 0 (missing) and 1 (known); threshold it first.")
+        if not bool(mask.any()):
+            raise ValueError("every pixel of the mask is missing (0); known pixels are 1.")
+        self.register_buffer("mask", mask.detach().float().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check(x, "x", "takes")
+        return x * self.mask.to(x.dtype)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        self._check(y, "y", "makes")
+        return y * self.mask.to(y.dtype)
+
+    def normal(self, x: Tensor) -> Tensor:
+        return self.forward(x)  # m² = m
+
+    def solve_normal(self, b: Tensor, rho: float | Tensor, x0: Tensor | None = None) -> Tensor:
+        """b / (m + rho)."""
+        self._check(b, "b", "takes")
+        return b / (self.mask.to(b.dtype) + checks.positive_tensor(rho, "rho"))
+
+    def norm(self, x: Tensor | None = None) -> float:
+        return 1.0
+
+    def known(self) -> Tensor:
+        return self.mask
+
+    def image_shape(self, y_shape: tuple[int, ...] | None) -> tuple[int, int, int]:
+        channels, height, width = self.mask.shape if y_shape is None else y_shape
+        self._check(torch.empty(1, channels, height, width, device="meta"), "y", "makes")
+        return (channels, height, width)
+
+    def measurement_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
+        return image_shape
+
+    def initial(self, y: Tensor) -> Tensor:
+        """The known pixels, and at missing ones an average of those nearby."""
+        known = self.mask.to(y.dtype).expand(y.shape[1:])[None]
+        return fill(self.adjoint(y), known)
+
+    def _check(self, x: Tensor, name: str, does: str) -> None:
+        c, h, w = self.mask.shape
+        if x.ndim != 4 or x.shape[-2:] != (h, w) or c not in (1, x.shape[1]):
+            channels = "C" if c == 1 else c
+            raise ValueError(f"{name} has shape {tuple(x.shape)}; {self.name} {does} (B, {channels}, {h}, {w}).")
+
+
+def fill(y: Tensor, known: Tensor) -> Tensor:
+    """Keep y where known = 1; elsewhere take it, interpolated, from a picture of half the size, filled likewise.
+
+    y: (B, C, H, W); known: (1, C, H, W) of 0 and 1.  Each pixel of the smaller picture is the mean of the known ones
+    among its four.  A channel with no known pixel at all keeps y.
+    Gortler et al. 1996, The Lumigraph ("pull-push").
+    """
+    height, width = y.shape[-2:]
+    if bool(known.all()) or height == width == 1:
+        return y
+    share = avg_pool2d(known, 2, ceil_mode=True)  # (1, C, ⌈H/2⌉, ⌈W/2⌉)
+    mean = avg_pool2d(y * known, 2, ceil_mode=True) / torch.where(share > 0, share, 1)
+    coarse = fill(mean, (share > 0).to(y.dtype))
+    smooth = interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
+    return torch.where(known > 0, y, smooth)
+
+
+@OPERATORS.register(
+    "mask",
+    examples=("mask", "mask:keep=0.3,per_channel=true", "mask:kind=boxes,boxes=4,size=3", "mask:kind=block,size=5"),
+)
+def mask(
+    file: str | None = None,
+    kind: Literal["random", "boxes", "block"] = "random",
+    keep: float = 0.5,
+    per_channel: bool = False,
+    boxes: int = 10,
+    size: int | None = None,
+    *,
+    shape: tuple[int, int, int],
+    seed: int = 0,
+) -> Mask:
+    """Missing pixels, from a picture (file, white = known) or at random pixels, scattered boxes, or a centre block.
+
+    keep: the fraction of random pixels that is known, drawn for all channels together or per_channel.
+    boxes, size: how many squares of which side are missing (default side: an eighth of the shorter side of the
+    picture, a quarter for the block).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    channels, height, width = shape
+    if file is not None:
+        return Mask(picture_mask(file, shape))
+    if kind == "random":
+        return Mask(random_pixels((channels if per_channel else 1, height, width), keep, generator))
+    side = size if size is not None else max(1, min(height, width) // (8 if kind == "boxes" else 4))
+    if not 1 <= side <= min(height, width):
+        raise ValueError(f"size is {side}; expected 1 to {min(height, width)}, the shorter side of the picture.")
+    if kind == "boxes":
+        return Mask(scattered_boxes((1, height, width), boxes, side, generator))
+    return Mask(centre_block((1, height, width), side))
+
+
+def random_pixels(shape: tuple[int, int, int], keep: float, generator: torch.Generator) -> Tensor:
+    """A mask (C, H, W) that knows round(keep C H W) pixels, every choice equally likely."""
+    if not 0 < keep <= 1:
+        raise ValueError(f"keep is {keep}; expected a fraction above 0 and at most 1.")
+    known = torch.zeros(shape).flatten()
+    known[torch.randperm(known.numel(), generator=generator)[: max(1, round(keep * known.numel()))]] = 1
+    return known.view(shape)
+
+
+def scattered_boxes(shape: tuple[int, int, int], boxes: int, side: int, generator: torch.Generator) -> Tensor:
+    """A mask (C, H, W) without `boxes` squares, each inside the picture; they may overlap."""
+    if boxes < 1:
+        raise ValueError(f"boxes is {boxes}; expected 1 or more.")
+    known = torch.ones(shape)
+    tops = torch.randint(shape[1] - side + 1, (boxes,), generator=generator).tolist()
+    lefts = torch.randint(shape[2] - side + 1, (boxes,), generator=generator).tolist()
+    for top, left in zip(tops, lefts, strict=True):
+        known[:, top : top + side, left : left + side] = 0
+    return known
+
+
+def centre_block(shape: tuple[int, int, int], side: int) -> Tensor:
+    """A mask (C, H, W) without the square in the middle."""
+    known = torch.ones(shape)
+    top, left = (shape[1] - side) // 2, (shape[2] - side) // 2
+    known[:, top : top + side, left : left + side] = 0
+    return known
+
+
+def picture_mask(file: str, shape: tuple[int, int, int]) -> Tensor:
+    """The mask in a picture file: known where it is above one half.
+
+    (1, H, W) for a grey picture or one with equal channels, else (3, H, W).  Raises ValueError if it does not fit.
+    """
+    from ..images import read
+
+    pixels = read(file).pixels  # (B, C, H, W)
+    if len(pixels) != 1 or pixels.shape[-2:] != shape[-2:]:
+        raise ValueError(
+            f"the mask {file} has {len(pixels)} page(s) of {pixels.shape[-2]}×{pixels.shape[-1]} pixels (H × W); "
+            f"the picture needs one of {shape[-2]}×{shape[-1]}."
+        )
+    known = (pixels[0] > 0.5).float()
+    if bool((known == known[:1]).all()):
+        known = known[:1]
+    if len(known) not in (1, shape[0]):
+        raise ValueError(f"the mask {file} has {len(known)} different channels; the picture has {shape[0]}.")
+    if not bool(known.any()):
+        raise ValueError(f"the mask {file} is all black: every pixel is missing; white marks the known pixels.")
+    return known

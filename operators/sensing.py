@@ -1,0 +1,292 @@
+"""Compressive sensing: fewer random projections than pixels."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from math import prod, sqrt
+from typing import Literal, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from .. import checks
+from ..registry import OPERATORS
+from .base import Operator
+from .matrices import gaussian_rows, orthonormal_rows, read_matrix, row_count
+from .sized import SizedOperator
+
+T = TypeVar("T")
+Key = tuple[object, ...]
+
+
+class Rows(NamedTuple):
+    """The thin singular value decomposition without its left factor: AᵀA = Vᵀ diag(s) V, V Vᵀ = I."""
+
+    v: Tensor  # (r, n)
+    s: Tensor  # (r,), squared singular values
+    largest: float  # of s
+
+    def solve(self, b: Tensor, rho: float | Tensor) -> Tensor:
+        """(AᵀA + rho I)⁻¹ b = (b − Vᵀ diag(s / (s + rho)) V b) / rho   (Woodbury), for b: (..., n)."""
+        c = b @ self.v.T
+        x = (b - (c * (self.s / (self.s + rho))) @ self.v) / rho
+        if b.dtype == torch.float32 and float(torch.as_tensor(rho).min()) < 1e-3 * self.largest:
+            # the difference cancels to the relative precision eps s/rho, but V x = V b / (s + rho) is known to eps
+            x = x + (c / (self.s + rho) - x @ self.v.T) @ self.v
+        return x
+
+
+def factorise(matrix: Tensor) -> Rows:
+    """The Rows of A: (m, n), from one eigendecomposition in float64 of A Aᵀ, or of AᵀA if that is smaller."""
+    a = matrix.double()
+    wide = a.shape[0] <= a.shape[1]
+    s, u = torch.linalg.eigh(a @ a.T if wide else a.T @ a)
+    keep = s > s.max() * max(a.shape) * torch.finfo(s.dtype).eps  # the others are zeros, rounded
+    s, u = s[keep], u[:, keep]
+    v = (u.T @ a) / s.sqrt()[:, None] if wide else u.T
+    return Rows(v.to(matrix.dtype).contiguous(), s.to(matrix.dtype), float(s.max()))
+
+
+class MatrixSensing(SizedOperator):
+    """What dense and block-wise sensing share: a matrix, cast and factorised once for each dtype.
+
+    Subclasses say how the matrix acts (`forward`, `adjoint`), and where its factors do (`_solve`).
+    """
+
+    matrix: Tensor
+
+    def __init__(self, matrix: Tensor, columns: int, x_shape: tuple[int, int, int], y_shape: tuple[int, ...]) -> None:
+        super().__init__(x_shape, y_shape)
+        if matrix.ndim != 2 or matrix.shape[0] == 0 or matrix.shape[1] != columns:
+            raise ValueError(f"matrix has shape {tuple(matrix.shape)}; {self.name} needs (m, {columns}).")
+        matrix = matrix if matrix.is_floating_point() else matrix.double()
+        self.register_buffer("matrix", checks.finite(matrix, "matrix").detach().clone())
+        self._casts: dict[Key, Tensor] = {}
+        self._factors: dict[Key, list[Rows]] = {}
+
+    def solve_normal(self, b: Tensor, rho: float | Tensor, x0: Tensor | None = None) -> Tensor:
+        """Exact for every rho from one factorisation, made at the first call."""
+        self.check_image(b, "b")
+        checks.positive_tensor(rho, "rho")
+        return self._solve(b, rho)
+
+    def norm(self, x: Tensor | None = None) -> float:
+        return sqrt(max(rows.largest for rows in self._rows(self.matrix if x is None else x)))
+
+    def initial(self, y: Tensor) -> Tensor:
+        """Aᵀ (A Aᵀ)⁻¹ y, the smallest image that explains y; damped a little, for matrices that are nearly singular."""
+        return self.solve_normal(self.adjoint(y), 1e-3 * self.norm(y) ** 2)
+
+    @abstractmethod
+    def _solve(self, b: Tensor, rho: float | Tensor) -> Tensor: ...
+
+    def _parts(self, matrix: Tensor) -> list[Rows]:
+        """The factors that `_solve` needs."""
+        return [factorise(matrix)]
+
+    def _cast(self, like: Tensor) -> Tensor:
+        if like.dtype == self.matrix.dtype:
+            return self.matrix
+        return self._once(self._casts, like, lambda: self.matrix.to(like.dtype))
+
+    def _rows(self, like: Tensor) -> list[Rows]:
+        return self._once(self._factors, like, lambda: self._parts(self._cast(like)))
+
+    def _once(self, kept: dict[Key, T], like: Tensor, make: Callable[[], T]) -> T:
+        matrix = (self.matrix.device, self.matrix.data_ptr(), self.matrix._version)
+        key = (like.dtype, *matrix)
+        if key not in kept:
+            for stale in [k for k in kept if k[1:] != matrix]:  # made from a matrix that was moved or changed since
+                del kept[stale]
+            with torch.inference_mode(False), torch.no_grad():
+                kept[key] = make()
+        return kept[key]
+
+
+class DenseSensing(MatrixSensing):
+    """y = M x with any matrix M, x flattened channel by channel and row by row.
+
+    matrix: (m, C·H·W), kept in its own dtype; y: (B, 1, 1, m).  Exact data step: two products with M's right singular
+    vectors, which take as much memory as M and one factorisation at the first call.
+    """
+
+    def __init__(self, matrix: Tensor, image_shape: tuple[int, int, int]) -> None:
+        super().__init__(matrix, prod(image_shape), image_shape, (1, 1, matrix.shape[0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.check_image(x)
+        return (x.flatten(1) @ self._cast(x).T).view(-1, *self.y_shape)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        self.check_measurement(y)
+        return (y.flatten(1) @ self._cast(y)).view(-1, *self.x_shape)
+
+    def _solve(self, b: Tensor, rho: float | Tensor) -> Tensor:
+        (rows,) = self._rows(b)
+        return rows.solve(b.reshape(len(b), 1, 1, -1), rho).view_as(b)
+
+
+class OrthonormalSensing(DenseSensing):
+    """y = Q x with orthonormal rows, Q Qᵀ = I: the rows of `matrix` after QR, kept in float64.
+
+    matrix: (m, C·H·W), m <= C·H·W; y: (B, 1, 1, m).  (AᵀA + rho I)⁻¹ b = (b − Qᵀ Q b / (1 + rho)) / rho.
+    """
+
+    def __init__(self, matrix: Tensor, image_shape: tuple[int, int, int]) -> None:
+        super().__init__(orthonormal_rows(matrix), image_shape)
+
+    def initial(self, y: Tensor) -> Tensor:
+        """Aᵀ y, the smallest image that explains y."""
+        return self.adjoint(y)
+
+    def _parts(self, matrix: Tensor) -> list[Rows]:
+        return [Rows(matrix, matrix.new_ones(len(matrix)), 1.0)]
+
+
+class BlockSensing(MatrixSensing):
+    """Each block × block square of each channel is measured on its own, by the same matrix (Kulkarni et al. 2016).
+
+    matrix: (m, block²), for a square flattened row by row; y: (B, C, squares, m), squares row by row.  The image is
+    continued by zeros, below and to the right, to whole squares.  Exact: squares that reach beyond the border see
+    fewer columns of the matrix, and get factors of their own.
+    """
+
+    def __init__(self, matrix: Tensor, image_shape: tuple[int, int, int], block: int = 33) -> None:
+        channels, height, width = image_shape
+        down, across = -(-height // block), -(-width // block)  # rounded up
+        super().__init__(matrix, block**2, image_shape, (channels, down * across, matrix.shape[0]))
+        self.block, self.down = block, down
+        inside = self._squares(torch.ones(1, 1, height, width))[0, 0]  # (squares, block²), 0 beyond the border
+        seen, kind = inside.unique(dim=0, return_inverse=True)
+        self.register_buffer("seen", seen, persistent=False)  # (kinds, block²), kinds <= 4
+        self.register_buffer("kind", kind, persistent=False)  # (squares,)
+
+    seen: Tensor
+    kind: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.check_image(x)
+        return self._squares(x) @ self._cast(x).T
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        self.check_measurement(y)
+        return self._image(y @ self._cast(y))
+
+    def _solve(self, b: Tensor, rho: float | Tensor) -> Tensor:
+        squares = self._squares(b)
+        x = torch.empty_like(squares)
+        for kind, rows in enumerate(self._rows(b)):
+            x[:, :, self.kind == kind] = rows.solve(squares[:, :, self.kind == kind], rho)
+        return self._image(x)
+
+    def _parts(self, matrix: Tensor) -> list[Rows]:
+        return [factorise(matrix * seen.to(matrix.dtype)) for seen in self.seen]
+
+    def _squares(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, squares, block²)."""
+        p = self.block
+        x = pad(x, (0, -x.shape[-1] % p, 0, -x.shape[-2] % p))
+        return x.unflatten(3, (-1, p)).unflatten(2, (-1, p)).transpose(3, 4).flatten(4).flatten(2, 3)
+
+    def _image(self, squares: Tensor) -> Tensor:
+        """The inverse of `_squares`, and its adjoint: what lies beyond the border is dropped."""
+        x = squares.unflatten(3, (self.block, self.block)).unflatten(2, (self.down, -1))
+        x = x.transpose(3, 4).flatten(4).flatten(2, 3)  # (B, C, down block, across block)
+        return x[..., : self.x_shape[1], : self.x_shape[2]].contiguous()
+
+
+class StructuredSensing(SizedOperator):
+    """A = S H D: random signs D, the Hartley transform H of each channel, a random choice S of its coefficients.
+
+    y: (B, 1, 1, m), m = round(ratio C H W).  No matrix is stored; the rows are orthonormal at every image size.
+    H D is orthogonal and makes AᵀA diagonal, so that (AᵀA + rho I)⁻¹ b = D H (H D b / (SᵀS + rho)) is exact.
+    Do et al. 2012, with a local randomiser; Hartley in the place of their transforms.
+    """
+
+    signs: Tensor
+    chosen: Tensor
+    sampled: Tensor
+
+    def __init__(self, image_shape: tuple[int, int, int], ratio: float = 0.25, seed: int = 0) -> None:
+        n = prod(image_shape)
+        m = row_count(ratio, n)
+        super().__init__(image_shape, (1, 1, m))
+        generator = torch.Generator().manual_seed(seed)
+        self.register_buffer("signs", torch.randint(2, image_shape, generator=generator).float() * 2 - 1)
+        chosen = torch.randperm(n, generator=generator)[:m].sort().values  # in the order of memory, for speed
+        self.register_buffer("chosen", chosen)
+        self.register_buffer("sampled", torch.zeros(n).index_fill(0, chosen, 1).view(image_shape))  # diagonal of SᵀS
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.check_image(x)
+        return self._spectrum(x).flatten(1).index_select(1, self.chosen).view(-1, *self.y_shape)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        self.check_measurement(y)
+        spectrum = y.new_zeros(len(y), prod(self.x_shape)).index_copy(1, self.chosen, y.flatten(1))
+        return self._image(spectrum.view(-1, *self.x_shape))
+
+    def normal(self, x: Tensor) -> Tensor:
+        self.check_image(x)
+        return self._image(self._spectrum(x) * self.sampled.to(x.dtype))
+
+    def solve_normal(self, b: Tensor, rho: float | Tensor, x0: Tensor | None = None) -> Tensor:
+        """D H (H D b / (SᵀS + rho)): two fast transforms."""
+        self.check_image(b, "b")
+        checks.positive_tensor(rho, "rho")
+        return self._image(self._spectrum(b) / (self.sampled.to(b.dtype) + rho))
+
+    def norm(self, x: Tensor | None = None) -> float:
+        return 1.0
+
+    def _spectrum(self, x: Tensor) -> Tensor:
+        return hartley(x * self.signs.to(x.dtype))
+
+    def _image(self, spectrum: Tensor) -> Tensor:
+        return hartley(spectrum) * self.signs.to(spectrum.dtype)
+
+
+def hartley(x: Tensor) -> Tensor:
+    """H x, H[uv, hw] = cas(2π(u h/H + v w/W)) / √(H W), cas t = cos t + sin t: real, H = Hᵀ = H⁻¹ at every size.
+
+    Re − Im of the Fourier transform (Bracewell 1983); the half that rfft2 leaves out is its mirror's Re + Im.
+    """
+    height, width = x.shape[-2:]
+    # the real transform, and unscaled: MKL scales complex float32 ones of 2048 × 2048 wrongly (pytorch issue 169670)
+    spectrum = torch.fft.rfft2(x)  # columns 0 ... W//2
+    mirror = (spectrum.real + spectrum.imag)[..., 1 : (width + 1) // 2].flip(-2, -1).roll(1, -2)
+    return torch.cat([spectrum.real - spectrum.imag, mirror], -1) / sqrt(height * width)
+
+
+@OPERATORS.register(
+    "sensing",
+    examples=("sensing", "sensing:gaussian", "sensing:structured", "sensing:block,block=5,ratio=0.4"),
+)
+def sensing(
+    kind: Literal["orthonormal", "gaussian", "structured", "block"] = "orthonormal",
+    ratio: float = 0.25,
+    block: int = 33,
+    file: str | None = None,
+    *,
+    shape: tuple[int, int, int],
+    seed: int = 0,
+) -> Operator:
+    """Compressive sensing: ratio times as many random projections as there are values in the image.
+
+    orthonormal, gaussian: dense rows over the whole image, all channels together; gaussian ones are N(0, 1/m), as in
+    Chang et al. 2017.  structured: random signs and a fast transform, for large pictures.  block: orthonormal rows for
+    each block × block square of each channel, as in ReconNet and ISTA-Net.
+    file: the matrix (.npy or .mat) instead of a random one; the rows of a block matrix are taken as they are.
+    """
+    if kind == "structured":
+        if file is not None:
+            raise ValueError("structured sensing has no matrix; use kind=gaussian, orthonormal or block with a file.")
+        return StructuredSensing(shape, ratio, seed)
+    checks.positive(block, "block")
+    n = block**2 if kind == "block" else prod(shape)
+    matrix = read_matrix(file) if file is not None else gaussian_rows(row_count(ratio, n), n, seed)
+    if kind == "block":
+        return BlockSensing(orthonormal_rows(matrix) if file is None else matrix, shape, block)
+    return DenseSensing(matrix.float(), shape) if kind == "gaussian" else OrthonormalSensing(matrix, shape)
