@@ -1,0 +1,169 @@
+"""Noise has the moments it claims, depends on its generator alone, and its level can be estimated."""
+
+import math
+
+import pytest
+import torch
+from skimage import data
+
+import pnp.noise
+from pnp.noise import FLOOR, Gaussian, Poisson, SaltPepper, estimate_sigma
+from pnp.registry import NOISES
+
+SIZE = (2, 3, 96, 96)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def photo(name: str, size: int = 256) -> torch.Tensor:
+    x = torch.from_numpy(getattr(data, name)()).double() / 255
+    x = x.permute(2, 0, 1) if x.ndim == 3 else x[None]
+    return x[None, :, :size, :size]
+
+
+def blurred(x: torch.Tensor) -> torch.Tensor:
+    r = torch.arange(-6, 7, dtype=x.dtype)
+    row = torch.exp(-(r**2) / (2 * 1.6**2))
+    kernel = torch.outer(row, row) / row.sum() ** 2
+    return torch.nn.functional.conv2d(x.transpose(0, 1), kernel[None, None]).transpose(0, 1)
+
+
+def test_gaussian_noise_has_mean_zero_and_its_sigma():
+    noise = Gaussian(0.1)(torch.zeros(SIZE), seeded())
+    assert abs(float(noise.mean())) < 4 * 0.1 / math.sqrt(noise.numel())
+    assert float(noise.std()) == pytest.approx(0.1, rel=0.02)
+
+
+def test_poisson_noise_has_mean_y_and_variance_gain_times_y():
+    for level in (0.02, 0.5, 5.0):
+        y = Poisson(0.01)(torch.full(SIZE, level), seeded())
+        assert float(y.mean()) == pytest.approx(level, rel=0.02)
+        assert float(y.var()) == pytest.approx(0.01 * level, rel=0.05)
+        assert torch.allclose(y / 0.01, (y / 0.01).round(), atol=1e-3)  # whole photons
+
+
+def test_salt_and_pepper_replaces_its_fraction_half_by_0_half_by_1():
+    x = torch.full(SIZE, 0.5)
+    y = SaltPepper(0.2)(x, seeded())
+    assert float((y == 0).double().mean()) == pytest.approx(0.1, abs=0.005)
+    assert float((y == 1).double().mean()) == pytest.approx(0.1, abs=0.005)
+    assert torch.equal(y[(y != 0) & (y != 1)], x[(y != 0) & (y != 1)])
+    assert torch.equal(SaltPepper(0)(x, seeded()), x)
+
+
+def test_noise_is_neither_clipped_nor_rounded():
+    y = Gaussian(0.5)(torch.zeros(SIZE), seeded())
+    assert float(y.min()) < -1 and float(y.max()) > 1
+
+
+@pytest.mark.parametrize("noise", [Gaussian(0.1), Poisson(0.01), SaltPepper(0.3)])
+def test_noise_depends_on_its_generator_alone_and_leaves_its_input(noise):
+    x = torch.rand(SIZE, generator=seeded(1))
+    before, state = x.clone(), torch.get_rng_state()
+    y = noise(x, seeded())
+    assert torch.equal(y, noise(x, seeded())) and not torch.equal(y, noise(x, seeded(5)))
+    assert torch.equal(state, torch.get_rng_state()) and torch.equal(x, before)
+    y64 = noise(x.double(), seeded())
+    assert y.dtype == torch.float32 and y64.dtype == torch.float64
+    torch.testing.assert_close(y.double(), y64, rtol=0, atol=1e-6)
+
+
+def test_noise_of_a_measurement_that_is_a_row_of_numbers():
+    assert Gaussian(0.1)(torch.zeros(2, 1, 1, 50), seeded()).shape == (2, 1, 1, 50)
+
+
+@pytest.mark.parametrize("make", [lambda: Gaussian(0), lambda: Gaussian(math.nan), lambda: Poisson(-1)])
+def test_wrong_settings_are_refused_where_they_are_made(make):
+    with pytest.raises(ValueError, match="expected a number above 0"):
+        make()
+
+
+def test_a_wrong_fraction_and_a_negative_photon_rate_are_refused():
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        SaltPepper(1.5)
+    with pytest.raises(ValueError, match="counts photons"):
+        Poisson(0.01)(torch.full(SIZE, -0.1), seeded())
+    Poisson(0.01)(torch.full(SIZE, 0.5).index_fill(3, torch.tensor([0]), -1e-8), seeded())  # rounding of an FFT
+
+
+def test_every_registered_noise_is_made_from_its_examples():
+    specs = [spec for entry in NOISES.values() for spec in entry.examples]
+    assert {"gaussian", "poisson", "saltpepper"} <= set(NOISES) and specs
+    for spec in specs:
+        assert NOISES.build(spec)(torch.full(SIZE, 0.5), seeded()).shape == SIZE
+
+
+@pytest.mark.parametrize("sigma", [0.005, 0.02, 0.1])
+def test_sigma_of_pure_noise_is_found_to_3_percent(sigma):
+    y = Gaussian(sigma)(torch.full((2, 1, 128, 128), 0.5), seeded())
+    torch.testing.assert_close(estimate_sigma(y), torch.full((2,), sigma), rtol=0.03, atol=0)
+
+
+@pytest.mark.parametrize("name", ["astronaut", "camera", "coffee"])
+@pytest.mark.parametrize("degrade", [lambda x: x, blurred], ids=["sharp", "blurred"])
+def test_sigma_of_a_photograph_is_found_to_10_percent(name, degrade):
+    for sigma in (0.02, 0.05, 0.1):
+        y = Gaussian(sigma)(degrade(photo(name)), seeded())
+        assert float(estimate_sigma(y)) == pytest.approx(sigma, rel=0.1)
+
+
+def test_texture_everywhere_is_overestimated_by_less_than_the_usual_estimator():
+    from skimage.restoration import estimate_sigma as usual
+
+    y = Gaussian(0.02)(photo("grass"), seeded())
+    ours, mad = float(estimate_sigma(y)), float(usual(y[0, 0].numpy()))
+    assert 0.02 < ours < 0.7 * mad
+
+
+def test_each_picture_of_a_batch_is_estimated_as_if_alone_and_always_the_same():
+    y = torch.cat([Gaussian(s)(photo("camera"), seeded()) for s in (0.01, 0.1)])
+    state = torch.get_rng_state()
+    both = estimate_sigma(y)
+    assert both.shape == (2,) and both.dtype == y.dtype
+    assert torch.equal(both, torch.cat([estimate_sigma(y[:1]), estimate_sigma(y[1:])]))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("share", [0.9, 0.5, 0.3])
+def test_missing_pixels_are_left_out(share):
+    y = Gaussian(0.1)(photo("camera"), seeded())
+    known = torch.rand(1, 1, 256, 256, generator=seeded(3)) < share
+    garbage = torch.where(known, y, torch.rand(y.shape, generator=seeded(4), dtype=y.dtype))
+    assert float(estimate_sigma(garbage, known)) == pytest.approx(0.1, rel=0.1)
+    assert float(estimate_sigma(garbage)) != pytest.approx(0.1, rel=0.1)  # the fault that the mask prevents
+
+
+def test_clipped_and_rounded_measurements_keep_their_sigma():
+    y = Gaussian(0.05)(photo("camera"), seeded())
+    assert float(estimate_sigma((y.clamp(0, 1) * 255).round() / 255)) == pytest.approx(0.05, rel=0.1)
+
+
+def test_pictures_without_noise_get_the_floor():
+    step = torch.zeros(1, 1, 64, 64)
+    step[..., 32:] = 1
+    for y in (torch.zeros(1, 1, 64, 64), torch.full((1, 3, 9, 9), 0.3), step):
+        assert estimate_sigma(y).tolist() == pytest.approx([FLOOR])
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 8, 12, 20])
+def test_tiny_pictures_give_a_finite_estimate(size):
+    estimate = float(estimate_sigma(Gaussian(0.1)(torch.full((1, 1, size, size), 0.5), seeded())))
+    assert 0.99 * FLOOR < estimate < 0.3
+    assert size < 8 or estimate == pytest.approx(0.1, rel=0.4)
+
+
+def test_what_is_no_picture_or_has_no_known_neighbours_is_refused():
+    with pytest.raises(ValueError, match="not a picture"):
+        estimate_sigma(torch.rand(1, 1, 1, 500))
+    grid = torch.zeros(1, 1, 64, 64)
+    grid[..., ::2, ::2] = 1
+    with pytest.raises(ValueError, match="no 2 x 2 window"):
+        estimate_sigma(torch.rand(1, 1, 64, 64), grid)
+
+
+def test_the_window_basis_is_orthonormal():
+    for p in (2, 3, 4, 6, 8):
+        d = pnp.noise._dct(p)
+        torch.testing.assert_close(d @ d.T, torch.eye(p, dtype=torch.float64))
