@@ -32,7 +32,8 @@ class Entry:
 
     @property
     def summary(self) -> str:
-        return (inspect.getdoc(self.make) or "").split("\n", 1)[0]
+        """The first line of the docstring, without the references that three spaces set off."""
+        return (inspect.getdoc(self.make) or "").split("\n", 1)[0].split("   ", 1)[0]
 
     def parameters(self) -> dict[str, inspect.Parameter]:
         return dict(inspect.signature(self.make).parameters)
@@ -146,7 +147,7 @@ def number(text: str) -> float:
 def convert(text: str, hint: Any, where: str) -> Any:
     """Turn the text of one option into the first type of `hint` that it fits.
 
-    A type with a classmethod `from_text` is asked; bool, int, float, str and None are known.
+    A type with a classmethod `from_text` (and `text_form`, its description) is asked; bool, int, float, str and None are known.
     Raises SpecError when nothing fits.
     """
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) else (hint,)
@@ -159,8 +160,17 @@ def convert(text: str, hint: Any, where: str) -> Any:
             return _convert_one(text, kind)
         except ValueError:
             continue
-    names = " or ".join(getattr(t, "__name__", str(t)) for t in options)
-    raise SpecError(f"{where}={text!r} is not {names}")
+    known = [getattr(t, "text_form", _KINDS.get(t)) for t in options]
+    raise SpecError(f"{where}={text!r}: expected {' or '.join(filter(None, known))}")
+
+
+_KINDS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    types.NoneType: "none",
+}
 
 
 def _convert_one(text: str, kind: Any) -> Any:

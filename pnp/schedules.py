@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -23,6 +24,7 @@ class Geometric:
     start: float | Tensor
     end: float | Tensor
     steps: int | None = None  # None: all iterations of the solver
+    text_form: ClassVar[str] = "start..end[@steps]"
 
     def __post_init__(self) -> None:
         positive_tensor(self.start, "start of a schedule")

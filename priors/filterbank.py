@@ -6,7 +6,7 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, conv_transpose2d, pad
+from torch.nn.functional import pad
 
 
 @cache
@@ -37,29 +37,42 @@ class WaveletTransform:
         return pad(x, (0, right, 0, down), mode="reflect" if down < h and right < w else "replicate")
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        bank, details = self._bank(x), []
+        details = []
         for _ in range(self.levels):
-            b, c, h, w = x.shape
-            bands = conv2d(_wrap_before(x, bank.shape[-1] - 2).reshape(b * c, 1, *_grown(h, w, bank)), bank, stride=2)
-            bands = bands.view(b, c, 4, h // 2, w // 2).transpose(1, 2)  # (B, 4, C, H/2, W/2)
-            x = bands[:, 0]
-            details.append(bands[:, 1:])
+            rows = [_turn(half) for half in self._analyse(x)]
+            ll, lh, hl, hh = (_turn(half) for part in rows for half in self._analyse(part))
+            details.append(torch.stack([lh, hl, hh], 1))
+            x = ll
         return x, details
 
     def inverse(self, approximation: Tensor, details: list[Tensor]) -> Tensor:
-        bank = self._bank(approximation)
         x = approximation
         for detail in reversed(details):
-            b, _, c, h, w = detail.shape
-            bands = torch.cat([x[:, None], detail], 1).transpose(1, 2).reshape(b * c, 4, h, w)
-            wide = conv_transpose2d(bands, bank, stride=2).view(b, c, *_grown(2 * h, 2 * w, bank))
-            x = _wrap_adjoint(wide, 2 * h, 2 * w)
+            lh, hl, hh = (_turn(d) for d in detail.unbind(1))
+            x = self._synthesise(_turn(self._synthesise(_turn(x), lh)), _turn(self._synthesise(hl, hh)))
         return x
 
-    def _bank(self, like: Tensor) -> Tensor:
-        """(4, 1, L, L) filters LL, LH, HL, HH, flipped: conv2d correlates."""
-        f = self.pair.flip(1)
-        return torch.einsum("ai,bj->abij", f, f).reshape(4, 1, f.shape[1], f.shape[1]).to(like)
+    def _analyse(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(low, high) along the rows: out[n] = Σ_i f[i] x[2n + i − (L − 2)]."""
+        h, extra = x.shape[-2], self.pair.shape[1] - 2
+        wide = x[..., torch.arange(-extra, h, device=x.device) % h, :]
+        parts = [wide[..., i : i + h : 2, :] for i in range(extra + 2)]
+        low, high = self.pair.flip(1)
+        return _combine(parts, low), _combine(parts, high)
+
+    def _synthesise(self, low: Tensor, high: Tensor) -> Tensor:
+        """The adjoint of `_analyse`, which is its inverse."""
+        h, extra = 2 * low.shape[-2], self.pair.shape[1] - 2
+        wide = low.new_zeros(*low.shape[:-2], h + extra, low.shape[-1])
+        for i, (a, b) in enumerate(self.pair.flip(1).T.tolist()):
+            wide[..., i : i + h : 2, :].add_(low, alpha=a).add_(high, alpha=b)
+        rows = torch.arange(-extra, h, device=low.device) % h
+        return low.new_zeros(*low.shape[:-2], h, low.shape[-1]).index_add_(-2, rows, wide)
+
+
+def _turn(x: Tensor) -> Tensor:
+    """Rows and columns exchanged, in memory too: strides along columns are slow."""
+    return x.transpose(-1, -2).contiguous()
 
 
 class UndecimatedTransform:
@@ -122,24 +135,3 @@ def _combine(parts: list[Tensor], weights: Tensor) -> Tensor:
     for part, weight in zip(parts[1:], weights[1:].tolist(), strict=True):
         out.add_(part, alpha=weight)
     return out
-
-
-def _grown(h: int, w: int, bank: Tensor) -> tuple[int, int]:
-    extra = bank.shape[-1] - 2
-    return h + extra, w + extra
-
-
-def _wrap_before(x: Tensor, extra: int) -> Tensor:
-    """`extra` rows and columns of the far side put before the first ones (several times round for tiny pictures)."""
-    h, w = x.shape[-2:]
-    rows = torch.arange(-extra, h, device=x.device) % h
-    columns = torch.arange(-extra, w, device=x.device) % w
-    return x[..., rows, :][..., columns]
-
-
-def _wrap_adjoint(z: Tensor, h: int, w: int) -> Tensor:
-    """The adjoint of `_wrap_before`: what was put before is added where it came from."""
-    rows = torch.arange(h - z.shape[-2], h, device=z.device) % h
-    columns = torch.arange(w - z.shape[-1], w, device=z.device) % w
-    z = torch.zeros(*z.shape[:-2], h, z.shape[-1], dtype=z.dtype, device=z.device).index_add_(-2, rows, z)
-    return torch.zeros(*z.shape[:-1], w, dtype=z.dtype, device=z.device).index_add_(-1, columns, z)

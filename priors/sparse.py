@@ -15,8 +15,10 @@ WAVELETS = ("haar", "db4", "sym8")
 
 
 def soft_threshold(v: Tensor, tau: float | Tensor) -> Tensor:
-    """sign(v) max(|v| − tau, 0)."""
-    return v - v.clamp(-tau, tau) if isinstance(tau, float) else v.sign() * (v.abs() - tau).clamp_min(0)
+    """sign(v) max(|v| − tau, 0), tau a number or one value an image: (B, 1, 1, 1), whatever the axes of v."""
+    level = torch.as_tensor(tau, dtype=v.dtype, device=v.device)
+    level = level.view(-1, *[1] * (v.ndim - 1))
+    return v - v.clamp(-level, level)
 
 
 @PRIORS.register("l1", cite=("donoho1995",))

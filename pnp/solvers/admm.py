@@ -12,8 +12,7 @@ from ..linalg import norm
 from ..problem import Problem
 from ..registry import SOLVERS
 from ..schedules import Geometric, Schedule, as_schedule
-from .base import Solver, terms_of
-from .hqs import falling_strength
+from .base import Solver, falling_strength, terms_of
 
 
 class ADMMState(NamedTuple):

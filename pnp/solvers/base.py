@@ -9,6 +9,7 @@ from torch import Tensor
 from ..priors.base import Prior
 from ..problem import Problem
 from ..registry import SOLVERS
+from ..schedules import Geometric
 
 State = Any  # a NamedTuple whose tensors have the batch first
 
@@ -64,3 +65,11 @@ def require(solver: Solver, prior: Prior) -> None:
             f"{type(solver).__name__} needs {' and '.join(solver.needs)}; prior {prior.name} offers "
             f"{', '.join(sorted(prior.offers())) or 'nothing'}. Solvers that fit: {fitting}."
         )
+
+
+def falling_strength(problem: Problem) -> Geometric:
+    """k -> tau_k such that the prior's strength √(lam tau_k) falls log-spaced from 49/255 to sigma.
+
+    Zhang et al. 2021 (DPIR), section 4.2; their rho_k = lam sigma²/sigma_k² is our sigma²/tau_k.
+    """
+    return Geometric((49 / 255) ** 2 / problem.lam, problem.sigma**2 / problem.lam)

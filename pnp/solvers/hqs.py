@@ -9,15 +9,7 @@ from torch import Tensor
 from ..problem import Problem
 from ..registry import SOLVERS
 from ..schedules import Geometric, Schedule, as_schedule
-from .base import ImageState, Solver
-
-
-def falling_strength(problem: Problem) -> Geometric:
-    """k -> tau_k such that the prior's strength √(lam tau_k) falls log-spaced from 49/255 to sigma.
-
-    Zhang et al. 2021 (DPIR), section 4.2; their rho_k = lam sigma²/sigma_k² is our sigma²/tau_k.
-    """
-    return Geometric((49 / 255) ** 2 / problem.lam, problem.sigma**2 / problem.lam)
+from .base import ImageState, Solver, falling_strength
 
 
 @SOLVERS.register("hqs", cite=("geman1995", "zhang2021"), examples=("hqs", "hqs:tau=0.1..0.001", "hqs:tau=0.01"))

@@ -1,0 +1,5 @@
+"""python -m pnp"""
+
+from .cli import main
+
+main()

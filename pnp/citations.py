@@ -1,0 +1,59 @@
+"""BibTeX of the methods, by the keys that registry entries name."""
+
+from __future__ import annotations
+
+_ENTRIES: dict[str, tuple[str, str, str, str, int]] = {
+    # key: (authors, title, where, details, year)
+    "almeida2013": ("Almeida, M. S. C. and Figueiredo, M. A. T.", "Deconvolving images with unknown boundaries using the alternating direction method of multipliers", "IEEE Transactions on Image Processing", "22(8), 3074-3086", 2013),
+    "bauschke2017": ("Bauschke, H. H. and Combettes, P. L.", "Convex Analysis and Monotone Operator Theory in Hilbert Spaces", "Springer", "2nd edition", 2017),
+    "beck2009": ("Beck, A. and Teboulle, M.", "A fast iterative shrinkage-thresholding algorithm for linear inverse problems", "SIAM Journal on Imaging Sciences", "2(1), 183-202", 2009),
+    "beck2009tv": ("Beck, A. and Teboulle, M.", "Fast gradient-based algorithms for constrained total variation image denoising and deblurring problems", "IEEE Transactions on Image Processing", "18(11), 2419-2434", 2009),
+    "boyd2011": ("Boyd, S. and Parikh, N. and Chu, E. and Peleato, B. and Eckstein, J.", "Distributed optimization and statistical learning via the alternating direction method of multipliers", "Foundations and Trends in Machine Learning", "3(1), 1-122", 2011),
+    "buades2005": ("Buades, A. and Coll, B. and Morel, J.-M.", "A non-local algorithm for image denoising", "CVPR", "60-65", 2005),
+    "chambolle2011": ("Chambolle, A. and Pock, T.", "A first-order primal-dual algorithm for convex problems with applications to imaging", "Journal of Mathematical Imaging and Vision", "40, 120-145", 2011),
+    "chang2017": ("Chang, J. H. R. and Li, C.-L. and Poczos, B. and Vijaya Kumar, B. V. K. and Sankaranarayanan, A. C.", "One network to solve them all: solving linear inverse problems using deep projection models", "ICCV", "5888-5897", 2017),
+    "coifman1995": ("Coifman, R. R. and Donoho, D. L.", "Translation-invariant de-noising", "Wavelets and Statistics, Springer", "125-150", 1995),
+    "combettes2011": ("Combettes, P. L. and Pesquet, J.-C.", "Proximal splitting methods in signal processing", "Fixed-Point Algorithms for Inverse Problems in Science and Engineering, Springer", "185-212", 2011),
+    "condat2013": ("Condat, L.", "A primal-dual splitting method for convex optimization involving Lipschitzian, proximable and linear composite terms", "Journal of Optimization Theory and Applications", "158, 460-479", 2013),
+    "do2012": ("Do, T. T. and Gan, L. and Nguyen, N. H. and Tran, T. D.", "Fast and efficient compressive sensing using structurally random matrices", "IEEE Transactions on Signal Processing", "60(1), 139-154", 2012),
+    "donoho1995": ("Donoho, D. L.", "De-noising by soft-thresholding", "IEEE Transactions on Information Theory", "41(3), 613-627", 1995),
+    "geman1995": ("Geman, D. and Yang, C.", "Nonlinear image recovery with half-quadratic regularization", "IEEE Transactions on Image Processing", "4(7), 932-946", 1995),
+    "kulkarni2016": ("Kulkarni, K. and Lohit, S. and Turaga, P. and Kerviche, R. and Ashok, A.", "ReconNet: non-iterative reconstruction of images from compressively sensed measurements", "CVPR", "449-458", 2016),
+    "mallat1989": ("Mallat, S. G.", "A theory for multiresolution signal decomposition: the wavelet representation", "IEEE Transactions on Pattern Analysis and Machine Intelligence", "11(7), 674-693", 1989),
+    "nesterov1983": ("Nesterov, Y.", "A method for solving the convex programming problem with convergence rate O(1/k^2)", "Soviet Mathematics Doklady", "27(2), 372-376", 1983),
+    "odonoghue2015": ("O'Donoghue, B. and Candes, E.", "Adaptive restart for accelerated gradient schemes", "Foundations of Computational Mathematics", "15, 715-732", 2015),
+    "polyak1964": ("Polyak, B. T.", "Some methods of speeding up the convergence of iteration methods", "USSR Computational Mathematics and Mathematical Physics", "4(5), 1-17", 1964),
+    "romano2017": ("Romano, Y. and Elad, M. and Milanfar, P.", "The little engine that could: regularization by denoising (RED)", "SIAM Journal on Imaging Sciences", "10(4), 1804-1844", 2017),
+    "rudin1992": ("Rudin, L. I. and Osher, S. and Fatemi, E.", "Nonlinear total variation based noise removal algorithms", "Physica D", "60, 259-268", 1992),
+    "tachella2025": ("Tachella, J. and others", "DeepInverse: a Python package for solving imaging inverse problems with deep learning", "Journal of Open Source Software", "", 2025),
+    "tikhonov1963": ("Tikhonov, A. N.", "Solution of incorrectly formulated problems and the regularization method", "Soviet Mathematics Doklady", "4, 1035-1038", 1963),
+    "venkatakrishnan2013": ("Venkatakrishnan, S. V. and Bouman, C. A. and Wohlberg, B.", "Plug-and-play priors for model based reconstruction", "IEEE GlobalSIP", "945-948", 2013),
+    "vu2013": ("Vu, B. C.", "A splitting algorithm for dual monotone inclusions involving cocoercive operators", "Advances in Computational Mathematics", "38, 667-681", 2013),
+    "zhang2018": ("Zhang, J. and Ghanem, B.", "ISTA-Net: interpretable optimization-inspired deep network for image compressive sensing", "CVPR", "1828-1837", 2018),
+    "zhang2021": ("Zhang, K. and Li, Y. and Zuo, W. and Zhang, L. and Van Gool, L. and Timofte, R.", "Plug-and-play image restoration with deep denoiser prior", "IEEE Transactions on Pattern Analysis and Machine Intelligence", "44(10), 6360-6376", 2021),
+    "zhao2016": ("Zhao, N. and Wei, Q. and Basarab, A. and Dobigeon, N. and Kouame, D. and Tourneret, J.-Y.", "Fast single image super-resolution using a new analytical solution for l2-l2 problems", "IEEE Transactions on Image Processing", "25(8), 3683-3697", 2016),
+}  # fmt: skip
+
+OURS = """@software{pnp,
+  title = {pnp: plug-and-play image restoration},
+  author = {{The pnp developers}},
+  year = {2026},
+  version = {%s}
+}"""
+
+
+def bibtex(keys: tuple[str, ...] | list[str]) -> str:
+    """BibTeX of these keys, in order, each once.  Raises KeyError for a key that is not here."""
+    return "\n\n".join(_format(key) for key in dict.fromkeys(keys))
+
+
+def _format(key: str) -> str:
+    authors, title, where, details, year = _ENTRIES[key]
+    book = where.endswith("Springer")
+    kind, field = ("incollection", "booktitle") if book and "," in where else ("article", "journal")
+    if where == "Springer":
+        kind, field = "book", "publisher"
+    elif where in ("CVPR", "ICCV", "IEEE GlobalSIP"):
+        kind, field = "inproceedings", "booktitle"
+    note = f",\n  note = {{{details}}}" if details else ""
+    return f"@{kind}{{{key},\n  author = {{{authors}}},\n  title = {{{title}}},\n  {field} = {{{where}}},\n  year = {{{year}}}{note}\n}}"

@@ -1,0 +1,436 @@
+"""The command `pnp`.  Heavy imports stand inside the commands, so that --help and mistyped options answer at once."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from .images import Picture
+    from .recording import Snapshot
+    from .registry import Registry
+    from .restore import Job, Restoration
+
+KINDS = ("operators", "priors", "solvers", "denoisers", "noises")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="pnp-restoration", prog_name="pnp")
+def cli() -> None:
+    """Restore pictures: any linear operator, any prior, one loop.
+
+    \b
+    pnp solve --op blur --prior tv                                         try it on a bundled photograph
+    pnp solve photo.png --op blur:kernel=psf.png --prior tv -o out.png     restore a measured picture
+    pnp list                                                               what there is
+    """
+
+
+def _positive(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """A number above 0, also as a ratio: 2.55/255."""
+    if value is None:
+        return None
+    from .registry import number
+
+    try:
+        result = number(value)
+    except (ValueError, ZeroDivisionError):
+        raise click.BadParameter(f"{value!r} is not a number.") from None
+    if not 0 < result < float("inf"):
+        raise click.BadParameter(f"{value} is not above 0.")
+    return result
+
+
+def _size(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int, int] | None:
+    """HxW or CxHxW."""
+    if value is None:
+        return None
+    try:
+        numbers = [int(n) for n in value.lower().split("x")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (2, 3) or min(numbers) < 1:
+        raise click.BadParameter(f"{value!r} is no size; expected HxW or CxHxW, e.g. 64x64 or 3x64x64.")
+    c, h, w = numbers if len(numbers) == 3 else (1, *numbers)
+    return c, h, w
+
+
+@cli.command()
+@click.argument("inputs", nargs=-1, metavar="[PICTURE]...")
+@click.option("--op", required=True, metavar="SPEC", help="What the camera did, e.g. blur:kernel=psf.png. See pnp list.")
+@click.option("--prior", required=True, metavar="SPEC", help="What pictures look like, e.g. tv or tv+0.5*haar.")
+@click.option("--solver", metavar="SPEC", help="Default: the first that fits the prior.")
+@click.option("--sigma", callback=_positive, metavar="S", help="Noise level in [0, 1] units, e.g. 0.01 or 2.55/255. "
+              "Default: estimated; with --simulate it is also what is added (0.01).")  # fmt: skip
+@click.option("--lam", callback=_positive, metavar="L", help="Weight of the prior. Default: chosen to fit the noise.")
+@click.option("--simulate", is_flag=True, help="The pictures are clean: degrade them first, restore, and score.")
+@click.option("--noise", metavar="SPEC", help="Noise of the simulation, e.g. poisson:gain=0.01. Default: gaussian.")
+@click.option("--truth", type=click.Path(path_type=Path), help="The clean picture, for scores.")
+@click.option("--input", "more", multiple=True, metavar="PATH", help="Another picture, folder or glob; may be repeated.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The restored picture; a folder for many inputs.")
+@click.option("--report", type=click.Path(path_type=Path), help="Folder for result.json and figure.png. "
+              "Default: OUTPUT's name with -report.")  # fmt: skip
+@click.option("--size", callback=_size, metavar="HxW", help="Image size behind a compressive measurement (.npy).")
+@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@click.option("--iterations", type=click.IntRange(1), help="At most so many. Default: the solver's own.")
+@click.option("--tol", default=1e-4, show_default=True, help="Stop at this relative change of the picture.")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def solve(inputs: tuple[str, ...], more: tuple[str, ...], **options: Any) -> None:
+    """Restore pictures.
+
+    A picture that is given is taken as measured: nothing is degraded, and its borders are unknown. With no picture, or
+    with --simulate, a clean one is degraded, restored and scored. Written: the restored picture like its input
+    (format, depth, alpha, colour profile, EXIF), result.json and figure.png.
+    """
+    with _one_line_errors(options.pop("debug")):
+        _solve([*inputs, *more], **options)
+
+
+def _solve(
+    inputs: list[str],
+    output: Path | None,
+    report: Path | None,
+    truth: Path | None,
+    simulate: bool,
+    **settings: Any,
+) -> None:
+    from .restore import Job
+
+    job = Job(simulate=simulate or not inputs, **settings)
+    plans = _plans(inputs, output, report, job)
+    if truth is not None and (len(plans) > 1 or job.simulate):
+        raise click.UsageError("--truth is for one measured picture; a simulation has its own truth.")
+    failed = 0
+    for plan in plans:
+        try:
+            _solve_one(job, plan, truth)
+        except (ValueError, TypeError, OSError, RuntimeError) as error:
+            if len(plans) == 1:
+                raise
+            failed += 1
+            click.echo(f"{plan.name}: error: {_line(error)}", err=True)
+    if len(plans) > 1:
+        click.echo(f"{len(plans) - failed} of {len(plans)} pictures restored")
+    if failed:
+        sys.exit(2)
+
+
+class Plan:
+    """One input, and where what is made of it goes."""
+
+    def __init__(self, source: Path | None, output: Path, report: Path) -> None:
+        self.source, self.output, self.report = source, output, report
+        self.name = "camera (bundled photograph)" if source is None else str(source)
+
+
+def _plans(inputs: list[str], output: Path | None, report: Path | None, job: Job) -> list[Plan]:
+    """Where everything goes, checked before anything runs."""
+    from . import images
+
+    if not inputs:
+        folder = report or Path("pnp-out")
+        return [Plan(None, output or folder / "restored.png", folder)]
+    sources = images.expand(inputs)
+    many = len(sources) > 1
+    if many and output is not None and output.suffix:
+        raise images.PictureError(f"--output {output} is one file for {len(sources)} pictures; give a folder.")
+    plans = []
+    for source in sources:
+        target = images.default_output(source, "-restored")
+        if output is not None:
+            target = output if output.suffix and not output.is_dir() else output / target.name
+        elif report is not None:
+            target = report / target.name
+        folder = target.with_name(target.stem + "-report") if report is None else report / source.stem if many else report
+        plans.append(Plan(source, target, folder))
+    names = [plan.output.resolve() for plan in plans]
+    if len(set(names)) < len(names):
+        raise images.PictureError("two inputs would be written to the same file; give them different names.")
+    return plans
+
+
+def _solve_one(job: Job, plan: Plan, truth: Path | None) -> None:
+    from . import images
+    from .restore import restore
+
+    picture, pixels = _load(job, plan)
+    _check_targets(plan)
+    clean = None if truth is None else images.read(truth).pixels
+    with _progress() as (callback, say):
+        done = restore(job, pixels, truth=clean, callbacks=[callback], say=say)
+    _write(job, plan, picture, done)
+    click.echo(_summary(plan, done))
+
+
+def _load(job: Job, plan: Plan) -> tuple[Picture | None, Any]:
+    """The picture (None for the bundled one and for a plain array) and its pixels."""
+    from . import images
+
+    if plan.source is None:
+        import torch
+        from skimage.data import camera
+
+        return None, torch.from_numpy(camera()).float()[None, None] / 255
+    if job.size is not None and plan.source.suffix.lower() == ".npy":
+        array = images.read_array(plan.source)
+        return None, array.reshape(1, 1, 1, -1) if array.ndim == 1 else array[(None,) * (4 - array.ndim)]
+    picture = images.read(plan.source)
+    return picture, picture.pixels
+
+
+def _check_targets(plan: Plan) -> None:
+    """PictureError unless everything can be written later; nothing is made yet."""
+    import os
+
+    from . import images
+
+    for folder in (plan.output.parent, plan.report):
+        there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            raise images.PictureError(f"cannot write to {folder}: {there} is not a folder that can be written to.")
+    sources = [] if plan.source is None else [plan.source]
+    for target in (plan.output, plan.report / "figure.png"):
+        if target.parent.is_dir():
+            images.check_output(target, sources)
+
+
+def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration) -> None:
+    from . import images, report
+
+    for folder in (plan.output.parent, plan.report):
+        folder.mkdir(parents=True, exist_ok=True)
+    images.write(plan.output, done.restored, picture)
+    if job.simulate:
+        images.write(plan.report / "degraded.png", done.initial[:1])
+    record = {
+        "command": ["pnp", *sys.argv[1:]],
+        "input": plan.name,
+        "output": str(plan.output),
+        **done.record,
+        "environment": report.environment(),
+    }
+    report.write_json(plan.report / "result.json", record)
+    report.write_figure(plan.report / "figure.png", done, f"{plan.name}: {job.op}, {job.prior}")
+
+
+def _summary(plan: Plan, done: Restoration) -> str:
+    record, lines = done.record, []
+    for i, (status, reason, n) in enumerate(
+        zip(record["status"], record["reason"], record["iterations"], strict=True)
+    ):
+        page = f" page {i + 1}" if len(record["status"]) > 1 else ""
+        scores = ""
+        if "metrics" in record:
+            m = record["metrics"]
+            scores = f"{m['psnr_initial'][i]:.2f} dB -> {m['psnr'][i]:.2f} dB, SSIM {m['ssim'][i]:.3f}; "
+        ratio = record["residual_over_noise"][i]
+        lines.append(f"{plan.name}{page}: {scores}{status} after {n} iterations ({reason}); residual {ratio:.2f} x noise")
+    lines.append(f"theory: {record['convergence']}")
+    lines.append(f"wrote {plan.output}, {plan.report / 'result.json'}, {plan.report / 'figure.png'}")
+    return "\n".join(lines)
+
+
+@contextmanager
+def _progress() -> Iterator[tuple[Callable[[Snapshot], None], Callable[[str], None]]]:
+    """A progress bar on a terminal (residual, and PSNR where the truth is known), and a line printer beside it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("choosing parameters", total=None)
+
+        def callback(now: Snapshot) -> None:
+            ratio = float((now.residual / now.problem.noise_norm()).max())
+            rows = now.history.rows.get("psnr")
+            score = f"  {float(rows[-1].mean()):.2f} dB" if rows else ""
+            bar.update(task, completed=now.k + 1, description=f"residual {ratio:.2f} x noise{score}")
+
+        def say(line: str) -> None:
+            bar.console.print(line, highlight=False, soft_wrap=True)
+
+        yield callback, say
+
+
+@contextmanager
+def _one_line_errors(debug: bool) -> Iterator[None]:
+    """Errors of the user become one line and exit code 2, anything else one line and 1; warnings become notes."""
+
+    def note(message: Warning | str, *_: object) -> None:
+        click.echo(f"note: {' '.join(str(message).split())}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("once")
+        warnings.showwarning = note  # type: ignore[assignment]
+        try:
+            yield
+        except click.ClickException:
+            raise
+        except KeyboardInterrupt:
+            click.echo("interrupted; nothing was written", err=True)
+            sys.exit(130)
+        except (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError) as error:
+            if debug:
+                raise
+            click.echo(f"pnp: error: {_line(error)}", err=True)
+            sys.exit(2)
+        except Exception as error:
+            if debug:
+                raise
+            click.echo(f"pnp: internal error: {type(error).__name__}: {_line(error)} (--debug shows where)", err=True)
+            sys.exit(1)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@cli.command("list")
+@click.argument("kind", required=False, type=click.Choice(KINDS))
+def list_(kind: str | None) -> None:
+    """What there is: operators, priors, solvers, denoisers, noises."""
+    from rich.console import Console
+    from rich.table import Table
+
+    for name, registry in _registries().items():
+        if kind in (None, name):
+            table = Table(title=name, title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))
+            for column in ("name", "what it is", "options"):
+                table.add_column(column, overflow="fold")
+            for entry in registry.values():
+                table.add_row(entry.name, entry.summary, ", ".join(_options(entry)))
+            Console().print(table, "")
+
+
+@cli.command()
+@click.argument("spec")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw the operator: its kernel and a picture.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def show(spec: str, output: Path | None, debug: bool) -> None:
+    """One member in full: what it computes, its options and defaults, and examples. SPEC is a name or a spec."""
+    with _one_line_errors(debug):
+        from .registry import Spec, SpecError, unknown
+
+        name = Spec.parse(spec).name
+        found = {kind: registry[name] for kind, registry in _registries().items() if name in registry}
+        if not found:
+            known = {n for registry in _registries().values() for n in registry}
+            raise SpecError(unknown("member", name, sorted(known)))
+        for kind, entry in found.items():
+            click.echo(f"{name} ({kind[:-1]})\n")
+            click.echo(_documentation(entry.make) + "\n")
+            click.echo("options: " + (", ".join(_options(entry)) or "none"))
+            click.echo("examples: " + "  ".join(entry.examples) + "\n")
+        if output is not None:
+            if "operators" not in found:
+                raise SpecError(f"{name} is no operator; only operators are drawn.")
+            _draw(spec, output)
+            click.echo(f"wrote {output}")
+
+
+def _draw(spec: str, output: Path) -> None:
+    """The bundled photograph before and after the operator, as a person would look at it."""
+    import torch
+    from matplotlib.figure import Figure
+    from skimage.data import camera
+
+    from .images import atomic, check_output
+    from .registry import OPERATORS
+
+    check_output(output)
+    x = torch.from_numpy(camera()).float()[None, None, ::2, ::2] / 255
+    operator = OPERATORS.build(spec, shape=tuple(x.shape[1:]), seed=0)
+    y = operator(x)
+    panels = {"picture": x, "measurement": y if min(y.shape[-2:]) > 1 else operator.initial(y)}
+    kernel = next((b for n, b in operator.named_buffers() if n.endswith("kernel")), None)
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    axes = figure.subplots(1, 2 + (kernel is not None))
+    for axis, (title, shown) in zip(axes, panels.items(), strict=False):
+        axis.imshow(shown[0, 0].numpy(), cmap="gray", vmin=0, vmax=1)
+        axis.set_title(title)
+        axis.set_axis_off()
+    if kernel is not None:
+        axes[2].imshow(kernel[0].numpy(), cmap="magma")
+        axes[2].set_title(f"kernel, {kernel.shape[-2]}×{kernel.shape[-1]}")
+    figure.suptitle(spec)
+    with atomic(output) as file:
+        figure.savefig(file, format="png", dpi=110)
+
+
+@cli.command()
+@click.option("--op", metavar="SPEC")
+@click.option("--prior", metavar="SPEC")
+@click.option("--solver", metavar="SPEC")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cite(debug: bool, **specs: str | None) -> None:
+    """BibTeX of the methods behind an operator, a prior and a solver, and of pnp."""
+    with _one_line_errors(debug):
+        import re
+
+        from . import citations
+        from .registry import Spec
+        from .report import environment
+
+        registries = _registries()
+        keys: list[str] = []
+        for option, kind in (("op", "operators"), ("prior", "priors"), ("solver", "solvers")):
+            for part in re.split(r"(?<![0-9][eE])\+", specs[option] or ""):
+                if part:
+                    keys += registries[kind][Spec.parse(part.rpartition("*")[2]).name].cite
+        click.echo("\n\n".join(filter(None, [citations.OURS % environment()["pnp"], citations.bibtex(keys)])))
+
+
+def _registries() -> dict[str, Registry]:
+    from . import noise as noise
+    from . import operators as operators
+    from . import priors as priors
+    from . import registry
+    from . import solvers as solvers
+
+    every = (registry.OPERATORS, registry.PRIORS, registry.SOLVERS, registry.DENOISERS, registry.NOISES)
+    return dict(zip(KINDS, every, strict=True))
+
+
+def _options(entry: Any) -> list[str]:
+    """`name=default` for each option that a spec can set; what the program fills in is left out."""
+    shown = []
+    for p in entry.parameters().values():
+        if p.name not in ("shape", "seed"):
+            shown.append(p.name if p.default is p.empty else f"{p.name}={p.default}".lower())
+    return shown
+
+
+def _documentation(make: Any) -> str:
+    import inspect
+
+    return inspect.getdoc(make) or ""
+
+
+def main() -> None:
+    """Entry point of the console script: a mistyped command is one line and exit code 2, like every other mistake."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+    except click.ClickException as error:
+        click.echo(f"pnp: error: {_line_of(error)}", err=True)
+        sys.exit(2)
+    except click.Abort:
+        sys.exit(130)
+
+
+def _line_of(error: click.ClickException) -> str:
+    return " ".join(error.format_message().split())
+
+
+if __name__ == "__main__":
+    main()

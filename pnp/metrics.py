@@ -1,0 +1,31 @@
+"""Quality against the truth, image by image, for pictures in [0, 1]."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def psnr(x: Tensor, truth: Tensor) -> Tensor:
+    """10 log10(1/mean((x − truth)²)) in dB over all samples of each image, x clipped to [0, 1]: (B,)."""
+    error = (x.clamp(0, 1) - truth).flatten(1).square().mean(1)
+    return -10 * error.clamp_min(1e-20).log10()
+
+
+def ssim(x: Tensor, truth: Tensor) -> Tensor:
+    """Mean structural similarity with Gaussian windows of std 1.5 (scikit-image), channels averaged: (B,).
+
+    nan for pictures smaller than the 11-pixel window.   Wang et al. 2004.
+    """
+    from skimage.metrics import structural_similarity
+
+    if min(x.shape[-2:]) < 11:
+        return torch.full((len(x),), float("nan"))
+    pairs = zip(x.clamp(0, 1).cpu().double().numpy(), truth.cpu().double().numpy(), strict=True)
+    values = [
+        structural_similarity(
+            a, b, data_range=1.0, channel_axis=0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+        for a, b in pairs
+    ]
+    return torch.tensor(values)

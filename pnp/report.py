@@ -1,0 +1,100 @@
+"""What a restoration leaves beside the picture: result.json and a figure."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .images import atomic
+from .restore import Restoration
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for the record."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        ours = version("pnp-restoration")
+    except PackageNotFoundError:
+        ours = "not installed"
+    return {
+        "pnp": ours,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Replace `path` by the record; NaN becomes null, so that every reader understands it."""
+    text = json.dumps(_no_nan(record), indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic(path) as file:
+        file.write((text + "\n").encode())
+
+
+def write_figure(path: Path, done: Restoration, title: str) -> None:
+    """Input, restored, their difference (from the truth where it is known), and the convergence of the first picture."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 3.8), layout="constrained")
+    axes = figure.subplots(1, 4)
+    scores = done.record.get("metrics")
+    _picture(axes[0], done.initial, "input" + (f", {scores['psnr_initial'][0]:.2f} dB" if scores else ""))
+    _picture(axes[1], done.restored, "restored" + (f", {scores['psnr'][0]:.2f} dB" if scores else ""))
+    reference, name = (done.initial, "input") if done.truth is None else (done.truth, "truth")
+    _difference(axes[2], done.restored - reference, f"restored − {name}")
+    _convergence(axes[3], done)
+    figure.suptitle(title, fontsize=10)
+    with atomic(path) as file:
+        figure.savefig(file, format="png", dpi=110)
+
+
+def _picture(axis: Any, x: Tensor, title: str) -> None:
+    shown = x[0].detach().cpu().clamp(0, 1)
+    axis.imshow((shown[0] if len(shown) == 1 else shown.permute(1, 2, 0)).numpy(), cmap="gray", vmin=0, vmax=1)
+    axis.set_title(title, fontsize=9)
+    axis.set_axis_off()
+
+
+def _difference(axis: Any, d: Tensor, title: str) -> None:
+    shown = d[0].detach().cpu().mean(0)
+    limit = max(1e-6, float(torch.quantile(shown.abs().flatten()[:: max(1, shown.numel() // 1_000_000)], 0.995)))
+    image = axis.imshow(shown.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
+    axis.figure.colorbar(image, ax=axis, shrink=0.75)
+    axis.set_title(title, fontsize=9)
+    axis.set_axis_off()
+
+
+def _convergence(axis: Any, done: Restoration) -> None:
+    history = done.result.history
+    iterations = range(1, len(history["change"]) + 1)
+    axis.semilogy(iterations, history["change"][:, 0].tolist(), color="C0", label="relative change")
+    noise = torch.as_tensor(done.result.problem.noise_norm()).flatten()[0].item()
+    axis.semilogy(iterations, (history["residual"][:, 0] / noise).tolist(), color="C1", label="residual / noise")
+    axis.set_xlabel("iteration", fontsize=8)
+    axis.tick_params(labelsize=7)
+    if "psnr" in history:
+        twin = axis.twinx()
+        twin.plot(iterations, history["psnr"][:, 0].tolist(), color="C2", label="PSNR")
+        twin.set_ylabel("PSNR, dB", fontsize=8)
+        twin.tick_params(labelsize=7)
+    axis.legend(fontsize=7)
+    axis.set_title("convergence", fontsize=9)
+
+
+def _no_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _no_nan(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_no_nan(v) for v in value]
+    if isinstance(value, float) and value != value:
+        return None
+    return str(value) if isinstance(value, Path) else value

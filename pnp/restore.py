@@ -1,0 +1,214 @@
+"""From spec strings and a picture to a restored picture: what `pnp solve` does with each input."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import metrics, priors
+from . import operators as operators  # registers the operators
+from .choose import default_solver, fit_lam
+from .loop import Callback, Result, solve
+from .noise import estimate_sigma
+from .operators.base import Operator
+from .problem import Problem
+from .recording import Metric
+from .registry import NOISES, OPERATORS, SOLVERS, SpecError
+from .solvers.base import Solver, require
+from .stopping import Seconds, StopRule, Tolerance
+
+DISCREPANCY = 0.97  # residual aimed at, in sigma √m: the restored picture fits a little of the noise
+SIMULATED_SIGMA = 0.01
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do with a picture, all of it as text and numbers, so that it can be repeated from a record.
+
+    simulate: the picture is clean; degrade it first with `noise` (default: Gaussian of `sigma`, 0.01 if not given).
+    sigma: noise level told to the solver; None: estimated.  lam: weight of the prior; None: the prior's own, else
+    fitted by discrepancy.  solver: None is the first that fits.  size: (C, H, W) of the image, where y does not tell.
+    """
+
+    op: str
+    prior: str
+    solver: str | None = None
+    sigma: float | None = None
+    lam: float | None = None
+    simulate: bool = False
+    noise: str | None = None
+    seed: int = 0
+    iterations: int | None = None
+    tol: float = 1e-4
+    seconds: float | None = None
+    device: str = "cpu"
+    size: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """A restored batch with what it was made from; pictures are cut to the measurement's field of view."""
+
+    restored: Tensor
+    initial: Tensor  # the operator's plain guess: what the person has
+    truth: Tensor | None
+    result: Result
+    solver: Solver
+    record: dict[str, Any]  # the numbers, ready for JSON
+
+
+def restore(
+    job: Job,
+    pixels: Tensor,
+    *,
+    truth: Tensor | None = None,
+    callbacks: Sequence[Callback] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> Restoration:
+    """Restore one batch of pictures (B, C, H, W), or of measurements, by a Job.
+
+    truth: the clean pictures, for scores only.  callbacks: passed to the loop.  say: hears one line about each choice.
+    Raises ValueError (SpecError for specs), TypeError for a solver that the prior does not fit.
+    """
+    begun = time.perf_counter()
+    pixels = pixels.to(job.device)
+    if job.simulate:
+        truth = pixels
+    operator, y = _simulated(job, pixels) if job.simulate else _measured(job, pixels)
+    shape = operator.image_shape(tuple(y.shape[1:]))
+    prior = priors.parse(job.prior, shape=shape)
+    solver = _solver(job, prior, say)
+    sigma, sigma_source = _sigma(job, operator, y, say)
+    problem = Problem(operator, y, prior, sigma=sigma)
+    x0 = problem.initial()
+    initial = operator.visible(x0)
+    target = None if truth is None else _visible_truth(operator, truth.to(job.device), shape, initial)
+    lam, lam_source, x0 = _lam(job, problem, solver, x0, say)
+    problem = Problem(operator, y, prior, sigma=sigma, lam=lam)
+    stop: list[StopRule] = [Tolerance(job.tol), *([Seconds(job.seconds)] if job.seconds else [])]
+    result = solve(
+        problem,
+        solver,
+        x0=x0,
+        iterations=job.iterations,
+        stop=stop,
+        record=("change", "residual"),
+        metrics={} if target is None else {"psnr": _psnr_metric(operator, target)},
+        callbacks=callbacks,
+    )
+    restored = operator.visible(result.x)
+    record = {
+        "job": asdict(job),
+        "solver": {"name": type(solver).__name__, **_plain(asdict(solver))},
+        "shape": {"measurement": list(y.shape), "image": list(restored.shape)},
+        "sigma": {"value": _numbers(sigma), "source": sigma_source},
+        "lam": {"value": _numbers(lam), "source": lam_source},
+        "status": [s.name.lower() for s in result.status],
+        "reason": list(result.reason),
+        "iterations": list(result.iterations),
+        "convergence": str(result.convergence),
+        "residual_over_noise": _numbers(result.problem.residual(result.x) / result.problem.noise_norm()),
+        **({} if target is None else {"metrics": _scores(initial, restored, target)}),
+        "seconds": {"solve": result.seconds, "total": time.perf_counter() - begun},
+    }
+    return Restoration(restored, initial, target, result, solver, record)
+
+
+def _simulated(job: Job, clean: Tensor) -> tuple[Operator, Tensor]:
+    operator = OPERATORS.build(job.op, shape=tuple(clean.shape[1:]), seed=job.seed).to(clean.device)
+    noise = NOISES.build(job.noise or f"gaussian:sigma={SIMULATED_SIGMA if job.sigma is None else job.sigma}")
+    return operator, noise(operator(clean), torch.Generator().manual_seed(job.seed))
+
+
+def _measured(job: Job, y: Tensor) -> tuple[Operator, Tensor]:
+    if job.noise is not None:
+        raise SpecError("--noise is for --simulate; nothing is added to a measured picture.")
+    if job.size is not None and y.ndim == 4 and y.shape[1] * y.shape[2] == 1:
+        shape: tuple[int, ...] = job.size
+    else:
+        shape = tuple(y.shape[1:]) if job.size is None else job.size
+    context: dict[str, Any] = {"border": "valid", "seed": job.seed}
+    if not job.op.startswith("downsample"):  # its image is larger than y, by a factor that y does not tell
+        context["shape"] = shape
+    return OPERATORS.build(job.op, **context).to(y.device), y
+
+
+def _solver(job: Job, prior: priors.Prior, say: Callable[[str], None]) -> Solver:
+    spec = job.solver
+    if spec is None:
+        spec = default_solver(prior)
+        say(f"solver: {spec} (the first that fits {prior.name})")
+    solver = SOLVERS.build(spec)
+    require(solver, prior)
+    return solver
+
+
+def _sigma(job: Job, operator: Operator, y: Tensor, say: Callable[[str], None]) -> tuple[float | Tensor, str]:
+    if job.sigma is not None:
+        return job.sigma, "given"
+    try:
+        sigma = estimate_sigma(y, operator.known())
+    except ValueError:
+        if job.simulate and job.noise is None:
+            return SIMULATED_SIGMA, "simulated"
+        raise
+    say(f"sigma: {_shown(sigma)} (estimated from the measurement)")
+    return _compact(sigma), "estimated"
+
+
+def _lam(
+    job: Job, problem: Problem, solver: Solver, x0: Tensor, say: Callable[[str], None]
+) -> tuple[float | Tensor, str, Tensor]:
+    if job.lam is not None:
+        return job.lam, "given", x0
+    if problem.prior.lam is not None:
+        say(f"lam: {problem.prior.lam:g} (the default of {problem.prior.name})")
+        return problem.prior.lam, "default of the prior", x0
+    lam, x = fit_lam(problem, solver, c=DISCREPANCY)
+    say(f"lam: {_shown(lam)} (chosen so that the residual is {DISCREPANCY} sigma √m)")
+    return _compact(lam), f"discrepancy, residual = {DISCREPANCY} sigma sqrt(m)", x
+
+
+def _visible_truth(operator: Operator, truth: Tensor, shape: tuple[int, int, int], like: Tensor) -> Tensor:
+    """The truth over the field of view, whether it shows just that or the whole image.  Raises ValueError."""
+    if tuple(truth.shape[1:]) == shape:
+        truth = operator.visible(truth)
+    if truth.shape != like.shape:
+        raise ValueError(f"the truth has shape {tuple(truth.shape)}; the restored picture has {tuple(like.shape)}.")
+    return truth
+
+
+def _psnr_metric(operator: Operator, truth: Tensor) -> Metric:
+    return lambda x: metrics.psnr(operator.visible(x), truth)
+
+
+def _scores(initial: Tensor, restored: Tensor, truth: Tensor) -> dict[str, list[float] | float]:
+    """PSNR and SSIM per picture."""
+    return {
+        "psnr_initial": _numbers(metrics.psnr(initial, truth)),
+        "psnr": _numbers(metrics.psnr(restored, truth)),
+        "ssim_initial": _numbers(metrics.ssim(initial, truth)),
+        "ssim": _numbers(metrics.ssim(restored, truth)),
+    }
+
+
+def _compact(values: Tensor) -> float | Tensor:
+    """A number for a batch of one, (B, 1, 1, 1) for more."""
+    return float(values) if values.numel() == 1 else values.view(-1, 1, 1, 1)
+
+
+def _numbers(value: float | Tensor) -> list[float] | float:
+    return [round(v, 6) for v in value.flatten().tolist()] if isinstance(value, Tensor) else float(value)
+
+
+def _shown(values: Tensor) -> str:
+    return ", ".join(f"{v:.3g}" for v in values.flatten().tolist()[:8])
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    return {k: v if isinstance(v, (int, float, str, bool, type(None), dict)) else repr(v) for k, v in settings.items()}
