@@ -104,7 +104,7 @@ class Blur(Operator):
 
     def _spread(self, y: Tensor) -> Tensor:
         """rfft2 of y with s − 1 zeros after each sample: the spectrum of y, repeated s times along each axis."""
-        s, (h, w) = self.factor, y.shape[-2:]
+        s, w = self.factor, y.shape[-1]
         if s == 1:
             return torch.fft.rfft2(y)
         rows = torch.fft.fft2(y).repeat(1, 1, s, 1)
@@ -180,8 +180,9 @@ class ValidBlur(Operator):
         self.margins = tuple(_margin(k, factor, shift) for k in self.blur.kernel.shape[-2:])
 
     def forward(self, x: Tensor) -> Tensor:
-        if any(n % self.blur.factor for n in x.shape[-2:]):
-            raise ValueError(f"x is {x.shape[-2]}×{x.shape[-1]}; crop it to a multiple of the factor {self.blur.factor}.")
+        s = self.blur.factor
+        if any(n % s for n in x.shape[-2:]):
+            raise ValueError(f"x is {x.shape[-2]}×{x.shape[-1]}; crop it to a multiple of the factor, {s}.")
         y = self.blur(x)
         (top, bottom), (left, right) = self.margins
         if y.shape[-2] <= top + bottom or y.shape[-1] <= left + right:

@@ -71,7 +71,7 @@ def downsample(
     even = k.shape[-1] % 2 == 0
     shift = (factor - 1) // 2 if centred else 0
     if centred and named and even != (factor % 2 == 0):
-        raise SpecError(f"size={k.shape[-1]} cannot be centred on cells of {factor} pixels; make both odd or both even.")
+        raise SpecError(f"size={k.shape[-1]} cannot be centred on cells of {factor}; make both odd or both even.")
     fixed = None if shape is None or border == "valid" or not (shape[1] % factor or shape[2] % factor) else shape[1:]
     return _bordered(k, border, factor, shift, fixed)
 

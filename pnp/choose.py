@@ -22,7 +22,8 @@ def default_solver(prior: Prior) -> str:
     for name, entry in SOLVERS.items():
         if fits(entry.make, prior):  # type: ignore[arg-type]
             return name
-    raise ValueError(f"no solver fits prior {prior.name}, which offers {', '.join(sorted(prior.offers())) or 'nothing'}.")
+    offers = ", ".join(sorted(prior.offers())) or "nothing"
+    raise ValueError(f"no solver fits prior {prior.name}, which offers {offers}.")
 
 
 def fit_lam(

@@ -63,7 +63,7 @@ def _size(context: click.Context, parameter: click.Parameter, value: str | None)
 
 @cli.command()
 @click.argument("inputs", nargs=-1, metavar="[PICTURE]...")
-@click.option("--op", required=True, metavar="SPEC", help="What the camera did, e.g. blur:kernel=psf.png. See pnp list.")
+@click.option("--op", required=True, metavar="SPEC", help="What the camera did: blur:kernel=psf.png, ... (pnp list).")
 @click.option("--prior", required=True, metavar="SPEC", help="What pictures look like, e.g. tv or tv+0.5*haar.")
 @click.option("--solver", metavar="SPEC", help="Default: the first that fits the prior.")
 @click.option("--sigma", callback=_positive, metavar="S", help="Noise level in [0, 1] units, e.g. 0.01 or 2.55/255. "
@@ -72,7 +72,7 @@ def _size(context: click.Context, parameter: click.Parameter, value: str | None)
 @click.option("--simulate", is_flag=True, help="The pictures are clean: degrade them first, restore, and score.")
 @click.option("--noise", metavar="SPEC", help="Noise of the simulation, e.g. poisson:gain=0.01. Default: gaussian.")
 @click.option("--truth", type=click.Path(path_type=Path), help="The clean picture, for scores.")
-@click.option("--input", "more", multiple=True, metavar="PATH", help="Another picture, folder or glob; may be repeated.")
+@click.option("--input", "more", multiple=True, metavar="PATH", help="Another picture, a folder or a glob.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The restored picture; a folder for many inputs.")
 @click.option("--report", type=click.Path(path_type=Path), help="Folder for result.json and figure.png. "
               "Default: OUTPUT's name with -report.")  # fmt: skip
@@ -149,7 +149,10 @@ def _plans(inputs: list[str], output: Path | None, report: Path | None, job: Job
             target = output if output.suffix and not output.is_dir() else output / target.name
         elif report is not None:
             target = report / target.name
-        folder = target.with_name(target.stem + "-report") if report is None else report / source.stem if many else report
+        if report is None:
+            folder = target.with_name(target.stem + "-report")
+        else:
+            folder = report / source.stem if many else report
         plans.append(Plan(source, target, folder))
     names = [plan.output.resolve() for plan in plans]
     if len(set(names)) < len(names):
@@ -231,8 +234,8 @@ def _summary(plan: Plan, done: Restoration) -> str:
         if "metrics" in record:
             m = record["metrics"]
             scores = f"{m['psnr_initial'][i]:.2f} dB -> {m['psnr'][i]:.2f} dB, SSIM {m['ssim'][i]:.3f}; "
-        ratio = record["residual_over_noise"][i]
-        lines.append(f"{plan.name}{page}: {scores}{status} after {n} iterations ({reason}); residual {ratio:.2f} x noise")
+        residual = f"residual {record['residual_over_noise'][i]:.2f} x noise"
+        lines.append(f"{plan.name}{page}: {scores}{status} after {n} iterations ({reason}); {residual}")
     lines.append(f"theory: {record['convergence']}")
     lines.append(f"wrote {plan.output}, {plan.report / 'result.json'}, {plan.report / 'figure.png'}")
     return "\n".join(lines)

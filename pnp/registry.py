@@ -147,8 +147,8 @@ def number(text: str) -> float:
 def convert(text: str, hint: Any, where: str) -> Any:
     """Turn the text of one option into the first type of `hint` that it fits.
 
-    A type with a classmethod `from_text` (and `text_form`, its description) is asked; bool, int, float, str and None are known.
-    Raises SpecError when nothing fits.
+    bool, int, float, str and None are known; a type with a classmethod `from_text` (and `text_form`, which describes
+    what it takes) is asked.  Raises SpecError when nothing fits.
     """
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) else (hint,)
     if typing.get_origin(hint) is typing.Literal:

@@ -41,7 +41,7 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
 
 
 def write_figure(path: Path, done: Restoration, title: str) -> None:
-    """Input, restored, their difference (from the truth where it is known), and the convergence of the first picture."""
+    """Input, restored, difference (from the truth where it is known) and convergence, of the first picture."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 3.8), layout="constrained")

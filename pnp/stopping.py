@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,29 +13,34 @@ from .checks import positive
 from .recording import Snapshot
 
 
-class StopRule(Protocol):
+class StopRule(ABC):
     """Called after each iteration; True for an image ends its iteration.
 
-    reason: why, in words.  converged: True where the rule means that the answer is found, False for a limit.
-    watches: quantities of the history that the rule looks back at.
+    converged: True where the rule means that the answer is found, False for a limit.
     """
 
-    converged: bool
-    watches: tuple[str, ...]
+    converged: ClassVar[bool] = True
 
     @property
-    def reason(self) -> str: ...
+    @abstractmethod
+    def reason(self) -> str:
+        """Why, in words."""
 
-    def __call__(self, now: Snapshot) -> Tensor: ...
+    @property
+    def watches(self) -> tuple[str, ...]:
+        """Quantities whose history the rule looks back at."""
+        return ()
+
+    @abstractmethod
+    def __call__(self, now: Snapshot) -> Tensor:
+        """Which images to stop, (B,)."""
 
 
 @dataclass(frozen=True)
-class Tolerance:
+class Tolerance(StopRule):
     """Stop when ‖x_k − x_{k−1}‖ <= tol ‖x_k‖."""
 
     tol: float = 1e-4
-    converged = True
-    watches: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         positive(self.tol, "tol")
@@ -48,13 +54,12 @@ class Tolerance:
 
 
 @dataclass(frozen=True)
-class Plateau:
+class Plateau(StopRule):
     """Stop when the best value of a quantity has not fallen by a factor 1 − tol within `window` iterations."""
 
     quantity: str = "objective"
     window: int = 20
     tol: float = 1e-4
-    converged = True
 
     @property
     def watches(self) -> tuple[str, ...]:
@@ -74,12 +79,10 @@ class Plateau:
 
 
 @dataclass(frozen=True)
-class Objective:
+class Objective(StopRule):
     """Stop when f(x) + lam g(x) <= target."""
 
     target: float
-    converged = True
-    watches: tuple[str, ...] = ()
 
     @property
     def reason(self) -> str:
@@ -90,12 +93,10 @@ class Objective:
 
 
 @dataclass(frozen=True)
-class Discrepancy:
+class Discrepancy(StopRule):
     """Stop when ‖Ax − y‖ <= c sigma √m: the measurement is explained as well as its noise allows (Morozov 1966)."""
 
     c: float = 1.0
-    converged = True
-    watches: tuple[str, ...] = ()
 
     @property
     def reason(self) -> str:
@@ -106,12 +107,11 @@ class Discrepancy:
 
 
 @dataclass(frozen=True)
-class Seconds:
+class Seconds(StopRule):
     """Stop when the steps have taken `limit` seconds together; a batch shares its clock."""
 
     limit: float
     converged = False
-    watches: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         positive(self.limit, "seconds")

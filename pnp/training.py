@@ -39,7 +39,7 @@ class TrainSettings:
     batch: int = 32
     patch: int = 64
     growth: tuple[tuple[float, int], ...] = ((0.6, 2), (0.8, 4))  # (progress, factor in pixels of a patch)
-    lr: float = 2e-3
+    lr: float = 1.5e-3
     weight_decay: float = 1e-3
     clip: float = 0.1
     ema: float = 0.999
@@ -75,6 +75,7 @@ class Run:
     generator: torch.Generator
     step: int = 0
     elapsed: float = 0.0
+    typical: float = math.inf  # running mean of the gradient's length
 
     def state(self) -> dict[str, Any]:
         return {
@@ -84,6 +85,7 @@ class Run:
             "generator": self.generator.get_state(),
             "step": self.step,
             "elapsed": self.elapsed,
+            "typical": self.typical,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -91,7 +93,7 @@ class Run:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
-        self.step, self.elapsed = state["step"], state["elapsed"]
+        self.step, self.elapsed, self.typical = state["step"], state["elapsed"], state["typical"]
 
 
 @dataclass(frozen=True)
@@ -193,9 +195,13 @@ def step(settings: TrainSettings, run: Run, pool: PatchPool, progress: float, de
     loss = ((estimate.float() - noise).square() / (sigma + 2 / 255)).mean()
     run.net.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_(run.net.parameters(), settings.clip)
-    run.optimizer.step(settings.rate(progress))
+    length = float(nn.utils.clip_grad_norm_(run.net.parameters(), settings.clip))
     run.step += 1
+    if length > 4 * run.typical or not math.isfinite(length):  # one such gradient would stay in the momentum for long
+        run.typical *= 1.05
+        return loss.detach()
+    run.typical = length if math.isinf(run.typical) else 0.98 * run.typical + 0.02 * length
+    run.optimizer.step(settings.rate(progress))
     keep = min(settings.ema, (run.step + 1) / (run.step + 10))  # a short memory while the weights still move fast
     with torch.no_grad():
         torch._foreach_lerp_(list(run.average.parameters()), list(run.net.parameters()), 1 - keep)

@@ -75,6 +75,7 @@ def prox(
             if not len(alive):
                 return x, DualState(dual / radius)
             work = work.subset(~finished)
+        pause = min(pause, max_iter - done)
         for _ in range(pause):
             work.step()
         done, pause = done + pause, min(2 * pause, 16)

@@ -21,8 +21,8 @@ def filters(name: str) -> Tensor:
 class WaveletTransform:
     """Orthonormal 2-D transform with periodic borders, on sizes that 2^levels divides.   Mallat 1989.
 
-    Bands are stacked: details[l] is (B, 3, C, H/2^(l+1), W/2^(l+1)), finest first.  Up to a cyclic shift of the
-    coefficients it is PyWavelets' mode "periodization".
+    Bands are stacked: details[l] is (B, 3, C, H/2^(l+1), W/2^(l+1)), finest first.  It is PyWavelets' mode
+    "periodization" up to a cyclic shift of the picture, and of the coefficients.
     """
 
     def __init__(self, pair: Tensor, levels: int) -> None:
@@ -76,35 +76,32 @@ def _turn(x: Tensor) -> Tensor:
 
 
 class UndecimatedTransform:
-    """The à trous transform: all shifts of the orthonormal one, scaled by 2^−l at level l, so that WᵀW + low-pass = I.
+    """The detail bands of all shifts of the orthonormal transform, so that ‖Wx‖₁ is the mean of its ‖·‖₁ over shifts.
 
-    Coefficients: (B, 3 levels, C, H, W), any size, periodic borders.  It fits `dual.Analysis` with h the sum of
-    |coefficients|.   Coifman & Donoho 1995; Starck et al. 2007.
+    Level l = 1, 2, ... takes taps 2^(l−1) apart and carries the weight 4^−l of an orthonormal band.
+    Coefficients: (B, 3 levels, C, H, W), any size, periodic borders; WᵀW <= I/4.  It fits `dual.Analysis` with h = ‖·‖₁.
+    Coifman & Donoho 1995.
     """
 
-    norm_squared = 1.0
+    norm_squared = 0.25
 
     def __init__(self, pair: Tensor, levels: int) -> None:
-        self.pair, self.levels = pair / 2**0.5, levels
+        self.pair, self.levels = pair.flip(1) / 2, levels  # halved along each of two axes: a quarter a level
         self.bands = 3 * levels
 
     def map(self, x: Tensor) -> Tensor:
         parts = []
         for level in range(self.levels):
             low, high = self._along(x, level, -2)
-            ll, lh = self._along(low, level, -1)
-            hl, hh = self._along(high, level, -1)
-            parts += [lh, hl, hh]
-            x = ll
+            x, *details = (*self._along(low, level, -1), *self._along(high, level, -1))
+            parts += details
         return torch.stack(parts, 1)
 
     def adjoint(self, p: Tensor) -> Tensor:
         x = torch.zeros_like(p[:, 0])
         for level in reversed(range(self.levels)):
             lh, hl, hh = p[:, 3 * level : 3 * level + 3].unbind(1)
-            low = self._back(x, lh, level, -1)
-            high = self._back(hl, hh, level, -1)
-            x = self._back(low, high, level, -2)
+            x = self._back(self._back(x, lh, level, -1), self._back(hl, hh, level, -1), level, -2)
         return x
 
     def add_map_(self, q: Tensor, x: Tensor, step: float) -> Tensor:
@@ -120,14 +117,21 @@ class UndecimatedTransform:
         return p.abs().flatten(1).sum(1)
 
     def _along(self, x: Tensor, level: int, axis: int) -> tuple[Tensor, Tensor]:
-        """Low- and high-pass along one axis, taps 2^level apart."""
-        shifts = [x.roll(-(i << level), axis) for i in range(self.pair.shape[1])]
-        return _combine(shifts, self.pair[0]), _combine(shifts, self.pair[1])
+        """Low- and high-pass along one axis: out[n] = Σ_i f[i] x[n + i 2^level]."""
+        n, taps = x.shape[axis], self.pair.shape[1]
+        wide = x.index_select(axis, torch.arange(n + ((taps - 1) << level), device=x.device) % n)
+        parts = [wide.narrow(axis, i << level, n) for i in range(taps)]
+        return _combine(parts, self.pair[0]), _combine(parts, self.pair[1])
 
     def _back(self, low: Tensor, high: Tensor, level: int, axis: int) -> Tensor:
-        taps = zip(self.pair[0].tolist(), self.pair[1].tolist(), strict=True)
-        parts = [(a * low + b * high).roll(i << level, axis) for i, (a, b) in enumerate(taps)]
-        return _combine(parts, torch.ones(len(parts)))
+        """The adjoint of `_along`."""
+        n, taps = low.shape[axis], self.pair.shape[1]
+        grown = list(low.shape)
+        grown[axis] = n + ((taps - 1) << level)
+        wide = low.new_zeros(grown)
+        for i, (a, b) in enumerate(self.pair.T.tolist()):
+            wide.narrow(axis, i << level, n).add_(low, alpha=a).add_(high, alpha=b)
+        return torch.zeros_like(low).index_add_(axis, torch.arange(grown[axis], device=low.device) % n, wide)
 
 
 def _combine(parts: list[Tensor], weights: Tensor) -> Tensor:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from ..checks import positive
-from ..registry import PRIORS, SpecError, unknown
+from ..registry import PRIORS
 from . import dual
 from .base import Prior, Split
 from .filterbank import UndecimatedTransform, WaveletTransform, filters
-
-WAVELETS = ("haar", "db4", "sym8")
-
 
 def soft_threshold(v: Tensor, tau: float | Tensor) -> Tensor:
     """sign(v) max(|v| − tau, 0), tau a number or one value an image: (B, 1, 1, 1), whatever the axes of v."""
@@ -42,7 +41,7 @@ class WaveletL1(Prior):
     Donoho & Johnstone 1994; Mallat 1989.
     """
 
-    def __init__(self, wavelet: str = "haar", levels: int = 4) -> None:
+    def __init__(self, wavelet: str = "haar", levels: int = 3) -> None:
         self.wavelet, self.levels = wavelet, int(positive(levels, "levels"))
         self.transform = WaveletTransform(filters(wavelet), self.levels)
 
@@ -64,9 +63,9 @@ class WaveletL1(Prior):
 
 
 class InvariantWaveletL1(Prior):
-    """g(x) = Σ |Wx| over the detail bands of the undecimated transform, scaled to a tight frame WᵀW <= I.
+    """g(x) = the mean of the orthonormal form's Σ |Wx| over all shifts of the picture, by the undecimated transform.
 
-    No shift is preferred, which removes the block patterns of the orthonormal form.  prox: to a relative duality gap,
+    No shift is preferred, which removes the block patterns of the orthonormal form; any size.  prox: to a relative duality gap,
     as for TV, started inside one solve from the dual point of the call before.   Coifman & Donoho 1995.
     """
 
@@ -79,7 +78,7 @@ class InvariantWaveletL1(Prior):
 
     def begin(self, x0: Tensor) -> Prior:
         begun = InvariantWaveletL1(self.wavelet, self.levels, self.tol, self.max_iter)
-        begun._warm = dual.Warm(self.transform, self.tol)
+        begun._warm = dual.Warm(self.transform, self.tol, max_iter=4)
         return begun
 
     def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
@@ -97,17 +96,15 @@ class InvariantWaveletL1(Prior):
 
 @PRIORS.register(
     "wavelet",
-    cite=("donoho1995", "mallat1989"),
-    examples=("wavelet", "wavelet:name=db4", "wavelet:name=sym8,levels=2", "wavelet:name=haar,invariant=true,levels=2"),
+    cite=("donoho1995", "mallat1989", "coifman1995"),
+    examples=("wavelet:levels=2", "wavelet:name=db4,invariant=false,levels=2", "wavelet:name=sym8,invariant=false"),
 )
-def wavelet(name: str = "sym8", levels: int | None = None, invariant: bool = False) -> Prior:
-    """L1 of wavelet details: haar, db4 or sym8; orthonormal (4 levels) or invariant (undecimated, 3 levels)."""
-    if name not in WAVELETS:
-        raise SpecError(unknown("wavelet", name, list(WAVELETS)))
-    return InvariantWaveletL1(name, levels or 3) if invariant else WaveletL1(name, levels or 4)
+def wavelet(name: Literal["haar", "db4", "sym8"] = "db4", levels: int = 3, invariant: bool = True) -> Prior:
+    """L1 of wavelet details: haar, db4 or sym8; invariant (undecimated) or orthonormal."""
+    return InvariantWaveletL1(name, levels) if invariant else WaveletL1(name, levels)
 
 
-@PRIORS.register("haar", cite=("donoho1995",))
-def haar(levels: int | None = None, invariant: bool = False) -> Prior:
+@PRIORS.register("haar", cite=("donoho1995", "coifman1995"), examples=("haar:levels=2", "haar:invariant=false"))
+def haar(levels: int = 3, invariant: bool = True) -> Prior:
     """L1 of Haar details: `wavelet:name=haar`."""
     return wavelet("haar", levels, invariant)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ class ADMMState(NamedTuple):
 @SOLVERS.register("admm", cite=("boyd2011", "venkatakrishnan2013"), examples=("admm", "admm:tau=0.01"))
 @dataclass(frozen=True)
 class ADMM(Solver):
-    """ADMM on f(x) + lam Σᵢ wᵢ gᵢ(zᵢ), x = zᵢ.   Boyd et al. 2011, sections 5 and 7.2; PnP: Venkatakrishnan et al. 2013.
+    """ADMM on f(x) + lam Σᵢ wᵢ gᵢ(zᵢ), x = zᵢ.   Boyd et al. 2011, sections 5, 7.2; Venkatakrishnan et al. 2013.
 
         x  <- prox_{(tau/n) f}(mean_i(zᵢ − uᵢ))
         zᵢ <- prox_{lam wᵢ tau gᵢ}(x + uᵢ)
@@ -40,7 +40,7 @@ class ADMM(Solver):
 
     tau: float | Geometric | Schedule | None = None
     iterations: int = 100
-    splits = True
+    splits: ClassVar[bool] = True
 
     def init(self, problem: Problem, x0: Tensor) -> ADMMState:
         n = len(terms_of(self, problem.prior))

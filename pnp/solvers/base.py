@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
@@ -20,6 +21,7 @@ class ImageState(NamedTuple):
     x: Tensor
 
 
+@dataclass(frozen=True)
 class Solver:
     """A frozen dataclass of settings with one step of a recursion; the loop is elsewhere.
 
@@ -29,7 +31,7 @@ class Solver:
 
     needs: ClassVar[tuple[str, ...]] = ("prox",)
     splits: ClassVar[bool] = False
-    iterations: int
+    iterations: int = 100
 
     def init(self, problem: Problem, x0: Tensor) -> State:
         raise NotImplementedError

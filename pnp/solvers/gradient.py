@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,7 +44,7 @@ class GradientDescent(Solver):
     optimizer: str = "SGD"
     lr: float | None = None
     iterations: int = 500
-    needs = ("grad",)
+    needs: ClassVar[tuple[str, ...]] = ("grad",)
 
     def __post_init__(self) -> None:
         names = [n for n in vars(torch.optim) if isinstance(getattr(torch.optim, n), type) and n != "Optimizer"]
@@ -73,13 +73,13 @@ class GradientDescent(Solver):
             x.backward(scale * gradient)
             return problem.objective(at).sum() if self.optimizer == "LBFGS" else gradient.new_zeros(())
 
-        state.optimizer.step(closure)
+        state.optimizer.step(closure)  # type: ignore[arg-type]  # torch's own optimizers return tensors, too
         return state._replace(x=state.draw().detach().clone())
 
     def theorem(self, problem: Problem) -> str | None:
         if not problem.prior.closed_convex or self.tau is not None or self.momentum or self.optimizer != "SGD":
             return None
-        return "step 1/L and a smooth convex prior: f + lam g falls as 1/k to its minimum (Nesterov 2004, theorem 2.1.14)"
+        return "step 1/L and a smooth convex prior: f + lam g falls as 1/k to its minimum (Nesterov 2004, th. 2.1.14)"
 
     def _make(self, variables: list[Tensor]) -> torch.optim.Optimizer:
         if self.optimizer == "SGD":  # the step is part of the gradient, so that each image can have its own

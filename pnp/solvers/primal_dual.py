@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,11 +27,17 @@ class _PrimalDual(Solver):
         uᵢ <- prox_{s (lam wᵢ hᵢ)*}(uᵢ + s Kᵢ(2x⁺ − x)),   prox_{s φ*}(v) = v − s prox_{φ/s}(v/s)
     """
 
-    needs = ("split",)
-    splits = True
+    needs: ClassVar[tuple[str, ...]] = ("split",)
+    splits: ClassVar[bool] = True
 
     def init(self, problem: Problem, x0: Tensor) -> PrimalDualState:
-        return PrimalDualState(x0, tuple(torch.zeros_like(k.map(x0)) for _, k in self._splits(problem)))
+        """x0 and its dual step: with u = 0 a minimiser of f, such as y itself, would not move and look converged."""
+        zero = PrimalDualState(x0, tuple(torch.zeros_like(k.map(x0)) for _, k in self._splits(problem)))
+        return PrimalDualState(x0, self._dual(problem, zero, x0, self._steps(problem)[1]))
+
+    def _steps(self, problem: Problem) -> tuple[float | Tensor, float | Tensor]:
+        """(tau, s)."""
+        raise NotImplementedError
 
     def _splits(self, problem: Problem) -> list[tuple[float, Split]]:
         return [(w, p.split()) for w, p in terms_of(self, problem.prior)]
@@ -69,9 +75,13 @@ class ChambollePock(_PrimalDual):
     iterations: int = 300
 
     def step(self, problem: Problem, state: PrimalDualState, k: int) -> PrimalDualState:
-        tau = 10 * problem.sigma**2 / problem.norm**2 if self.tau is None else self.tau
+        tau, s = self._steps(problem)
         x = problem.data_prox(state.x - tau * self._pull(problem, state), tau, x0=state.x)
-        return PrimalDualState(x, self._dual(problem, state, x, 1 / (tau * self._norm_squared(problem))))
+        return PrimalDualState(x, self._dual(problem, state, x, s))
+
+    def _steps(self, problem: Problem) -> tuple[float | Tensor, float | Tensor]:
+        tau = 10 * problem.sigma**2 / problem.norm**2 if self.tau is None else self.tau
+        return tau, 1 / (tau * self._norm_squared(problem))
 
     def theorem(self, problem: Problem) -> str | None:
         if not problem.prior.closed_convex:
@@ -93,9 +103,13 @@ class CondatVu(_PrimalDual):
     iterations: int = 500
 
     def step(self, problem: Problem, state: PrimalDualState, k: int) -> PrimalDualState:
+        tau, s = self._steps(problem)
+        x = state.x - tau * (problem.data_grad(state.x) + self._pull(problem, state))
+        return PrimalDualState(x, self._dual(problem, state, x, s))
+
+    def _steps(self, problem: Problem) -> tuple[float | Tensor, float | Tensor]:
         lipschitz = problem.lipschitz()
-        x = state.x - (problem.data_grad(state.x) + self._pull(problem, state)) / lipschitz
-        return PrimalDualState(x, self._dual(problem, state, x, lipschitz / (2 * self._norm_squared(problem))))
+        return 1 / lipschitz, lipschitz / (2 * self._norm_squared(problem))
 
     def theorem(self, problem: Problem) -> str | None:
         if not problem.prior.closed_convex:

@@ -15,7 +15,9 @@ from ..schedules import Geometric, Schedule, as_schedule
 from .base import ImageState, Solver
 
 
-def gradient_step(problem: Problem, tau: float | Geometric | Schedule | None, iterations: int, k: int) -> float | Tensor:
+def gradient_step(
+    problem: Problem, tau: float | Geometric | Schedule | None, iterations: int, k: int
+) -> float | Tensor:
     """tau(k), by default 1/L with L = ‖A‖²/sigma² the Lipschitz constant of ∇f."""
     return 0.99 / problem.lipschitz() if tau is None else as_schedule(tau, iterations)(k)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -22,12 +24,11 @@ class DnCNN(nn.Module):
         super().__init__()
         self.channels, self.depth, self.width = channels, depth, width
         sizes = [channels + 1, *[width] * (depth - 1), channels]
-        self.layers = nn.ModuleList(
-            nn.Conv2d(i, o, 3, padding=1, bias=False) for i, o in zip(sizes[:-1], sizes[1:], strict=True)
-        )
-        for layer in self.layers:
+        layers = [nn.Conv2d(i, o, 3, padding=1, bias=False) for i, o in pairwise(sizes)]
+        for layer in layers:
             nn.init.kaiming_normal_(layer.weight)
-        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.zeros_(layers[-1].weight)
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         h = torch.cat([x, noise_map(x, sigma)], 1)
