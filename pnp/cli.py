@@ -191,14 +191,16 @@ def _load(job: Job, plan: Plan) -> tuple[Picture | None, Any]:
 
 def _check_targets(plan: Plan) -> None:
     """PictureError unless everything can be written later; nothing is made yet."""
-    import os
+    import tempfile
 
     from . import images
 
     for folder in (plan.output.parent, plan.report):
         there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-            raise images.PictureError(f"cannot write to {folder}: {there} is not a folder that can be written to.")
+        try:
+            tempfile.TemporaryFile(dir=there).close()  # permissions alone do not tell: read-only and special folders
+        except OSError as error:
+            raise images.PictureError(f"cannot write to {folder}: {error.strerror} in {there}.") from None
     sources = [] if plan.source is None else [plan.source]
     for target in (plan.output, plan.report / "figure.png"):
         if target.parent.is_dir():

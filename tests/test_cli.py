@@ -1,0 +1,199 @@
+"""The command as a user meets it: what it writes, what it refuses, and that it never shows a traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.data import astronaut
+
+from pnp import cli, images
+from pnp.operators import ValidBlur, kernels
+from pnp.registry import NOISES, OPERATORS, PRIORS, SOLVERS
+
+FAST = ["--iterations", "3"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a clean picture, its valid blur with noise, the kernel, a mask and a picture with holes."""
+    monkeypatch.chdir(tmp_path)
+    clean = torch.from_numpy(astronaut()[110:182, 190:270].copy()).permute(2, 0, 1)[None].float() / 255
+    kernel = kernels.motion(5, 30)
+    np.save("psf.npy", kernel.numpy())
+    Image.fromarray((kernel / kernel.max() * 255).round().byte().numpy()).save("psf.png")
+    y = ValidBlur(kernel)(clean)
+    y = y + 0.01 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+    mask = (torch.rand(1, 1, *clean.shape[-2:], generator=torch.Generator().manual_seed(1)) > 0.3).float()
+    images.write("clean.png", clean)
+    images.write("photo.png", y)
+    images.write("mask.png", mask)
+    images.write("holes.png", clean * mask)
+    return tmp_path
+
+
+def pnp(*arguments: str) -> int:
+    """Run the command in this process; its exit code."""
+    before, sys.argv = sys.argv, ["pnp", *arguments]
+    try:
+        cli.main()
+    except SystemExit as leave:
+        return int(leave.code or 0)
+    finally:
+        sys.argv = before
+    return 0
+
+
+def record(path: str = "photo-restored-report") -> dict:
+    return json.loads((Path(path) / "result.json").read_text())
+
+
+def test_a_bundled_photograph_is_degraded_restored_and_scored(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert pnp("solve", "--op", "blur", "--prior", "tv", "--lam", "10", "--iterations", "12") == 0
+    scores = record("pnp-out")["metrics"]
+    assert scores["psnr"][0] > scores["psnr_initial"][0] + 2
+    assert {p.name for p in Path("pnp-out").iterdir()} == {"restored.png", "degraded.png", "result.json", "figure.png"}
+    assert images.read("pnp-out/restored.png").pixels.shape == (1, 1, 512, 512)
+    assert "solver: admm" in capsys.readouterr().err
+
+
+def test_a_measured_picture_is_not_degraded_and_its_borders_are_unknown(folder: Path) -> None:
+    assert pnp("solve", "photo.png", "--op", "blur:kernel=psf.npy", "--prior", "tv", "--truth", "clean.png") == 0
+    done = record()
+    assert images.read("photo-restored.png").pixels.shape == images.read("photo.png").pixels.shape
+    assert done["metrics"]["psnr"][0] > done["metrics"]["psnr_initial"][0] + 2
+    assert done["shape"]["measurement"] == done["shape"]["image"]  # cut to what the camera saw
+    assert done["sigma"]["source"] == "estimated" and abs(done["sigma"]["value"] / 0.01 - 1) < 0.3
+    assert done["lam"]["source"].startswith("discrepancy") and abs(done["residual_over_noise"][0] - 0.97) < 0.03
+
+
+def test_the_record_repeats_the_run(folder: Path) -> None:
+    arguments = ["solve", "clean.png", "--simulate", "--op", "mask:keep=0.6", "--prior", "tv", "--seed", "3", *FAST]
+    assert pnp(*arguments, "--report", "a") == 0
+    job = record("a")["job"]
+    again = ["solve", "clean.png", "--simulate", "--op", job["op"], "--prior", job["prior"], "--seed", str(job["seed"])]
+    assert pnp(*again, "--iterations", str(job["iterations"]), "--report", "b") == 0
+    assert Path("a/clean-restored.png").read_bytes() == Path("b/clean-restored.png").read_bytes()
+    assert {"pnp", "torch", "python", "threads"} <= record("a")["environment"].keys()
+
+
+@pytest.mark.parametrize("op", ["downsample:factor=3", "sensing:kind=structured,ratio=0.5", "identity", "mask:kind=block"])
+@pytest.mark.parametrize("prior", ["tv", "wavelet", "tv+0.5*haar", "tikhonov", "nlm", "moreau:prior=tv"])
+def test_operators_and_priors_run_in_every_pair(folder: Path, op: str, prior: str) -> None:
+    assert pnp("solve", "clean.png", "--simulate", "--op", op, "--prior", prior, "--lam", "5", *FAST, "--report", "out") == 0
+    assert images.read("out/clean-restored.png").pixels.shape == images.read("clean.png").pixels.shape
+
+
+@pytest.mark.parametrize("solver", list(SOLVERS))
+def test_every_solver_is_reached(folder: Path, solver: str) -> None:
+    prior = "tikhonov" if solver == "gd" else "tv"
+    assert pnp("solve", "photo.png", "--op", "blur", "--prior", prior, "--solver", solver, "--lam", "5", *FAST) == 0
+    assert record()["solver"]["name"] == SOLVERS[solver].make.__name__
+
+
+def test_a_small_picture_grows_and_keeps_its_alpha(folder: Path) -> None:
+    rgba = np.dstack([astronaut()[:40, :44], np.full((40, 44), 200, np.uint8)])
+    Image.fromarray(rgba).save("small.png")
+    assert pnp("solve", "small.png", "--op", "downsample:factor=2", "--prior", "tv", "--lam", "5", *FAST) == 0
+    with Image.open("small-restored.png") as restored:
+        assert restored.size == (88, 80) and restored.mode == "RGBA"
+
+
+def test_a_compressive_measurement_needs_the_size_of_its_image(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    x = images.read("clean.png").pixels[:, :1, :64, :64]
+    y = OPERATORS.build("sensing:ratio=0.5", shape=(1, 64, 64), seed=0)(x)
+    np.save("y.npy", y.flatten().numpy())
+    spec = ["--op", "sensing:ratio=0.5", "--prior", "tv", "--sigma", "0.001", "--lam", "100", "-o", "x.png"]
+    assert pnp("solve", "y.npy", *spec, "--size", "64x64") == 0
+    assert float((images.read("x.png").pixels - x).square().mean()) < 2e-3
+    assert pnp("solve", "y.npy", *spec) == 2
+
+
+def test_many_inputs_go_on_after_a_bad_one(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    Path("in").mkdir()
+    for name in ("a.png", "b.png"):
+        (Path("in") / name).write_bytes(Path("photo.png").read_bytes())
+    (Path("in") / "bad.png").write_bytes(Path("photo.png").read_bytes()[:500])
+    assert pnp("solve", "--input", "in", "--op", "blur", "--prior", "tv", "--lam", "5", *FAST, "-o", "out") == 2
+    assert {p.name for p in Path("out").glob("*.png")} == {"a-restored.png", "b-restored.png"}
+    said = capsys.readouterr()
+    assert "2 of 3 pictures restored" in said.out and "bad.png: error:" in said.err
+
+
+BAD = {
+    "unknown operator": (["photo.png", "--op", "blurr", "--prior", "tv"], "Did you mean 'blur'"),
+    "unknown prior": (["photo.png", "--op", "blur", "--prior", "tvv"], "Did you mean 'tv'"),
+    "unknown solver": (["photo.png", "--op", "blur", "--prior", "tv", "--solver", "adm"], "Did you mean 'admm'"),
+    "unknown option": (["photo.png", "--op", "blur:kernell=x", "--prior", "tv"], "Did you mean 'kernel'"),
+    "wrong value": (["photo.png", "--op", "blur:std=abc", "--prior", "tv"], "expected a number"),
+    "no kernel file": (["photo.png", "--op", "blur:kernel=no.png", "--prior", "tv"], "does not exist"),
+    "kernel too large": (["photo.png", "--op", "blur:std=30", "--prior", "tv"], "larger than the picture"),
+    "NaN pixels": (["nan.npy", "--op", "blur", "--prior", "tv"], "NaN"),
+    "empty mask": (["holes.png", "--op", "mask:file=black.png", "--prior", "tv"], "every pixel is missing"),
+    "mask of another size": (["holes.png", "--op", "mask:file=psf.png", "--prior", "tv"], "needs one of"),
+    "sigma 0": (["photo.png", "--op", "blur", "--prior", "tv", "--sigma", "0"], "not above 0"),
+    "lam below 0": (["photo.png", "--op", "blur", "--prior", "tv", "--lam", "-1"], "not above 0"),
+    "truncated": (["cut.png", "--op", "blur", "--prior", "tv"], "truncated"),
+    "missing": (["no.png", "--op", "blur", "--prior", "tv"], "no.png"),
+    "overwriting": (["photo.png", "--op", "blur", "--prior", "tv", "-o", "photo.png"], "overwrite the input"),
+    "unwritable": (["photo.png", "--op", "blur", "--prior", "tv", "-o", "/proc/no/x.png"], "cannot write"),
+    "unfit solver": (["photo.png", "--op", "blur", "--prior", "tv", "--solver", "gd"], "Solvers that fit: admm"),
+    "truth of another size": (["photo.png", "--op", "blur", "--prior", "tv", "--truth", "psf.png"], "the truth has"),
+    "noise on a measurement": (["photo.png", "--op", "blur", "--prior", "tv", "--noise", "poisson"], "--simulate"),
+    "no prior": (["photo.png", "--op", "blur"], "--prior"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_leaves_nothing_behind(folder: Path, capsys: pytest.CaptureFixture, case: str) -> None:
+    np.save("nan.npy", np.full((40, 40), np.nan))
+    images.write("black.png", torch.zeros(1, 1, 72, 80))
+    Path("cut.png").write_bytes(Path("photo.png").read_bytes()[:900])
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+    arguments, says = BAD[case]
+    assert pnp("solve", *arguments) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert len(error) == 1 and says in error[0] and "Traceback" not in error[0]
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
+
+
+def test_debug_shows_the_traceback(folder: Path) -> None:
+    with pytest.raises(ValueError, match="larger than the picture"):
+        pnp("solve", "photo.png", "--op", "blur:std=30", "--prior", "tv", "--debug")
+
+
+def test_list_names_every_member(capsys: pytest.CaptureFixture) -> None:
+    assert pnp("list") == 0
+    said = capsys.readouterr().out
+    names = [name for registry in (OPERATORS, PRIORS, SOLVERS, NOISES) for name in registry]
+    assert names and all(name in said for name in names)
+
+
+@pytest.mark.parametrize("name", [*OPERATORS, *PRIORS, *SOLVERS, *NOISES])
+def test_show_tells_options_and_examples(name: str, capsys: pytest.CaptureFixture) -> None:
+    assert pnp("show", name) == 0
+    said = capsys.readouterr().out
+    assert "options: " in said and "examples: " in said
+
+
+@pytest.mark.parametrize("spec", ["blur:kernel=motion", "downsample", "mask", "sensing:kind=structured", "identity"])
+def test_show_draws_an_operator(folder: Path, spec: str) -> None:
+    assert pnp("show", spec, "-o", "op.png") == 0
+    assert images.read("op.png").pixels.std() > 0.1
+
+
+def test_cite_gives_bibtex_of_each_part(capsys: pytest.CaptureFixture) -> None:
+    assert pnp("cite", "--op", "blur", "--prior", "tv+0.5*haar", "--solver", "admm") == 0
+    said = capsys.readouterr().out
+    assert all(f"{{{key}," in said for key in ("pnp", "zhao2016", "rudin1992", "donoho1995", "boyd2011"))
+
+
+def test_help_imports_neither_torch_nor_numpy() -> None:
+    code = "import sys, pnp.cli; print([m for m in ('torch', 'numpy', 'scipy', 'rich') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
