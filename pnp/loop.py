@@ -108,8 +108,9 @@ class _Run:
         self.active = torch.ones(batch, dtype=torch.bool, device=x0.device)
         self.status = [Status.LIMIT] * batch
         self.reason = [f"{solver.iterations} iterations"] * batch
-        self.iterations = [0] * batch
+        self.iterations = torch.zeros(batch, dtype=torch.long, device=x0.device)
         self.change = torch.full((batch,), float("inf"), device=x0.device)
+        self.last: Snapshot | None = None
         self.seconds = 0.0
         self.x0 = x0
 
@@ -121,13 +122,16 @@ class _Run:
                 if not bool(self.active.any()):
                     break
         except KeyboardInterrupt:
-            self._end(self.active.clone(), Status.INTERRUPTED, "interrupted")
+            for i in self.active.nonzero().flatten().tolist():
+                self.status[i], self.reason[i] = Status.INTERRUPTED, "interrupted"
+        if self.last is not None and bool(self.active.any()):
+            self.change = torch.where(self.active, self.last.change, self.change)
         convergence = Convergence(self.solver.theorem(self.problem), self.change)
         return Result(
             self.solver.image(state).detach(),
             tuple(self.status),
             tuple(self.reason),
-            tuple(self.iterations),
+            tuple(self.iterations.tolist()),
             self.seconds,
             self.recorder.history(),
             convergence,
@@ -137,26 +141,29 @@ class _Run:
     def _advance(self, state: State, k: int) -> State:
         before = self.solver.image(state)
         new = self._timed(lambda: self.solver.step(self.problem, state, k))
-        finite = torch.isfinite(self.solver.image(new)).flatten(1).all(1)
+        finite = torch.isfinite(self.solver.image(new).flatten(1).sum(1))  # a sum is finite only if every pixel is
         self._end(self.active & ~finite, Status.DIVERGED, f"not finite at iteration {k + 1}")
         if not bool(self.active.all()):
             new = freeze(self.active, new, state)
-        for i in self.active.nonzero().flatten().tolist():
-            self.iterations[i] = k + 1
+        self.iterations = torch.where(self.active, k + 1, self.iterations)
         now = Snapshot(k, self.solver.image(new).detach(), before.detach(), self.problem, self.seconds, self.recorder)
-        self.change = torch.where(self.active, now.change, self.change)
         self.recorder.add(now)
+        self.last = now
+        was = self.active
         for rule in self.stop:
             status = Status.CONVERGED if rule.converged else Status.LIMIT
             self._end(self.active & rule(now), status, rule.reason)
+        if bool((was & ~self.active).any()):
+            self.change = torch.where(was, now.change, self.change)
         for callback in self.callbacks:
             callback(now)
         return new
 
     def _end(self, which: Tensor, status: Status, reason: str) -> None:
-        for i in which.nonzero().flatten().tolist():
-            self.status[i], self.reason[i] = status, reason
-        self.active = self.active & ~which
+        if bool(which.any()):
+            for i in which.nonzero().flatten().tolist():
+                self.status[i], self.reason[i] = status, reason
+            self.active = self.active & ~which
 
     def _timed(self, work: Callable[[], State]) -> State:
         begun = time.perf_counter()

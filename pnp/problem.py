@@ -50,7 +50,7 @@ class Problem:
     def data_prox(self, v: Tensor, tau: float | Tensor, x0: Tensor | None = None) -> Tensor:
         """prox_{tau f}(v) = (AᵀA + rho I)⁻¹(Aᵀy + rho v), rho = sigma²/tau."""
         rho = torch.as_tensor(self.sigma**2 / tau, dtype=v.dtype, device=v.device)
-        return self.operator.solve_normal(self.aty + rho * v, rho, x0)
+        return self.operator.solve_normal(torch.addcmul(self.aty, rho, v), rho, x0)
 
     def data_grad(self, x: Tensor) -> Tensor:
         """∇f(x) = (AᵀA x − Aᵀy)/sigma²."""

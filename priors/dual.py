@@ -89,6 +89,7 @@ class _Descent:
         self.x, self.q, self.spare = torch.empty_like(v), p.clone(), torch.empty_like(p)
         self.t = torch.ones_like(radius)
         self.last = torch.full((v.shape[0],), float("inf"), dtype=v.dtype, device=v.device)
+        self.rounding = 4 * torch.finfo(v.dtype).eps * radius.flatten() * v.abs().flatten(1).sum(1)
 
     def step(self) -> None:
         """q <- P(q + K(v − Kᵀq)/‖K‖²), then extrapolation from p to the new point."""
@@ -105,6 +106,7 @@ class _Descent:
         tau = self.radius.flatten()
         primal = tau * self.k.size(kx)
         gap = primal - (kx * self.p).flatten(1).sum(1)
+        gap = torch.where(gap <= self.rounding, 0.0, gap)  # a flat picture has no other
         relative = gap / ((self.x - self.v).flatten(1).square().sum(1) / 2 + primal).clamp_min(1e-30)
         risen = (relative > self.last).view(-1, 1, 1, 1, 1)
         self.t = torch.where(risen, 1.0, self.t)

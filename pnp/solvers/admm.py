@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -16,11 +17,11 @@ from .base import Solver, falling_strength, terms_of
 
 
 class ADMMState(NamedTuple):
-    """x the data step's image; z and u stack the copies and scaled multipliers of the terms: (B, n, C, H, W)."""
+    """x the data step's image; z and u the copy and the scaled multiplier of each term."""
 
     x: Tensor
-    z: Tensor
-    u: Tensor
+    z: tuple[Tensor, ...]
+    u: tuple[Tensor, ...]
     tau: Tensor  # (B, 1, 1, 1), kept because u is scaled by it
 
 
@@ -44,25 +45,24 @@ class ADMM(Solver):
 
     def init(self, problem: Problem, x0: Tensor) -> ADMMState:
         n = len(terms_of(self, problem.prior))
-        z = x0[:, None].expand(-1, n, -1, -1, -1).clone()
-        return ADMMState(x0, z, torch.zeros_like(z), self._tau(problem, x0, 0))
+        return ADMMState(x0, (x0,) * n, (torch.zeros_like(x0),) * n, self._tau(problem, x0, 0))
 
     def step(self, problem: Problem, s: ADMMState, k: int) -> ADMMState:
         terms = terms_of(self, problem.prior)
         tau = s.tau if self._adapts(problem) else self._tau(problem, s.x, k)
-        u = s.u * (tau / s.tau)[:, None]
-        x = problem.data_prox((s.z - u).mean(1), tau / len(terms), x0=s.x)
-        v = x[:, None] + u
-        z = torch.stack([p.prox(v[:, i], problem.lam * w * tau) for i, (w, p) in enumerate(terms)], 1)
+        u = s.u if tau is s.tau else tuple(ui * (tau / s.tau) for ui in s.u)
+        x = problem.data_prox(_mean([zi - ui for zi, ui in zip(s.z, u, strict=True)]), tau / len(terms), x0=s.x)
+        v = [x + ui for ui in u]
+        z = tuple(p.prox(vi, problem.lam * w * tau) for (w, p), vi in zip(terms, v, strict=True))
+        u = tuple(vi - zi for vi, zi in zip(v, z, strict=True))
         if self._adapts(problem) and k < self.iterations // 2:
-            tau = balanced(tau, primal=norm(x[:, None] - z)[:, 0], dual=norm(z - s.z)[:, 0])
-            v = x[:, None] + u  # the multiplier changes scale with tau
-            return ADMMState(x, z, (v - z) * (tau / s.tau)[:, None], tau)
-        return ADMMState(x, z, v - z, tau)
+            new = _balanced(tau, x, z, s.z)
+            return ADMMState(x, z, tuple(ui * (new / tau) for ui in u), new)  # u changes scale with tau
+        return ADMMState(x, z, u, tau)
 
     def image(self, state: ADMMState) -> Tensor:
         """The prior's copy: the mean of zᵢ."""
-        return state.z.mean(1)
+        return _mean(state.z)
 
     def theorem(self, problem: Problem) -> str | None:
         if not problem.prior.closed_convex or not (self._adapts(problem) or isinstance(self.tau, float)):
@@ -80,10 +80,17 @@ class ADMM(Solver):
         return torch.as_tensor(tau, dtype=x0.dtype, device=x0.device).expand(x0.shape[0], 1, 1, 1)
 
 
-def balanced(tau: Tensor, primal: Tensor, dual: Tensor, ratio: float = 10.0, factor: float = 2.0) -> Tensor:
-    """tau halved where the primal residual exceeds `ratio` times the dual one, doubled in the opposite case.
+def _balanced(tau: Tensor, x: Tensor, z: tuple[Tensor, ...], before: tuple[Tensor, ...]) -> Tensor:
+    """tau halved where the primal residual ‖x − z‖ is tenfold the dual one ‖z⁺ − z‖, doubled in the opposite case.
 
-    A larger tau couples x and z more weakly.  Boyd et al. 2011, eq. 3.13, with tau = 1/rho.
+    A larger tau couples x and z more weakly.  Residuals below 1e-4 ‖x‖ are those of inexact proxes, and balancing
+    them would run away.  Boyd et al. 2011, eq. 3.13, with tau = 1/rho.
     """
-    down = torch.where(primal > ratio * dual, 1 / factor, 1.0)
-    return tau * torch.where(dual > ratio * primal, factor, down)
+    primal = torch.stack([norm(x - zi) for zi in z]).square().sum(0).sqrt()
+    dual = torch.stack([norm(zi - old) for zi, old in zip(z, before, strict=True)]).square().sum(0).sqrt()
+    factor = torch.where(primal > 10 * dual, 0.5, torch.where(dual > 10 * primal, 2.0, 1.0))
+    return tau * torch.where(torch.maximum(primal, dual) > 1e-4 * norm(x), factor, 1.0)
+
+
+def _mean(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.stack(list(parts)).mean(0)

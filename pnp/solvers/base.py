@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
+from .. import checks
 from ..priors.base import Prior
 from ..problem import Problem
 from ..registry import SOLVERS
@@ -31,7 +32,18 @@ class Solver:
 
     needs: ClassVar[tuple[str, ...]] = ("prox",)
     splits: ClassVar[bool] = False
-    iterations: int = 100
+
+    @property
+    def iterations(self) -> int:
+        """How many steps at most; each solver has it as its last field, after those that lead its spec."""
+        raise NotImplementedError
+
+    def __post_init__(self) -> None:
+        """ValueError for settings that make no sense."""
+        checks.positive(self.iterations, "iterations")
+        step = getattr(self, "tau", None)
+        if isinstance(step, int | float):
+            checks.positive(step, "tau")
 
     def init(self, problem: Problem, x0: Tensor) -> State:
         raise NotImplementedError

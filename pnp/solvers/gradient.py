@@ -47,11 +47,14 @@ class GradientDescent(Solver):
     needs: ClassVar[tuple[str, ...]] = ("grad",)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         names = [n for n in vars(torch.optim) if isinstance(getattr(torch.optim, n), type) and n != "Optimizer"]
         if self.optimizer not in names:
             raise SpecError(unknown("torch optimizer", self.optimizer, names))
         if (self.lr is None) != (self.optimizer == "SGD"):
             raise SpecError("SGD takes its step as tau; every other optimizer takes a learning rate lr, e.g. lr=0.01.")
+        if not 0 <= self.momentum < 1:
+            raise SpecError(f"momentum={self.momentum:g}; expected a number from 0 to below 1.")
         if self.nesterov and not self.momentum:
             raise SpecError("nesterov needs a momentum, e.g. momentum=0.9.")
 
