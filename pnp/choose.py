@@ -27,12 +27,12 @@ def default_solver(prior: Prior) -> str:
 
 
 def fit_lam(
-    problem: Problem, solver: Solver, *, c: float = 1.0, precision: float = 0.01, evaluations: int = 12
+    problem: Problem, solver: Solver, *, c: float = 1.0, precision: float = 0.015, evaluations: int = 10
 ) -> tuple[Tensor, Tensor]:
     """The lam of each image for which ‖A x_lam − y‖ = c sigma √m, (B, 1, 1, 1), and the images x_lam.
 
     The residual grows with lam, so log residual is brought to log(c sigma √m) by steps of 4 and then by the Illinois
-    form of regula falsi on log lam, each solve starting from the image before, until it is met to `precision`.
+    form of regula falsi on log lam, each short solve starting from the image before, until it is met to `precision`.
     Warns where no lam meets it.   Morozov 1966 (discrepancy principle); Dowell & Jarratt 1971 (Illinois).
     """
     x = problem.initial()
@@ -41,7 +41,7 @@ def fit_lam(
     search = _Bracket(torch.log(0.5 / sigma).expand(len(x)).to(x.device))
     for _ in range(evaluations):
         trial = replace(problem, lam=search.log_lam.exp().view(-1, 1, 1, 1))
-        x = solve(trial, solver, x0=x, stop=(Tolerance(3e-4),), record=()).x
+        x = solve(trial, solver, x0=x, iterations=min(solver.iterations, 60), stop=(Tolerance(5e-4, 1),), record=()).x
         miss = (problem.residual(x).clamp_min(1e-30) / target).log()
         if bool((miss.abs() < precision).all()) or search.exhausted():
             break

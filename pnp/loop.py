@@ -83,7 +83,7 @@ def solve(
     """
     require(solver, problem.prior)
     if iterations is not None:
-        solver = replace(solver, iterations=iterations)  # type: ignore[call-arg]  # type: ignore[call-arg]  # a field of every solver
+        solver = replace(solver, iterations=iterations)  # type: ignore[call-arg]
     x0 = problem.initial() if x0 is None else checks.image(x0, "x0")
     problem = problem.begin(x0)
     recorder = Recorder(tuple(dict.fromkeys([*record, *(q for rule in stop for q in rule.watches)])), metrics or {})

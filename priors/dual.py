@@ -32,17 +32,27 @@ class DualState(NamedTuple):
 
 
 class Warm:
-    """The prox of one solve: each call starts from the dual point of the call before.
+    """The prox inside one solve: `steps` steps of the descent, from the dual point of the call before.
 
-    A warm call makes at most `max_iter` steps: outer iterations that change little leave it little to do, so the
-    inner error falls with the outer one.
+    Outer iterations that change little leave little to do, so the inner error falls with the outer one; a gap is not
+    computed, since it would cost as much as a step.
     """
 
-    def __init__(self, k: Analysis, tol: float, max_iter: int = 24) -> None:
-        self.k, self.tol, self.max_iter = k, tol, max_iter
+    def __init__(self, k: Analysis, steps: int) -> None:
+        self.k, self.steps = k, steps
         self.state: DualState | None = None
 
     def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
+        radius = _radius(v, tau)
+        p = _zeros(self.k, v) if self.state is None else self.state.p * radius
+        descent = _Descent(self.k, v, p, radius)
+        for _ in range(self.steps):
+            descent.step()
+        self.state = DualState(descent.p / radius)
+        return self.k.minus_adjoint(v, descent.p, descent.x)
+
+
+def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
         start = self.state
         if start is None:
             start = DualState(torch.zeros_like(v)[:, None].repeat(1, self.k.bands, 1, 1, 1))
@@ -59,8 +69,8 @@ def prox(
     gap(q) = tau h(Kx) − ⟨Kx, q⟩, relative to ½‖x − v‖² + tau h(Kx).  The momentum of an image restarts when its gap
     rises; an image that has reached `tol` leaves the batch.   Beck & Teboulle 2009b, section 4; Chambolle 2004.
     """
-    radius = torch.as_tensor(tau, dtype=v.dtype, device=v.device).expand(v.shape[0], 1, 1, 1)[:, None]
-    p = torch.zeros_like(v)[:, None].repeat(1, k.bands, 1, 1, 1) if start is None else start.p * radius
+    radius = _radius(v, tau)
+    p = _zeros(k, v) if start is None else start.p * radius
     x, dual = torch.empty_like(v), torch.empty_like(p)
     alive, work = torch.arange(v.shape[0], device=v.device), _Descent(k, v, p, radius)
     done, pause = 0, 1 if start is not None else 8  # a warm start may be good enough at once
@@ -118,3 +128,13 @@ class _Descent:
         part = _Descent(self.k, self.v[keep], self.p[keep], self.radius[keep])
         part.q, part.t, part.last = self.q[keep], self.t[keep], self.last[keep]
         return part
+
+
+def _radius(v: Tensor, tau: float | Tensor) -> Tensor:
+    """tau as (B, 1, 1, 1, 1)."""
+    return torch.as_tensor(tau, dtype=v.dtype, device=v.device).expand(v.shape[0], 1, 1, 1)[:, None]
+
+
+def _zeros(k: Analysis, v: Tensor) -> Tensor:
+    """Coefficients of a black image."""
+    return torch.zeros_like(v)[:, None].repeat(1, k.bands, 1, 1, 1)

@@ -13,6 +13,7 @@ from . import dual
 from .base import Prior, Split
 from .filterbank import UndecimatedTransform, WaveletTransform, filters
 
+
 def soft_threshold(v: Tensor, tau: float | Tensor) -> Tensor:
     """sign(v) max(|v| − tau, 0), tau a number or one value an image: (B, 1, 1, 1), whatever the axes of v."""
     level = torch.as_tensor(tau, dtype=v.dtype, device=v.device)
@@ -78,7 +79,7 @@ class InvariantWaveletL1(Prior):
 
     def begin(self, x0: Tensor) -> Prior:
         begun = InvariantWaveletL1(self.wavelet, self.levels, self.tol, self.max_iter)
-        begun._warm = dual.Warm(self.transform, self.tol, max_iter=4)
+        begun._warm = dual.Warm(self.transform, steps=5)
         return begun
 
     def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class TV(Prior):
 
     def begin(self, x0: Tensor) -> TV:
         begun = TV(self.gradient.isotropic, self.tol, self.max_iter)
-        begun._warm = dual.Warm(self.gradient, self.tol)
+        begun._warm = dual.Warm(self.gradient, steps=10)
         return begun
 
     def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
