@@ -52,14 +52,6 @@ class Warm:
         return self.k.minus_adjoint(v, descent.p, descent.x)
 
 
-def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
-        start = self.state
-        if start is None:
-            start = DualState(torch.zeros_like(v)[:, None].repeat(1, self.k.bands, 1, 1, 1))
-        x, self.state = prox(self.k, v, tau, start, tol=self.tol, max_iter=self.max_iter)
-        return x
-
-
 def prox(
     k: Analysis, v: Tensor, tau: float | Tensor, start: DualState | None, *, tol: float, max_iter: int
 ) -> tuple[Tensor, DualState]:

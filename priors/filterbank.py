@@ -79,7 +79,7 @@ class UndecimatedTransform:
     """The detail bands of all shifts of the orthonormal transform, so that ‖Wx‖₁ is the mean of its ‖·‖₁ over shifts.
 
     Level l = 1, 2, ... takes taps 2^(l−1) apart and carries the weight 4^−l of an orthonormal band.
-    Coefficients: (B, 3 levels, C, H, W), any size, periodic borders; WᵀW <= I/4.  It fits `dual.Analysis` with h = ‖·‖₁.
+    Coefficients: (B, 3 levels, C, H, W), any size, periodic borders; WᵀW <= I/4.  Fits `dual.Analysis`, h = ‖·‖₁.
     Coifman & Donoho 1995.
     """
 

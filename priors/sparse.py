@@ -66,8 +66,8 @@ class WaveletL1(Prior):
 class InvariantWaveletL1(Prior):
     """g(x) = the mean of the orthonormal form's Σ |Wx| over all shifts of the picture, by the undecimated transform.
 
-    No shift is preferred, which removes the block patterns of the orthonormal form; any size.  prox: to a relative duality gap,
-    as for TV, started inside one solve from the dual point of the call before.   Coifman & Donoho 1995.
+    No shift is preferred, which removes the block patterns of the orthonormal form; any size.  prox: to a relative
+    duality gap `tol`, as for TV; inside one solve a few steps from the call before.   Coifman & Donoho 1995.
     """
 
     closed_convex = True

@@ -68,8 +68,8 @@ class Gradient:
 class TV(Prior):
     """Total variation, g(x) = Σ_pixels |(Dx)_i|₂ (isotropic) or |(Dx)_i|₁ (anisotropic), each channel by itself.
 
-    prox: to a relative duality gap `tol`, image by image, by accelerated dual projected gradient; inside one solve it
-    starts from the dual point of the call before.   Rudin, Osher & Fatemi 1992; Beck & Teboulle 2009b.
+    prox: to a relative duality gap `tol`, image by image, by accelerated dual projected gradient; inside one solve ten
+    steps from the dual point of the call before (`dual.Warm`).   Rudin, Osher & Fatemi 1992; Beck & Teboulle 2009b.
     """
 
     closed_convex = True
