@@ -147,7 +147,7 @@ class _Run:
             new = freeze(self.active, new, state)
         self.iterations = torch.where(self.active, k + 1, self.iterations)
         now = Snapshot(k, self.solver.image(new).detach(), before.detach(), self.problem, self.seconds, self.recorder)
-        self.recorder.add(now)
+        self.recorder.add(now, self.active)
         self.last = now
         was = self.active
         for rule in self.stop:

@@ -59,11 +59,13 @@ class Recorder:
     rows: dict[str, list[Tensor]] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
 
-    def add(self, snapshot: Snapshot) -> None:
-        for quantity in self.quantities:
-            self.rows.setdefault(quantity, []).append(snapshot.get(quantity).detach())
-        for name, metric in self.metrics.items():
-            self.rows.setdefault(name, []).append(torch.as_tensor(metric(snapshot.x)).reshape(-1))
+    def add(self, snapshot: Snapshot, active: Tensor) -> None:
+        """Add a row; active: which images still iterate, (B,)."""
+        values = {quantity: snapshot.get(quantity).detach() for quantity in self.quantities}
+        values |= {name: torch.as_tensor(metric(snapshot.x)).reshape(-1) for name, metric in self.metrics.items()}
+        for name, value in values.items():
+            rows = self.rows.setdefault(name, [])
+            rows.append(torch.where(active.to(value.device), value, rows[-1]) if rows else value)
         self.seconds.append(snapshot.seconds)
 
     def history(self) -> History:

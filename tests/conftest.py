@@ -42,7 +42,7 @@ def squares(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> T
     x = torch.full(shape, 0.2, dtype=torch.float64)
     for image in x:
         for _ in range(4):
-            (top, left), value = torch.randint(0, shape[-1] // 2, (2,), generator=generator), torch.rand(
-                shape[1], 1, 1, generator=generator, dtype=torch.float64)
+            top, left = torch.randint(0, shape[-1] // 2, (2,), generator=generator).tolist()
+            value = torch.rand(shape[1], 1, 1, generator=generator, dtype=torch.float64)
             image[:, top : top + shape[-2] // 2, left : left + shape[-1] // 3] = value
     return x.to(dtype)
