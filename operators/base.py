@@ -48,10 +48,15 @@ class Operator(nn.Module, ABC):
         """The generic solve and what it reached: the reference that every override is tested against."""
         checks.positive_tensor(rho, "rho")
         rho = torch.as_tensor(rho, dtype=b.dtype, device=b.device)
-        rounding = 10 * torch.finfo(b.dtype).eps * (1 + 1 / float(rho.min()))  # what a residual can reach at all
-        tol = max(rounding, self.tolerance if b.dtype == torch.float32 else 1e-12)
-        precondition = self.preconditioner(b, rho)
-        return conjugate_gradient(lambda v: self.normal(v) + rho * v, b, x0, tol=tol, precondition=precondition)
+        rounding = 100 * torch.finfo(b.dtype).eps * (1 + 1 / float(rho.min()))  # a residual that needs no warning
+        return conjugate_gradient(
+            lambda v: self.normal(v) + rho * v,
+            b,
+            x0,
+            tol=self.tolerance if b.dtype == torch.float32 else 1e-12,
+            precondition=self.preconditioner(b, rho),
+            acceptable=rounding,
+        )
 
     def preconditioner(self, b: Tensor, rho: float | Tensor) -> Callable[[Tensor], Tensor]:
         """r -> an approximation of (AᵀA + rho I)⁻¹ r, symmetric and positive definite; default: r itself."""

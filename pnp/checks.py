@@ -36,6 +36,14 @@ def positive(value: float, name: str) -> float:
     return value
 
 
+def per_image(value: float | Tensor, name: str, batch: int) -> float | Tensor:
+    """`value` itself if it is a number above 0, or a tensor of one or `batch` of them: (B, 1, 1, 1)."""
+    positive_tensor(value, name)
+    if isinstance(value, Tensor) and value.ndim and tuple(value.shape) not in ((1, 1, 1, 1), (batch, 1, 1, 1)):
+        raise ValueError(f"{name} has shape {tuple(value.shape)}; expected a number or ({batch}, 1, 1, 1).")
+    return value
+
+
 def positive_tensor(value: float | Tensor, name: str) -> float | Tensor:
     """`value` itself if it is above 0: a number, or a tensor (B, 1, 1, 1)."""
     if isinstance(value, Tensor):

@@ -41,7 +41,7 @@ def fit_lam(
     search = _Bracket(torch.log(0.5 / sigma).expand(len(x)).to(x.device))
     for _ in range(evaluations):
         trial = replace(problem, lam=search.log_lam.exp().view(-1, 1, 1, 1))
-        x = solve(trial, solver, x0=x, iterations=min(solver.iterations, 60), stop=(Tolerance(5e-4, 1),), record=()).x
+        x = solve(trial, solver, x0=x, iterations=min(solver.iterations, 60), stop=(Tolerance(5e-4),), record=()).x
         miss = (problem.residual(x).clamp_min(1e-30) / target).log()
         if bool((miss.abs() < precision).all()) or search.exhausted():
             break

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,10 +15,12 @@ from torch import Tensor
 from . import checks
 from .problem import Problem
 from .recording import History, Metric, Recorder, Snapshot
+from .registry import unknown
 from .solvers.base import Solver, State, require
 from .stopping import StopRule, Tolerance
 
 Callback = Callable[[Snapshot], None]
+QUANTITIES = ("change", "residual", "objective")
 
 
 class Status(Enum):
@@ -34,10 +37,12 @@ class Convergence:
     """What is known about the limit: the theorem that holds, or that none does, and the residual reached."""
 
     theorem: str | None
-    residual: Tensor  # (B,), ‖x_k − x_{k−1}‖/‖x_k‖ at the end: how far from a fixed point the iteration is
+    residual: Tensor  # (B,), relative change of the last step: how far from a fixed point the iteration is
+    convex: bool  # whether the prior is closed and convex
 
     def __str__(self) -> str:
-        known = self.theorem or "no theorem applies (the prior is not a closed convex function)"
+        reason = "with these settings" if self.convex else "(the prior is not a closed convex function)"
+        known = self.theorem or f"no theorem applies {reason}"
         return f"{known}; fixed-point residual {float(self.residual.max()):.1e}"
 
 
@@ -82,9 +87,15 @@ def solve(
     Raises TypeError where the solver needs what the prior lacks, ValueError for shapes and non-finite input.
     """
     require(solver, problem.prior)
+    for quantity in record:
+        if quantity not in QUANTITIES:
+            raise ValueError(unknown("quantity to record", quantity, list(QUANTITIES)))
     if iterations is not None:
         solver = replace(solver, iterations=iterations)  # type: ignore[call-arg]
-    x0 = problem.initial() if x0 is None else checks.image(x0, "x0")
+    x0 = problem.initial() if x0 is None else checks.finite(x0, "x0")
+    expected = (len(problem.y), *problem.operator.image_shape(tuple(problem.y.shape[1:])))
+    if tuple(x0.shape) != expected:
+        raise ValueError(f"x0 has shape {tuple(x0.shape)}; the image has {expected}.")
     problem = problem.begin(x0)
     recorder = Recorder(tuple(dict.fromkeys([*record, *(q for rule in stop for q in rule.watches)])), metrics or {})
     return _Run(problem, solver, x0, recorder, tuple(stop), tuple(callbacks)).go()
@@ -115,10 +126,10 @@ class _Run:
         self.x0 = x0
 
     def go(self) -> Result:
-        state = self._timed(lambda: self.solver.init(self.problem, self.x0))
+        self.state = self._timed(lambda: self.solver.init(self.problem, self.x0))
         try:
             for k in range(self.solver.iterations):
-                state = self._advance(state, k)
+                self._advance(self.state, k)
                 if not bool(self.active.any()):
                     break
         except KeyboardInterrupt:
@@ -126,9 +137,11 @@ class _Run:
                 self.status[i], self.reason[i] = Status.INTERRUPTED, "interrupted"
         if self.last is not None and bool(self.active.any()):
             self.change = torch.where(self.active, self.last.change, self.change)
-        convergence = Convergence(self.solver.theorem(self.problem), self.change)
+        convergence = Convergence(
+            self.solver.theorem(self.problem), self.change, self.problem.prior.closed_convex
+        )
         return Result(
-            self.solver.image(state).detach(),
+            self.solver.image(self.state).detach(),
             tuple(self.status),
             tuple(self.reason),
             tuple(self.iterations.tolist()),
@@ -138,15 +151,17 @@ class _Run:
             self.problem,
         )
 
-    def _advance(self, state: State, k: int) -> State:
-        before = self.solver.image(state)
+    def _advance(self, state: State, k: int) -> None:
         new = self._timed(lambda: self.solver.step(self.problem, state, k))
         finite = torch.isfinite(self.solver.image(new).flatten(1).sum(1))  # a sum is finite only if every pixel is
         self._end(self.active & ~finite, Status.DIVERGED, f"not finite at iteration {k + 1}")
         if not bool(self.active.all()):
             new = freeze(self.active, new, state)
         self.iterations = torch.where(self.active, k + 1, self.iterations)
-        now = Snapshot(k, self.solver.image(new).detach(), before.detach(), self.problem, self.seconds, self.recorder)
+        self.state = new
+        x = self.solver.image(new).detach()
+        measure = partial(self.solver.change, self.problem, new, state)
+        now = Snapshot(k, x, measure, self.problem, self.seconds, self.recorder)
         self.recorder.add(now, self.active)
         self.last = now
         was = self.active
@@ -157,7 +172,6 @@ class _Run:
             self.change = torch.where(was, now.change, self.change)
         for callback in self.callbacks:
             callback(now)
-        return new
 
     def _end(self, which: Tensor, status: Status, reason: str) -> None:
         if bool(which.any()):

@@ -30,8 +30,8 @@ class Problem:
 
     def __post_init__(self) -> None:
         checks.image(self.y, "y")
-        checks.positive_tensor(self.sigma, "sigma")
-        checks.positive_tensor(self.lam, "lam")
+        checks.per_image(self.sigma, "sigma", len(self.y))
+        checks.per_image(self.lam, "lam", len(self.y))
         self.operator.image_shape(tuple(self.y.shape[1:]))  # a wrong shape is an error here, not in the loop
         known = self.operator.known()
         if known is not None:

@@ -9,7 +9,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .linalg import norm
 from .problem import Problem
 
 Metric = Callable[[Tensor], Tensor]  # an image batch -> (B,)
@@ -25,15 +24,15 @@ class Snapshot:
 
     k: int
     x: Tensor
-    previous: Tensor
+    measure: Callable[[], Tensor]  # how far the whole state moved, (B,)
     problem: Problem
     seconds: float  # time spent in steps so far
     history: Recorder
 
     @cached_property
     def change(self) -> Tensor:
-        """‖x_k − x_{k−1}‖ / ‖x_k‖, (B,): the fixed-point residual of the iteration."""
-        return (norm(self.x - self.previous) / norm(self.x).clamp_min(1e-12)).flatten()
+        """How far iteration k moved, relative to ‖x_k‖, (B,): the fixed-point residual (`Solver.change`)."""
+        return self.measure()
 
     @cached_property
     def residual(self) -> Tensor:

@@ -60,6 +60,8 @@ class Spec:
                 first = part.strip()
             elif not eq:
                 raise SpecError(f"{part!r} in {text!r} has no value; expected key=value")
+            elif key.strip() in options:
+                raise SpecError(f"option {key.strip()!r} is given twice in {text!r}")
             else:
                 options[key.strip()] = value.strip()
         return cls(name.strip(), options, first)
@@ -116,6 +118,8 @@ class Registry(Mapping[str, Entry]):
             first = next(iter(parameters), None)
             if first is None:
                 raise SpecError(f"{self.kind} {entry.name!r} takes no options, got {parsed.first!r}")
+            if first in texts:
+                raise SpecError(f"option {first!r} is given twice in {spec!r}")
             texts = {first: parsed.first, **texts}
         for key, text in texts.items():
             if key not in parameters:
@@ -141,6 +145,8 @@ def unknown(kind: str, name: str, known: Mapping[str, Any] | list[str]) -> str:
 def number(text: str) -> float:
     """A float from '0.1', '1e-3' or a ratio such as '25/255'."""
     top, slash, bottom = text.partition("/")
+    if slash and float(bottom) == 0:
+        raise ValueError(f"{text!r} divides by zero")
     return float(top) / float(bottom) if slash else float(top)
 
 
@@ -150,18 +156,18 @@ def convert(text: str, hint: Any, where: str) -> Any:
     bool, int, float, str and None are known; a type with a classmethod `from_text` (and `text_form`, which describes
     what it takes) is asked.  Raises SpecError when nothing fits.
     """
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) else (hint,)
-    if typing.get_origin(hint) is typing.Literal:
-        if text in options:
-            return text
-        raise SpecError(unknown(f"value of {where}:", text, list(map(str, options))))
+    union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+    options = typing.get_args(hint) if union else (hint,)
     for kind in sorted(options, key=lambda t: t is str):  # text fits everything, so it is tried last
         try:
             return _convert_one(text, kind)
         except ValueError:
             continue
-    known = [getattr(t, "text_form", _KINDS.get(t)) for t in options]
-    raise SpecError(f"{where}={text!r}: expected {' or '.join(filter(None, known))}")
+    choices = [str(c) for t in options if typing.get_origin(t) is typing.Literal for c in typing.get_args(t)]
+    if choices:
+        raise SpecError(unknown(f"value of {where}:", text, choices))
+    known = [getattr(t, "text_form", _KINDS.get(t)) for t in options if typing.get_origin(t) is None]
+    raise SpecError(f"{where}={text!r}: expected {' or '.join(filter(None, known)) or 'nothing: the program sets it'}")
 
 
 _KINDS: dict[Any, str] = {

@@ -38,26 +38,19 @@ class StopRule(ABC):
 
 @dataclass(frozen=True)
 class Tolerance(StopRule):
-    """Stop when ‖x_k − x_{k−1}‖ <= tol ‖x_k‖ in `patience` iterations running: one standstill may be a coincidence."""
+    """Stop when the relative change of an iteration (`Solver.change`) is at most tol."""
 
     tol: float = 1e-4
-    patience: int = 3
 
     def __post_init__(self) -> None:
         positive(self.tol, "tol")
-        positive(self.patience, "patience")
 
     @property
     def reason(self) -> str:
         return f"relative change at most {self.tol:g}"
 
-    @property
-    def watches(self) -> tuple[str, ...]:
-        return ("change",)
-
     def __call__(self, now: Snapshot) -> Tensor:
-        lately = now.history.rows["change"][-self.patience :]
-        return (torch.stack(lately) <= self.tol).all(0) & (len(lately) == self.patience)
+        return now.change <= self.tol
 
 
 @dataclass(frozen=True)

@@ -32,40 +32,37 @@ class DualState(NamedTuple):
 
 
 class Warm:
-    """The prox inside one solve: `steps` steps of the descent, from the dual point of the call before.
+    """The prox inside one solve: each call starts from the dual point of the call before.
 
-    Outer iterations that change little leave little to do, so the inner error falls with the outer one; a gap is not
-    computed, since it would cost as much as a step.
+    A call ends at the gap `tol`, looked at every `pause` steps, or after `max_iter` steps: outer iterations that change
+    little leave little to do, so the inner error falls with the outer one.
     """
 
-    def __init__(self, k: Analysis, steps: int) -> None:
-        self.k, self.steps = k, steps
+    def __init__(self, k: Analysis, tol: float, pause: int, max_iter: int) -> None:
+        self.k, self.tol, self.pause, self.max_iter = k, tol, pause, max_iter
         self.state: DualState | None = None
 
     def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
-        radius = _radius(v, tau)
-        p = _zeros(self.k, v) if self.state is None else self.state.p * radius
-        descent = _Descent(self.k, v, p, radius)
-        for _ in range(self.steps):
-            descent.step()
-        self.state = DualState(descent.p / radius)
-        return self.k.minus_adjoint(v, descent.p, descent.x)
+        start = DualState(_zeros(self.k, v)) if self.state is None else self.state
+        x, self.state = prox(self.k, v, tau, start, tol=self.tol, max_iter=self.max_iter, pause=self.pause)
+        return x
 
 
 def prox(
-    k: Analysis, v: Tensor, tau: float | Tensor, start: DualState | None, *, tol: float, max_iter: int
+    k: Analysis, v: Tensor, tau: float | Tensor, start: DualState | None, *, tol: float, max_iter: int, pause: int = 16
 ) -> tuple[Tensor, DualState]:
     """argmin_x h(Kx) + ‖x − v‖²/(2 tau), each image to a relative duality gap `tol`, and its dual point.
 
     Accelerated projected gradient on the dual, min over ‖q‖* <= tau of ½‖v − Kᵀq‖², with x = v − Kᵀq and
-    gap(q) = tau h(Kx) − ⟨Kx, q⟩, relative to ½‖x − v‖² + tau h(Kx).  The momentum of an image restarts when its gap
-    rises; an image that has reached `tol` leaves the batch.   Beck & Teboulle 2009b, section 4; Chambolle 2004.
+    gap(q) = tau h(Kx) − ⟨Kx, q⟩, relative to ½‖x − v‖² + tau h(Kx), looked at every `pause` steps.  The momentum of an
+    image restarts when its gap rises; an image that has reached `tol` leaves the batch.
+    Beck & Teboulle 2009b, section 4; Chambolle 2004.
     """
     radius = _radius(v, tau)
     p = _zeros(k, v) if start is None else start.p * radius
     x, dual = torch.empty_like(v), torch.empty_like(p)
     alive, work = torch.arange(v.shape[0], device=v.device), _Descent(k, v, p, radius)
-    done, pause = 0, 1 if start is not None else 8  # a warm start may be good enough at once
+    done = 0
     while True:
         gap = work.gap()
         finished = (gap <= tol) | (done >= max_iter)
@@ -77,10 +74,10 @@ def prox(
             if not len(alive):
                 return x, DualState(dual / radius)
             work = work.subset(~finished)
-        pause = min(pause, max_iter - done)
-        for _ in range(pause):
+        steps = min(pause, max_iter - done)
+        for _ in range(steps):
             work.step()
-        done, pause = done + pause, min(2 * pause, 16)
+        done += steps
 
 
 class _Descent:

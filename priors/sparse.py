@@ -79,7 +79,7 @@ class InvariantWaveletL1(Prior):
 
     def begin(self, x0: Tensor) -> Prior:
         begun = InvariantWaveletL1(self.wavelet, self.levels, self.tol, self.max_iter)
-        begun._warm = dual.Warm(self.transform, steps=5)
+        begun._warm = dual.Warm(self.transform, self.tol, pause=5, max_iter=5)
         return begun
 
     def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:

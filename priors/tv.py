@@ -68,8 +68,8 @@ class Gradient:
 class TV(Prior):
     """Total variation, g(x) = Σ_pixels |(Dx)_i|₂ (isotropic) or |(Dx)_i|₁ (anisotropic), each channel by itself.
 
-    prox: to a relative duality gap `tol`, image by image, by accelerated dual projected gradient; inside one solve ten
-    steps from the dual point of the call before (`dual.Warm`).   Rudin, Osher & Fatemi 1992; Beck & Teboulle 2009b.
+    prox: to a relative duality gap `tol`, image by image, by accelerated dual projected gradient; inside one solve it
+    starts from the dual point of the call before (`dual.Warm`).   Rudin, Osher & Fatemi 1992; Beck & Teboulle 2009b.
     """
 
     closed_convex = True
@@ -81,7 +81,7 @@ class TV(Prior):
 
     def begin(self, x0: Tensor) -> TV:
         begun = TV(self.gradient.isotropic, self.tol, self.max_iter)
-        begun._warm = dual.Warm(self.gradient, steps=10)
+        begun._warm = dual.Warm(self.gradient, self.tol, pause=8, max_iter=24)
         return begun
 
     def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:

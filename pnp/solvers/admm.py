@@ -13,7 +13,7 @@ from ..linalg import norm
 from ..problem import Problem
 from ..registry import SOLVERS
 from ..schedules import Geometric, Schedule, as_schedule
-from .base import Solver, falling_strength, terms_of
+from .base import Solver, falling_strength, relative, terms_of
 
 
 class ADMMState(NamedTuple):
@@ -63,6 +63,11 @@ class ADMM(Solver):
     def image(self, state: ADMMState) -> Tensor:
         """The prior's copy: the mean of zᵢ."""
         return _mean(state.z)
+
+    def change(self, problem: Problem, state: ADMMState, before: ADMMState) -> Tensor:
+        """max(‖z − z_before‖, ‖x − zᵢ‖)/‖z‖: the dual and the primal residual."""
+        apart = torch.stack([norm(state.x - zi) for zi in state.z]).amax(0)
+        return torch.maximum(super().change(problem, state, before), relative(apart, self.image(state)))
 
     def theorem(self, problem: Problem) -> str | None:
         if not problem.prior.closed_convex or not (self._adapts(problem) or isinstance(self.tau, float)):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor
 
 from .. import checks
+from ..linalg import norm
 from ..priors.base import Prior
 from ..problem import Problem
 from ..registry import SOLVERS
@@ -55,9 +56,22 @@ class Solver:
         """The image in a state."""
         return state.x
 
+    def change(self, problem: Problem, state: State, before: State) -> Tensor:
+        """How far the iteration still moves, relative to the image, (B,): 0 at a fixed point and only there.
+
+        Default: that of the image.  A solver whose multipliers can move while its image stands still adds them.
+        """
+        x = self.image(state)
+        return relative(norm(x - self.image(before)), x)
+
     def theorem(self, problem: Problem) -> str | None:
         """The convergence statement whose hypotheses hold for this problem, in words; None where none does."""
         return None
+
+
+def relative(length: Tensor, x: Tensor) -> Tensor:
+    """length / ‖x‖, (B,)."""
+    return (length / norm(x).clamp_min(1e-12)).flatten()
 
 
 def terms_of(solver: Solver, prior: Prior) -> tuple[tuple[float, Prior], ...]:

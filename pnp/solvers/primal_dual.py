@@ -11,7 +11,7 @@ from torch import Tensor
 from ..priors.base import Split
 from ..problem import Problem
 from ..registry import SOLVERS
-from .base import Solver, terms_of
+from .base import Solver, relative, terms_of
 
 
 class PrimalDualState(NamedTuple):
@@ -31,9 +31,16 @@ class _PrimalDual(Solver):
     splits: ClassVar[bool] = True
 
     def init(self, problem: Problem, x0: Tensor) -> PrimalDualState:
-        """x0 and its dual step: with u = 0 a minimiser of f, such as y itself, would not move and look converged."""
-        zero = PrimalDualState(x0, tuple(torch.zeros_like(k.map(x0)) for _, k in self._splits(problem)))
-        return PrimalDualState(x0, self._dual(problem, zero, x0, self._steps(problem)[1]))
+        return PrimalDualState(x0, tuple(torch.zeros_like(k.map(x0)) for _, k in self._splits(problem)))
+
+    def change(self, problem: Problem, state: PrimalDualState, before: PrimalDualState) -> Tensor:
+        """max(‖x⁺ − x‖, tau Σᵢ ‖Kᵢ‖ ‖uᵢ⁺ − uᵢ‖)/‖x⁺‖: the image's change and a bound on what the duals' will make."""
+        moves = [
+            k.norm * torch.linalg.vector_norm((u - old).flatten(1), dim=1)
+            for (_, k), u, old in zip(self._splits(problem), state.u, before.u, strict=True)
+        ]
+        ahead = self._steps(problem)[0] * torch.stack(moves).sum(0).view(-1, 1, 1, 1)
+        return torch.maximum(super().change(problem, state, before), relative(ahead, state.x))
 
     def _steps(self, problem: Problem) -> tuple[float | Tensor, float | Tensor]:
         """(tau, s)."""

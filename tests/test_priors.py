@@ -1,0 +1,577 @@
+"""The contract of every registered prior, against minima found by other means, PyWavelets and planted faults."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import pywt
+import scipy.optimize
+import torch
+from conftest import GaussianDenoiser, images, squares
+from torch import Tensor
+
+from pnp.priors import (
+    L1,
+    RED,
+    TV,
+    InvariantWaveletL1,
+    Moreau,
+    NonLocalMeans,
+    PnP,
+    Prior,
+    Projector,
+    Smooth,
+    Sum,
+    Tikhonov,
+    WaveletL1,
+    dual,
+    parse,
+)
+from pnp.priors.filterbank import UndecimatedTransform, WaveletTransform, filters
+from pnp.registry import PRIORS, SpecError
+
+SPECS = [spec for name in PRIORS for spec in PRIORS[name].examples if "deepinv" not in spec]  # test_interop_deepinv.py
+SIZES = [(2, 1, 32, 32), (2, 3, 17, 21)]
+TAUS = [0.05, torch.tensor([0.01, 0.2], dtype=torch.float64).view(2, 1, 1, 1)]
+
+
+def build(spec: str, channels: int = 1) -> Prior:
+    return PRIORS.build(spec, shape=(channels, 32, 32))
+
+
+def tolerance(prior: Prior) -> float:
+    """The relative duality gap that the prox promises; rounding for a closed form."""
+    return getattr(prior, "tol", getattr(getattr(prior, "prior", None), "tol", 1e-9))
+
+
+# The checks, each followed by a prior that must not pass it
+
+
+def check_prox(prior: Prior, v: Tensor, tau: float | Tensor) -> None:
+    """(v − p)/tau is a subgradient at p: g(z) >= g(p) + ⟨v − p, z − p⟩/tau, up to the duality gap."""
+    p = prior.prox(v, tau)
+    assert p.shape == v.shape and p.dtype == v.dtype
+    t = torch.as_tensor(tau, dtype=v.dtype).expand(len(v), 1, 1, 1)
+
+    def inner(a: Tensor, b: Tensor) -> Tensor:
+        return (a * b).flatten(1).sum(1)
+
+    slack = tolerance(prior) * (prior.value(p) + inner(p - v, p - v) / (2 * t.flatten())) + 1e-9
+    noise = torch.randn(v.shape, generator=torch.Generator().manual_seed(3), dtype=v.dtype)
+    flat = p.mean((-2, -1), keepdim=True).expand(p.shape)
+    for z in [p / 2, 1.5 * p, 0.99 * p, 1.01 * p, v, v / 2, flat, *(p + size * noise for size in (0.1, 0.01, 0.001))]:
+        gap = prior.value(z) - prior.value(p) - inner(v - p, z - p) / t.flatten()
+        assert bool((gap >= -slack).all()), f"subgradient inequality missed by {float((-gap / slack).max()):.1f} times"
+
+
+def check_batch(prior: Prior, v: Tensor, tau: Tensor) -> None:
+    """Each picture gets the prox, gradient and value that it gets alone."""
+    for name, call in calls(prior, tau).items():
+        whole = call(v, tau)
+        alone = [call(v[i : i + 1], float(tau[i])) for i in range(len(v))]
+        torch.testing.assert_close(whole, torch.cat(alone), rtol=0, atol=1e-12, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def check_nothing_changes(prior: Prior, v: Tensor) -> None:
+    """The caller's image, and the prior: every call gives the same."""
+    before = v.clone()
+    settings = {k: (x.clone() if isinstance(x, Tensor) else x) for k, x in vars(prior).items()}
+    first = {name: call(v, 0.05) for name, call in calls(prior, 0.05).items()}
+    prior.begin(v)
+    again = {name: call(v, 0.05) for name, call in calls(prior, 0.05).items()}
+    assert torch.equal(v, before) and not v.requires_grad
+    assert vars(prior).keys() == settings.keys() and all(
+        vars(prior)[k] is x or vars(prior)[k] == x for k, x in settings.items()
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first) and first
+
+
+def check_gradient(prior: Prior, x: Tensor) -> None:
+    """⟨∇g(x), d⟩ = the slope of g along d."""
+    d = torch.randn(x.shape, generator=torch.Generator().manual_seed(5), dtype=x.dtype)
+    step = 1e-5
+    slope = (prior.value(x + step * d) - prior.value(x - step * d)) / (2 * step)
+    torch.testing.assert_close((prior.grad(x) * d).flatten(1).sum(1), slope, rtol=1e-4, atol=1e-5)
+
+
+def calls(prior: Prior, tau: float | Tensor) -> dict[str, Callable[[Tensor, float | Tensor], Tensor]]:
+    offered = prior.offers()
+    every = {"prox": prior.prox, "grad": lambda v, _: prior.grad(v), "value": lambda v, _: prior.value(v)}
+    return {name: call for name, call in every.items() if name in offered}
+
+
+def test_there_are_priors() -> None:
+    assert len(SPECS) >= 14 and sum(build(s).closed_convex for s in SPECS) >= 8
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["grey", "colour"])
+@pytest.mark.parametrize("spec", SPECS)
+def test_prox_of_a_convex_prior_satisfies_the_prox_inequality(spec: str, size: tuple[int, ...]) -> None:
+    prior = build(spec, size[1]).begin(images(*size))
+    if not (prior.closed_convex and "value" in prior.offers()):
+        pytest.skip("no convex function, or no value")
+    prior = build(spec, size[1])
+    for tau in TAUS:
+        check_prox(prior, squares(*size) + 0.2 * torch.randn(size, dtype=torch.float64), tau)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["grey", "colour"])
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_picture_gets_the_same_in_a_batch_as_alone(spec: str, size: tuple[int, ...]) -> None:
+    check_batch(build(spec, size[1]), squares(*size) + 0.1 * torch.randn(size, dtype=torch.float64), TAUS[1])
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_nothing_of_the_prior_or_the_caller_changes(spec: str) -> None:
+    check_nothing_changes(build(spec), images(2, 1, 16, 16))
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_prox_keeps_dtype_shape_and_flat_pictures_stay_flat(spec: str, dtype: torch.dtype) -> None:
+    prior = build(spec, 3)
+    p = prior.prox(torch.full((1, 3, 17, 12), 0.6, dtype=dtype), 0.01)
+    assert p.dtype == dtype and p.shape == (1, 3, 17, 12)
+    assert float(p.amax() - p.amin()) < 1e-5 and 0 < float(p.mean()) < 0.61
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_what_a_prior_offers_it_has_and_the_rest_says_so(spec: str) -> None:
+    prior, x = build(spec), images(1, 1, 16, 16)
+    offered = prior.offers()
+    assert offered and offered <= {"prox", "grad", "value", "split"}
+    for name, call in {"grad": prior.grad, "value": prior.value}.items():
+        if name not in offered:
+            with pytest.raises(NotImplementedError, match=prior.name.split("(")[0]):
+                call(x)
+    if "split" in offered:
+        split = prior.split()
+        assert split.adjoint(split.map(x)).shape == x.shape and split.norm > 0
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [Tikhonov(), Smooth(), Moreau(TV(tol=1e-10, max_iter=5000), 0.01), Moreau(WaveletL1("haar", 2), 0.1)],
+    ids=lambda p: p.name,
+)
+def test_gradient_is_the_slope_of_the_value(prior: Prior) -> None:
+    check_gradient(prior, images(2, 1, 16, 16))
+
+
+@pytest.mark.parametrize("prior", [Tikhonov(), Smooth()])
+def test_gradient_equals_autograds(prior: Prior) -> None:
+    x = images(2, 3, 7, 8).requires_grad_(True)
+    (expected,) = torch.autograd.grad(prior.value(x).sum(), x)
+    torch.testing.assert_close(prior.grad(x.detach()), expected)
+
+
+@pytest.mark.parametrize("spec", ["tikhonov", "smooth", "moreau:prior=tv,mu=0.01", "1/2*smooth+3*tikhonov"])
+def test_gradient_is_lipschitz_with_the_stated_constant_and_no_smaller_one(spec: str) -> None:
+    prior = parse(spec, shape=(1, 16, 16))
+    x, y = images(1, 1, 16, 16), images(1, 1, 16, 16)
+    if "moreau" not in spec:  # the steepest direction: a checkerboard
+        y = x + 0.1 * (-1.0) ** (torch.arange(16)[:, None] + torch.arange(16)[None])
+    ratio = float((prior.grad(x) - prior.grad(y)).norm() / (x - y).norm().clamp_min(1e-9))
+    assert ratio <= prior.smoothness() * (1 + 1e-6) and ("moreau" in spec or ratio >= 0.99 * prior.smoothness())
+    assert TV().smoothness() == float("inf")
+
+
+class Wrong(Prior):
+    """A right prior, of which one method is replaced."""
+
+    closed_convex = True
+
+    def __init__(self, right: Prior, **methods: Callable[..., Tensor]) -> None:
+        self.right, self.methods = right, methods
+        self.tol = tolerance(right)
+
+    def offers(self) -> set[str]:
+        return self.right.offers() - {"split"}
+
+    def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
+        return self.methods.get("prox", self.right.prox)(v, tau)
+
+    def grad(self, x: Tensor) -> Tensor:
+        return self.methods.get("grad", self.right.grad)(x)
+
+    def value(self, x: Tensor) -> Tensor:
+        return self.methods.get("value", self.right.value)(x)
+
+
+def test_each_check_catches_its_planted_fault() -> None:
+    v = squares(2, 1, 16, 16) + 0.2 * torch.randn(2, 1, 16, 16, dtype=torch.float64)
+    tv, haar = TV(), WaveletL1("haar", 2)
+    faults: list[tuple[Callable[..., None], Prior, tuple]] = [
+        (check_prox, Wrong(p, prox=prox), (v, 0.05))
+        for p in (tv, haar, L1(), Tikhonov(), Smooth())
+        for prox in (
+            lambda v, tau, p=p: p.prox(v, tau**0.5),  # a standard deviation for a variance
+            lambda v, tau, p=p: p.prox(v, 1.05 * tau),
+            lambda v, tau, p=p: p.prox(v, tau / 2),
+            lambda v, tau, p=p: v,
+            lambda v, tau, p=p: v.mean((-2, -1), keepdim=True).expand(v.shape),
+        )
+    ]
+    faults += [
+        (check_prox, Wrong(L1(), prox=lambda v, tau: torch.where(v.abs() > tau, v, 0.0)), (v, 0.05)),  # hard threshold
+        (check_prox, Wrong(tv, prox=TV(isotropic=False).prox), (v, 0.05)),
+        (check_prox, Wrong(tv, prox=TV(tol=2e-2).prox), (v, 0.05)),  # stopped too early
+        (check_prox, Wrong(tv, prox=lambda v, tau: tv.prox(v, tau).clamp(0, 1)), (v - 0.4, 0.05)),
+        (check_batch, Wrong(tv, prox=lambda v, tau: tv.prox(v, torch.as_tensor(tau).mean())), (v, TAUS[1])),
+        (check_batch, Wrong(tv, prox=lambda v, tau: tv.prox(v, tau) + v.mean()), (v, TAUS[1])),
+        (check_batch, Wrong(Tikhonov(), value=lambda x: x.square().sum().expand(len(x))), (v, TAUS[1])),
+        (check_gradient, Wrong(Smooth(), grad=lambda x: 1.01 * Smooth().grad(x)), (v,)),
+        (check_gradient, Wrong(Smooth(), value=lambda x: Smooth().value(x) * 2), (v,)),
+        (check_nothing_changes, Wrong(L1(), prox=lambda v, tau: v.mul_(0.5)), (v.clone(),)),
+        (check_nothing_changes, tv.begin(v), (v,)),  # what begin returns does remember
+    ]
+    for check, prior in {(f[0], f[1].right) for f in faults if isinstance(f[1], Wrong)}:
+        check(prior, *next(f[2] for f in faults if f[0] is check))
+    for i, (check, prior, arguments) in enumerate(faults):
+        try:
+            check(prior, *arguments)
+        except AssertionError:
+            continue
+        pytest.fail(f"fault {i} of {type(prior).__name__} passed {check.__name__}")
+
+
+# Minima found by other means
+
+
+def minimiser(matrix: np.ndarray, v: np.ndarray, tau: float) -> np.ndarray:
+    """argmin_x ‖Kx‖₁ + ‖x − v‖²/(2 tau) by scipy's active sets on the dual: x = v − Kᵀq, |q| <= tau."""
+    q = scipy.optimize.lsq_linear(matrix.T, v, bounds=(-tau, tau), method="bvls", tol=1e-14, max_iter=10000).x
+    return v - matrix.T @ q
+
+
+def differences(h: int, w: int) -> np.ndarray:
+    """Rows x[i+1, j] − x[i, j] and x[i, j+1] − x[i, j], written with loops."""
+    rows = []
+    for di, dj in ((1, 0), (0, 1)):
+        for i in range(h - di):
+            for j in range(w - dj):
+                row = np.zeros((h, w))
+                row[i + di, j + dj], row[i, j] = 1, -1
+                rows.append(row.ravel())
+    return np.array(rows)
+
+
+def analysis(name: str, levels: int, n: int, undecimated: bool) -> np.ndarray:
+    """The matrix of the detail coefficients of PyWavelets on n × n pictures."""
+
+    def details(picture: np.ndarray) -> np.ndarray:
+        if undecimated:  # all shifts of level l: 4^l of them
+            bands = pywt.swt2(picture, name, levels, trim_approx=True)[1:]
+            weights = [4.0**-level for level in range(levels, 0, -1)]
+        else:
+            bands, weights = pywt.wavedec2(picture, name, mode="periodization", level=levels)[1:], [1.0] * levels
+        return np.concatenate([w * np.ravel(b) for level, w in zip(bands, weights, strict=True) for b in level])
+
+    return np.stack([details(e.reshape(n, n)) for e in np.eye(n * n)], 1)
+
+
+BRUTE = {
+    "l1": (L1(), np.eye(36)),
+    "anisotropic": (TV(isotropic=False, tol=1e-12, max_iter=20000), differences(6, 6)),
+    "haar": (WaveletL1("haar", 1), analysis("haar", 1, 6, False)),
+    "invariant": (InvariantWaveletL1("haar", 1, tol=1e-12, max_iter=20000), analysis("haar", 1, 6, True)),
+}
+
+
+@pytest.mark.parametrize("name", BRUTE)
+def test_prox_is_the_minimum_that_scipy_finds(name: str) -> None:
+    prior, matrix = BRUTE[name]
+    v = images(1, 1, 6, 6)
+    for tau in (0.03, 0.3):
+        expected = torch.tensor(minimiser(matrix, v.numpy().ravel(), tau)).view_as(v)
+        torch.testing.assert_close(prior.prox(v, tau), expected, rtol=0, atol=2e-6)
+    torch.testing.assert_close(prior.value(v), torch.tensor([np.abs(matrix @ v.numpy().ravel()).sum()]))
+
+
+def test_db4_prox_is_the_minimum_that_scipy_finds() -> None:
+    v = images(1, 1, 8, 8)
+    rolled = v.roll((1, 1), (-2, -1))  # our db4 stands on the odd pixels
+    expected = torch.tensor(minimiser(analysis("db4", 1, 8, False), rolled.numpy().ravel(), 0.1)).view_as(v)
+    torch.testing.assert_close(WaveletL1("db4", 1).prox(v, 0.1), expected.roll((-1, -1), (-2, -1)), rtol=0, atol=1e-6)
+
+
+def test_isotropic_prox_is_the_minimum_of_the_second_order_cone_program() -> None:
+    h, w, tau = 4, 4, 0.2
+    v, d = images(1, 1, h, w), differences(h, w)
+    at = np.full((2, h, w), -1)  # index of the vertical and horizontal dual variable of each pixel
+    at[0, :-1], at[1, :, :-1] = np.arange(12).reshape(3, 4), 12 + np.arange(12).reshape(4, 3)
+    pairs = [[k for k in at[:, i, j] if k >= 0] for i in range(h) for j in range(w)]
+    pairs = np.array(
+        [[k in pair for k in range(24)] for pair in pairs if pair], dtype=float
+    )  # (pixels, dual variables)
+    found = scipy.optimize.minimize(
+        lambda q: ((v.numpy().ravel() - d.T @ q) ** 2).sum() / 2,
+        np.zeros(24),
+        jac=lambda q: -d @ (v.numpy().ravel() - d.T @ q),
+        constraints={"type": "ineq", "fun": lambda q: tau**2 - pairs @ q**2, "jac": lambda q: -2 * pairs * q},
+        method="SLSQP",
+        options={"ftol": 1e-14, "maxiter": 300},
+    )
+    expected = torch.tensor(v.numpy().ravel() - d.T @ found.x).view_as(v)
+    torch.testing.assert_close(TV(tol=1e-12, max_iter=20000).prox(v, tau), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("isotropic", [True, False])
+def test_tv_moves_the_sides_of_an_edge_towards_each_other(isotropic: bool) -> None:
+    v = torch.zeros(1, 1, 12, 10, dtype=torch.float64)
+    v[..., 4:] = 1
+    expected = v + torch.where(v > 0.5, -0.3 / 6, 0.3 / 4)  # each column moves by tau / (columns on its side)
+    torch.testing.assert_close(TV(isotropic, tol=1e-10, max_iter=5000).prox(v, 0.3), expected, rtol=0, atol=1e-5)
+
+
+def test_tv_of_an_edge_is_its_length_times_its_height() -> None:
+    x = torch.zeros(1, 2, 12, 10)
+    x[:, :, :5] = 0.5
+    assert TV().value(x).tolist() == [pytest.approx(2 * 0.5 * 10)]
+    x = torch.zeros(1, 1, 5, 5)
+    x[..., 2, 2] = 1
+    assert TV().value(x).item() == pytest.approx(2 + 2**0.5) and TV(isotropic=False).value(x).item() == 4
+
+
+# What TV and the invariant wavelets promise
+
+
+@pytest.mark.parametrize("isotropic", [True, False])
+@pytest.mark.parametrize("tol", [1e-3, 1e-5])
+def test_the_duality_gap_of_tv_is_really_reached(isotropic: bool, tol: float, dtype: torch.dtype) -> None:
+    if dtype == torch.float32 and tol < 1e-4:
+        tol = 1e-4
+    v, taus = squares(2, 1, 20, 23) + 0.1 * torch.randn(2, 1, 20, 23, dtype=torch.float64), [0.02, 0.3]
+    tau = torch.tensor(taus, dtype=dtype).view(2, 1, 1, 1)
+    x, state = dual.prox(TV(isotropic).gradient, v.to(dtype), tau, None, tol=tol, max_iter=5000)
+    assert not torch.equal(x[0], v[0])
+    for i, t in enumerate(taus):
+        vi, xi, q = v[i, 0].numpy(), x[i, 0].double().numpy(), t * state.p[i, :, 0].double().numpy()
+        assert np.abs(q[0, -1]).max() == 0 == np.abs(q[1, :, -1]).max()
+        assert (np.hypot(*q) if isotropic else np.abs(q)).max() <= t * (1 + 1e-6)  # feasible
+        down, right = np.diff(xi, axis=0, append=xi[-1:]), np.diff(xi, axis=1, append=xi[:, -1:])
+        g = (np.hypot(down, right) if isotropic else np.abs(down) + np.abs(right)).sum()
+        transposed = np.diff(-q[0], axis=0, prepend=0) + np.diff(-q[1], axis=1, prepend=0)  # Dᵀq
+        np.testing.assert_allclose(xi, vi - transposed, atol=1e-6)
+        primal = ((xi - vi) ** 2).sum() / 2 + t * g
+        lower_bound = (vi**2).sum() / 2 - ((vi - transposed) ** 2).sum() / 2
+        assert -1e-6 * primal <= primal - lower_bound <= 1.05 * tol * primal
+
+
+def test_a_prox_that_stops_early_says_so() -> None:
+    v = images(1, 1, 32, 32)
+    with pytest.warns(UserWarning, match="prox stopped at relative gap"):
+        TV(tol=1e-8, max_iter=10).prox(v, 1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TV().prox(v, 1.0)
+
+
+@pytest.mark.parametrize("spec", ["tv", "tv:isotropic=false", "haar", "moreau:prior=tv"])
+def test_warm_starts_reach_the_same_prox(spec: str) -> None:
+    prior, v = build(spec), squares(2, 1, 24, 24) + 0.1 * torch.randn(2, 1, 24, 24, dtype=torch.float64)
+    cold = prior.prox(v, 0.1)
+    begun = prior.begin(v)
+    begun.prox(v.flip(-1) + 0.3, 0.4)
+    for _ in range(12):  # the inner error falls with the outer one
+        warm = begun.prox(v, 0.1)
+    # strong convexity: ‖x − x*‖² <= 2 gap
+    scale = (cold - v).flatten(1).square().sum(1) / 2 + 0.1 * (prior.prior if "moreau" in spec else prior).value(cold)
+    assert bool(((warm - cold).flatten(1).square().sum(1) <= 8 * 1e-4 * scale).all())
+
+
+@pytest.mark.parametrize("spec", ["tv", "haar", "moreau:prior=tv", "tv+haar:levels=2"])
+def test_nothing_leaks_from_one_solve_to_the_next(spec: str) -> None:
+    prior, v, other = parse(spec), images(2, 1, 16, 16), images(1, 1, 20, 20, seed=9)
+
+    def used(prior: Prior, v: Tensor) -> Tensor:
+        terms = [p for _, p in prior.terms] or [prior]
+        return torch.stack([p.prox(v, 0.2) for p in terms])
+
+    first = used(prior.begin(v), v)
+    second = prior.begin(other)
+    used(second, other), used(second, other + 1)
+    assert torch.equal(used(prior.begin(v), v), first)
+    assert type(prior.begin(v)) is type(prior) and prior.begin(v).closed_convex == prior.closed_convex
+    with torch.no_grad():
+        assert not torch.equal(used(second, other), used(prior.begin(other), other))  # the memory is there
+
+
+def test_begin_keeps_every_setting() -> None:
+    x = images(1, 1, 16, 16)
+    tv = TV(isotropic=False, tol=1e-3, max_iter=7).begin(x)
+    assert (tv.gradient.isotropic, tv.tol, tv.max_iter) == (False, 1e-3, 7)
+    wavelet = InvariantWaveletL1("db4", 2, 1e-3, 7).begin(x)
+    assert (wavelet.wavelet, wavelet.levels, wavelet.tol, wavelet.max_iter) == ("db4", 2, 1e-3, 7)
+    assert WaveletL1("db4", 2).begin(x).levels == 2 and Moreau(TV(), 0.3).begin(x).mu == 0.3
+    assert [w for w, _ in parse("2*tv+0.5*haar").begin(x).terms] == [2, 0.5]
+
+
+# Wavelets, against PyWavelets
+
+pytestmark = pytest.mark.filterwarnings("ignore:Level value of")  # of PyWavelets, on pictures this small
+
+
+@pytest.mark.parametrize("name", ["haar", "db4", "sym8"])
+@pytest.mark.parametrize("levels", [1, 2])
+def test_the_orthonormal_transform_is_pywavelets_up_to_a_shift(name: str, levels: int) -> None:
+    x = images(1, 1, 16, 32)
+    approximation, details = WaveletTransform(filters(name), levels).forward(x)
+    ours = [b for level in [approximation[:, None], *reversed(details)] for b in level[0, :, 0].numpy()]
+    distances = []
+    for shift in range(1 if name == "haar" else 2**levels):
+        found = pywt.wavedec2(x[0, 0].roll((shift, shift), (0, 1)).numpy(), name, mode="periodization", level=levels)
+        theirs = [found[0], *(b for level in found[1:] for b in (level[1], level[0], level[2]))]  # (LH, HL, HH)
+        assert [a.shape for a in ours] == [b.shape for b in theirs]
+        distances.append(max(np.abs(np.sort(a.ravel()) - np.sort(b.ravel())).max()
+                             for a, b in zip(ours, theirs, strict=True)))  # fmt: skip
+    assert min(distances) < 1e-12
+    energy = approximation.square().sum() + sum(d.square().sum() for d in details)
+    torch.testing.assert_close(energy, x.square().sum())
+
+
+@pytest.mark.parametrize("name", ["haar", "db4", "sym8"])
+@pytest.mark.parametrize("size", [(8, 8), (16, 24), (4, 32)])
+def test_the_orthonormal_transform_is_inverted_by_its_adjoint(name: str, size: tuple[int, int]) -> None:
+    transform, x, z = WaveletTransform(filters(name), 2), images(2, 3, *size), images(2, 3, *size, seed=8)
+    torch.testing.assert_close(transform.inverse(*transform.forward(x)), x, rtol=0, atol=1e-10)
+    (a, da), (b, db) = transform.forward(x), transform.forward(z)
+    inner = (a * b).sum() + sum((p * q).sum() for p, q in zip(da, db, strict=True))
+    torch.testing.assert_close(inner, (x * z).sum())
+    constant, details = transform.forward(torch.ones(1, 1, *size, dtype=torch.float64))
+    torch.testing.assert_close(constant, torch.full_like(constant, 4.0), rtol=0, atol=1e-9)  # 2^levels
+    assert max(float(d.abs().max()) for d in details) < 1e-9
+
+
+@pytest.mark.parametrize("name", ["haar", "db4", "sym8"])
+def test_the_undecimated_transform_has_its_adjoint_and_norm(name: str) -> None:
+    transform, x = UndecimatedTransform(filters(name), 3), images(2, 2, 17, 24)
+    coefficients = transform.map(x)
+    q = torch.randn(coefficients.shape, dtype=torch.float64)
+    torch.testing.assert_close((coefficients * q).flatten(1).sum(1), (x * transform.adjoint(q)).flatten(1).sum(1))
+    v = images(1, 1, 16, 24) - 0.5
+    for _ in range(40):
+        v = transform.adjoint(transform.map(v))
+        size, v = float(v.norm()), v / v.norm()
+    assert 0.9 * transform.norm_squared <= size <= transform.norm_squared * (1 + 1e-9)
+    torch.testing.assert_close(coefficients.roll((3, 5), (-2, -1)), transform.map(x.roll((3, 5), (-2, -1))))
+
+
+@pytest.mark.parametrize(("name", "levels"), [("haar", 2), ("db4", 1)])
+def test_the_invariant_prior_is_the_mean_of_the_orthonormal_one_over_all_shifts(name: str, levels: int) -> None:
+    x, shifts = images(1, 1, 16, 16), range(2**levels)
+    each = [WaveletL1(name, levels).value(x.roll((i, j), (-2, -1))) for i in shifts for j in shifts]
+    torch.testing.assert_close(InvariantWaveletL1(name, levels).value(x), torch.stack(each).mean(0))
+
+
+def test_wavelets_are_convex_only_on_sizes_that_their_levels_divide() -> None:
+    prior = WaveletL1("haar", 3)
+    assert prior.begin(images(1, 1, 16, 24)).closed_convex and not prior.begin(images(1, 1, 16, 20)).closed_convex
+    assert InvariantWaveletL1("haar", 3).begin(images(1, 1, 15, 21)).closed_convex
+    assert not parse("tv+haar:invariant=false").begin(images(1, 1, 16, 20)).closed_convex
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (5, 3), (33, 18)])
+@pytest.mark.parametrize("spec", ["tv", "wavelet", "haar", "wavelet:name=sym8,invariant=false", "smooth", "l1"])
+def test_any_size_is_taken(spec: str, size: tuple[int, int]) -> None:
+    p = build(spec).prox(images(2, 1, *size), 0.01)
+    assert p.shape == (2, 1, *size) and bool(torch.isfinite(p).all())
+
+
+# Denoisers
+
+
+class Spy:
+    """A denoiser that keeps what it is asked."""
+
+    def __init__(self) -> None:
+        self.levels: list[float | Tensor] = []
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        self.levels.append(sigma)
+        return x / 2
+
+
+def test_the_square_root_is_taken_exactly_once() -> None:
+    spy, x = Spy(), images(2, 1, 4, 4)
+    PnP(spy).prox(x, 0.04)
+    assert spy.levels == [pytest.approx(0.2)]
+    PnP(spy).prox(x, torch.tensor([0.04, 0.09]).view(2, 1, 1, 1))
+    torch.testing.assert_close(spy.levels[1].flatten(), torch.tensor([0.2, 0.3]))
+    Projector(spy, 0.05).prox(x, 0.04), RED(spy, 0.07).prox(x, 0.04), RED(spy, 0.07).grad(x)
+    assert spy.levels[2:] == [0.05, 0.07, 0.07]
+
+
+def test_plug_and_play_with_the_gaussian_denoiser_is_tikhonov() -> None:
+    v, s = images(2, 1, 6, 6), 0.3
+    for tau in TAUS:
+        torch.testing.assert_close(PnP(GaussianDenoiser(s)).prox(v, tau), Tikhonov().prox(v, tau / s**2))
+    with pytest.raises(AssertionError):  # a variance where a standard deviation belongs
+        torch.testing.assert_close(GaussianDenoiser(s)(v, 0.05), Tikhonov().prox(v, 0.05 / s**2))
+
+
+def test_red_of_the_gaussian_denoiser_is_quadratic() -> None:
+    v, s, sigma, tau = images(2, 1, 6, 6), 0.3, 0.2, 0.05
+    weight = 1 / (s**2 + sigma**2)  # (x − D(x))/sigma² = x/(s² + sigma²)
+    torch.testing.assert_close(RED(GaussianDenoiser(s), sigma).grad(v), weight * v)
+    exact = RED(GaussianDenoiser(s), sigma, inner=100).prox(v, tau)
+    torch.testing.assert_close(exact, v / (1 + tau * weight))
+    assert RED(GaussianDenoiser(s), sigma).smoothness() >= weight
+
+
+def test_non_local_means_removes_noise() -> None:
+    x = squares(2, 3, 48, 48)
+    noisy = x + 0.1 * torch.randn(x.shape, dtype=torch.float64)
+    restored = NonLocalMeans()(noisy, torch.tensor([0.1, 0.0001]).view(2, 1, 1, 1))
+    error = (restored - x).flatten(1).square().mean(1) / (noisy - x).flatten(1).square().mean(1)
+    assert float(error[0]) < 0.25 and float(error[1]) > 0.8  # 6 dB where the level is right
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TV(tol=0),
+        lambda: WaveletL1(levels=0),
+        lambda: Moreau(TV(), 0.0),
+        lambda: Sum([]),
+        lambda: Sum([(-1.0, TV())]),
+        lambda: Projector(Spy(), 0.0),
+        lambda: RED(Spy(), -1.0),
+    ],
+)
+def test_wrong_settings_are_refused_where_they_are_made(make: Callable[[], Prior]) -> None:
+    with pytest.raises(ValueError):
+        make()
+
+
+def test_unknown_wavelets_and_denoisers_suggest_the_near_one() -> None:
+    with pytest.raises(SpecError, match="Did you mean 'sym8'"):
+        PRIORS.build("wavelet:name=sym9")
+    with pytest.raises(SpecError, match=r"unknown denoiser 'nlmm'\. Did you mean 'nlm'"):
+        PRIORS.build("pnp:denoiser=nlmm")
+
+
+# Sums
+
+
+def test_a_sum_has_the_weighted_value_and_gradient_and_no_prox() -> None:
+    prior, x = parse("2*tikhonov+0.5*smooth"), images(2, 1, 8, 8)
+    torch.testing.assert_close(prior.value(x), 2 * Tikhonov().value(x) + 0.5 * Smooth().value(x))
+    check_gradient(prior, x)
+    assert prior.smoothness() == 2 * 1 + 0.5 * 8 and prior.offers() == {"value", "grad"}
+    assert prior.name == "2*Tikhonov + 0.5*Smooth" and prior.closed_convex
+    assert parse("tv+l1").offers() == {"value"} and not Sum([(1.0, TV()), (1.0, PnP(Spy()))]).closed_convex
+    with pytest.raises(NotImplementedError, match="no prox"):
+        prior.prox(x, 0.1)
+
+
+def test_moreau_has_the_minimum_and_the_prox_of_its_definition() -> None:
+    v, tau, mu = images(1, 1, 8, 8), 0.1, 0.05
+    envelope = Moreau(L1(), mu)
+    huber = torch.where(v.abs() <= mu, v**2 / (2 * mu), v.abs() - mu / 2).sum()
+    torch.testing.assert_close(envelope.value(v), huber[None])
+    p = envelope.prox(v, tau)
+    torch.testing.assert_close(p + tau * envelope.grad(p), v)  # 0 = ∇g_mu(p) + (p − v)/tau
+    assert Moreau(PnP(Spy()), mu).offers() == {"prox", "grad", "split"}
