@@ -20,6 +20,7 @@ _ENTRIES: dict[str, tuple[str, str, str, str, int]] = {
     "geman1995": ("Geman, D. and Yang, C.", "Nonlinear image recovery with half-quadratic regularization", "IEEE Transactions on Image Processing", "4(7), 932-946", 1995),
     "kulkarni2016": ("Kulkarni, K. and Lohit, S. and Turaga, P. and Kerviche, R. and Ashok, A.", "ReconNet: non-iterative reconstruction of images from compressively sensed measurements", "CVPR", "449-458", 2016),
     "mallat1989": ("Mallat, S. G.", "A theory for multiresolution signal decomposition: the wavelet representation", "IEEE Transactions on Pattern Analysis and Machine Intelligence", "11(7), 674-693", 1989),
+    "mohan2020": ("Mohan, S. and Kadkhodaie, Z. and Simoncelli, E. P. and Fernandez-Granda, C.", "Robust and interpretable blind image denoising via bias-free convolutional neural networks", "ICLR", "", 2020),
     "nesterov1983": ("Nesterov, Y.", "A method for solving the convex programming problem with convergence rate O(1/k^2)", "Soviet Mathematics Doklady", "27(2), 372-376", 1983),
     "odonoghue2015": ("O'Donoghue, B. and Candes, E.", "Adaptive restart for accelerated gradient schemes", "Foundations of Computational Mathematics", "15, 715-732", 2015),
     "polyak1964": ("Polyak, B. T.", "Some methods of speeding up the convergence of iteration methods", "USSR Computational Mathematics and Mathematical Physics", "4(5), 1-17", 1964),
@@ -53,7 +54,7 @@ def _format(key: str) -> str:
     kind, field = ("incollection", "booktitle") if book and "," in where else ("article", "journal")
     if where == "Springer":
         kind, field = "book", "publisher"
-    elif where in ("CVPR", "ICCV", "IEEE GlobalSIP"):
+    elif where in ("CVPR", "ICCV", "ICLR", "IEEE GlobalSIP"):
         kind, field = "inproceedings", "booktitle"
     note = f",\n  note = {{{details}}}" if details else ""
     return f"@{kind}{{{key},\n  author = {{{authors}}},\n  title = {{{title}}},\n  {field} = {{{where}}},\n  year = {{{year}}}{note}\n}}"

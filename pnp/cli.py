@@ -394,6 +394,86 @@ def cite(debug: bool, **specs: str | None) -> None:
         click.echo("\n\n".join(filter(None, [citations.OURS % environment()["pnp"], citations.bibtex(keys)])))
 
 
+def _seconds(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """90s, 45m, 2h or plain seconds."""
+    if value is None:
+        return None
+    unit = {"s": 1, "m": 60, "h": 3600}.get(value[-1:].lower())
+    try:
+        result = float(value[:-1]) * unit if unit else float(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no duration; expected e.g. 90s, 45m or 2h.") from None
+    if not result > 0:
+        raise click.BadParameter(f"{value} is not above 0.")
+    return result
+
+
+@cli.command()
+@click.argument("net", metavar="NET")
+@click.option("--data", required=True, multiple=True, metavar="PATH", help="Folder or glob of pictures; repeatable.")
+@click.option("--val", multiple=True, metavar="PATH", help="Pictures to judge by. Default: one in 32 of the data.")
+@click.option("--channels", type=click.Choice(["1", "3"]), default="1", show_default=True)
+@click.option("--budget", callback=_seconds, metavar="TIME", help="Length of the run: 90s, 45m, 2h.")
+@click.option("--steps", type=click.IntRange(1), help="Length of the run in steps, instead of a budget.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for checkpoint, log and weights.")
+@click.option("--licence", default="unknown", help="Licences of the data, for the record.")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def train(debug: bool, **options: Any) -> None:
+    """Train a denoiser, unet or dncnn, on a folder of pictures, and export its weights with their record."""
+    with _one_line_errors(debug):
+        _train(**options)
+
+
+def _train(
+    net: str,
+    data: tuple[str, ...],
+    val: tuple[str, ...],
+    channels: str,
+    budget: float | None,
+    steps: int | None,
+    out: Path,
+    licence: str,
+    resume: bool,
+    seed: int,
+) -> None:
+    import datetime
+
+    from rich.progress import Progress as Bar
+
+    from . import images, training, weights
+
+    settings = training.TrainSettings(net, channels=int(channels), budget=budget, steps=steps, seed=seed)
+    if resume:
+        settings = training.resumed(out, settings)
+    with Bar(disable=not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task("training", total=1.0)
+
+        def report(now: training.Progress) -> None:
+            score = " ".join(f"{v:.2f}" for v in now.psnr.values())
+            text = f"step {now.step}, {now.seconds_left / 60:.0f} min left, {score or 'not judged yet'}"
+            bar.update(task, completed=now.progress, description=text)
+
+        judges = images.expand(list(val)) if val else None
+        trained = training.train(
+            settings, images.expand(list(data)), out, validation=judges, resume=resume, report=report
+        )
+    last = training.last_line(out)
+    name = f"{settings.net}-{'grey' if settings.channels == 1 else 'colour'}"
+    record = {
+        "architecture": settings.net,
+        "sigma": [0, settings.sigma_max],
+        "data": [Path(d).name for d in data],
+        "licence": licence,
+        "steps": last["step"],
+        "date": datetime.date.today().isoformat(),
+        "psnr": last["psnr"],
+    }
+    weights.export(trained, name, record, out)
+    click.echo(f"wrote {out / name}.safetensors: {last['psnr']} dB after {last['step']} steps")
+
+
 def _registries() -> dict[str, Registry]:
     from . import noise as noise
     from . import operators as operators

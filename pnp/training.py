@@ -48,7 +48,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         if (self.budget is None) == (self.steps is None):
-            raise ValueError("give either a budget in seconds or a number of steps.")
+            raise ValueError("give either --budget or --steps.")
         if self.net not in ARCHITECTURES:
             raise ValueError(f"unknown network {self.net!r}. Known: {', '.join(ARCHITECTURES)}")
 
@@ -245,6 +245,11 @@ def log(out: Path, settings: TrainSettings, run: Run, progress: float, losses: l
         file.write(json.dumps(line) + "\n")
 
 
+def last_line(out: Path) -> dict[str, Any]:
+    """The last line of the log."""
+    return json.loads((out / "log.jsonl").read_text().splitlines()[-1])
+
+
 def checkpoint(out: Path, settings: TrainSettings, run: Run) -> None:
     """Replace checkpoint.pt in one step, so that a kill or a full disk leaves the former one whole."""
     temporary = out / "checkpoint.pt.part"
@@ -256,7 +261,9 @@ def checkpoint(out: Path, settings: TrainSettings, run: Run) -> None:
 
 
 def resumed(out: Path, settings: TrainSettings) -> TrainSettings:
-    """The settings of the run in `out`, with the length from `settings`."""
+    """The settings of the run in `out`, with the length from `settings`.  Raises ValueError without a checkpoint."""
+    if not (out / "checkpoint.pt").is_file():
+        raise ValueError(f"nothing to resume: there is no {out / 'checkpoint.pt'}.")
     stored = torch.load(out / "checkpoint.pt", map_location="cpu", weights_only=True)["settings"]
     stored["growth"] = tuple(tuple(g) for g in stored["growth"])
     return replace(TrainSettings(**stored), budget=settings.budget, steps=settings.steps)

@@ -7,6 +7,7 @@ import re
 from ..registry import PRIORS, SpecError, number
 from .base import Denoiser, Moreau, Prior, Split, Sum
 from .denoiser import RED, NonLocalMeans, PnP, Projector
+from .network import NetworkDenoiser
 from .quadratic import Smooth, Tikhonov
 from .sparse import L1, InvariantWaveletL1, WaveletL1
 from .tv import TV
@@ -18,6 +19,7 @@ __all__ = [
     "Denoiser",
     "InvariantWaveletL1",
     "Moreau",
+    "NetworkDenoiser",
     "NonLocalMeans",
     "PnP",
     "Prior",

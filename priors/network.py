@@ -1,0 +1,101 @@
+"""Trained networks as denoisers: any picture size, bounded memory, half precision where the CPU has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from types import EllipsisType
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..registry import DENOISERS, PRIORS
+from ..weights import load
+from .base import Prior
+from .denoiser import PnP
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+class NetworkDenoiser:
+    """D(x, sigma) = x − N(x, sigma) with a trained N; a deepinv denoiser as it is.
+
+    x: (B, C, H, W); a network for one channel takes each channel by itself.  sigma: a number, (B,) or (B, 1, 1, 1).
+    precision: bfloat16 computes N (never the picture itself) in half precision; auto takes it where the CPU has it.
+    Pictures of more than `tile`² pixels are cut into tiles with a margin of the receptive field: the same result.
+    """
+
+    def __init__(self, net: nn.Module, precision: Precision = "auto", tile: int = 512) -> None:
+        self.net = net.to(memory_format=torch.channels_last)
+        self.precision, self.tile = precision, -(-tile // 8) * 8
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        level = torch.as_tensor(sigma, dtype=torch.float32, device=x.device)
+        level = level.reshape(-1, 1, 1, 1).expand(len(x), 1, 1, 1)
+        channels = int(self.net.channels)  # type: ignore[arg-type]
+        if x.shape[1] == channels:
+            return x - self._noise(x.float(), level).to(x.dtype)
+        if channels != 1:
+            raise ValueError(f"x has {x.shape[1]} channels; this network takes {channels}.")
+        apart = x.flatten(0, 1)[:, None].float()
+        noise = self._noise(apart, level.repeat_interleave(x.shape[1], 0))
+        return x - noise.view_as(x).to(x.dtype)
+
+    def _noise(self, x: Tensor, level: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and x.requires_grad:
+            return self._run(x, level)
+        out = torch.empty_like(x)
+        with torch.inference_mode():
+            for outer, inner, keep in _tiles(x.shape[-2:], self.tile, self.net.receptive_radius()):  # type: ignore[operator]
+                out[inner] = self._run(x[outer], level)[keep]
+        return out
+
+    def _run(self, x: Tensor, level: Tensor) -> Tensor:
+        half = self.precision == "bfloat16" or (self.precision == "auto" and _has_bfloat16(x.device.type))
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
+            return self.net(x.contiguous(memory_format=torch.channels_last), level).float()
+
+
+Window = tuple[EllipsisType, slice, slice]
+
+
+def _tiles(size: tuple[int, ...], tile: int, radius: int) -> Iterator[tuple[Window, Window, Window]]:
+    """(where to read, where to write, which part of the result) for tiles that start at multiples of 8."""
+    radius = -(-radius // 8) * 8
+    if size[0] * size[1] <= tile * tile:
+        tile = -(-max(size) // 8) * 8
+    for top in range(0, size[0], tile):
+        for left in range(0, size[1], tile):
+            spans = []
+            for start, n in ((top, size[0]), (left, size[1])):
+                stop, first = min(n, start + tile), max(0, start - radius)
+                keep = slice(start - first, stop - first)
+                spans.append((slice(first, min(n, stop + radius)), slice(start, stop), keep))
+            (a, b, c), (d, e, f) = spans
+            yield (..., a, d), (..., b, e), (..., c, f)
+
+
+@lru_cache
+def _has_bfloat16(device: str) -> bool:
+    """Whether half precision is native; elsewhere it would be slower than float32."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+@lru_cache
+def _shipped(name: str, precision: Precision) -> NetworkDenoiser:
+    return NetworkDenoiser(load(name), precision)
+
+
+@DENOISERS.register("unet", cite=("zhang2021", "mohan2020"))
+def unet(precision: Precision = "auto") -> NetworkDenoiser:
+    """Our compact universal U-Net, any noise level up to 55/255; colour pictures channel by channel."""
+    return _shipped("unet-grey", precision)
+
+
+@PRIORS.register("unet", cite=("venkatakrishnan2013", "zhang2021", "mohan2020"))
+def unet_prior(precision: Precision = "auto") -> Prior:
+    """Plug-and-play with our compact universal U-Net, one network for every operator and noise level."""
+    return PnP(unet(precision))
