@@ -83,10 +83,13 @@ def test_the_record_repeats_the_run(folder: Path) -> None:
     assert {"pnp", "torch", "python", "threads"} <= record("a")["environment"].keys()
 
 
-@pytest.mark.parametrize("op", ["downsample:factor=3", "sensing:kind=structured,ratio=0.5", "identity", "mask:kind=block"])
+@pytest.mark.parametrize(
+    "op", ["downsample:factor=3", "sensing:kind=structured,ratio=0.5", "identity", "mask:kind=block"]
+)
 @pytest.mark.parametrize("prior", ["tv", "wavelet", "tv+0.5*haar", "tikhonov", "nlm", "moreau:prior=tv"])
 def test_operators_and_priors_run_in_every_pair(folder: Path, op: str, prior: str) -> None:
-    assert pnp("solve", "clean.png", "--simulate", "--op", op, "--prior", prior, "--lam", "5", *FAST, "--report", "out") == 0
+    settings = ("--op", op, "--prior", prior, "--lam", "5", *FAST, "--report", "out")
+    assert pnp("solve", "clean.png", "--simulate", *settings) == 0
     assert images.read("out/clean-restored.png").pixels.shape == images.read("clean.png").pixels.shape
 
 
@@ -151,7 +154,9 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_line_and_leaves_nothing_behind(folder: Path, capsys: pytest.CaptureFixture, case: str) -> None:
+def test_bad_input_is_one_line_and_leaves_nothing_behind(
+    folder: Path, capsys: pytest.CaptureFixture, case: str
+) -> None:
     np.save("nan.npy", np.full((40, 40), np.nan))
     images.write("black.png", torch.zeros(1, 1, 72, 80))
     Path("cut.png").write_bytes(Path("photo.png").read_bytes()[:900])

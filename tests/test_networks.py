@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from pnp import images, weights
 from pnp.metrics import psnr
-from pnp.priors.network import NetworkDenoiser
 from pnp.priors.nets import ARCHITECTURES, DnCNN, UNet
+from pnp.priors.network import NetworkDenoiser
 from pnp.registry import DENOISERS
 from pnp.training import TrainSettings, resumed, train
 
