@@ -1,6 +1,6 @@
 """How well the noise level of a measured picture can be estimated: `pnp.noise.estimate_sigma` beside three others.
 
-    python benchmarks/noise_level.py --data ../shared/data      (about 5 minutes on one core; --quick: 20 s)
+    python benchmarks/noise_level.py --data DATA      (about 5 minutes on one core; --quick: 20 s)
 
 Error = |log(estimate / sigma)|, averaged over pictures (0.05 is 5 %).  Pictures: the folders train/bsds400 and
 train/photos of --data, evenly spaced, else those that come with scikit-image; every second one in grey, at most 512².
