@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -117,9 +118,11 @@ class _Run:
         self.stop, self.callbacks = stop, callbacks
         batch = x0.shape[0]
         self.active = torch.ones(batch, dtype=torch.bool, device=x0.device)
+        self.going = list(range(batch))  # the same as a list: asking it costs nothing
         self.status = [Status.LIMIT] * batch
         self.reason = [f"{solver.iterations} iterations"] * batch
-        self.iterations = torch.zeros(batch, dtype=torch.long, device=x0.device)
+        self.iterations = [0] * batch
+        self.done = 0  # steps so far
         self.change = torch.full((batch,), float("inf"), device=x0.device)
         self.last: Snapshot | None = None
         self.seconds = 0.0
@@ -130,12 +133,14 @@ class _Run:
         try:
             for k in range(self.solver.iterations):
                 self._advance(self.state, k)
-                if not bool(self.active.any()):
+                if not self.going:
                     break
         except KeyboardInterrupt:
-            for i in self.active.nonzero().flatten().tolist():
+            for i in self.going:
                 self.status[i], self.reason[i] = Status.INTERRUPTED, "interrupted"
-        if self.last is not None and bool(self.active.any()):
+        for i in self.going:
+            self.iterations[i] = self.done
+        if self.last is not None and self.going:
             self.change = torch.where(self.active, self.last.change, self.change)
         convergence = Convergence(
             self.solver.theorem(self.problem), self.change, self.problem.prior.closed_convex
@@ -144,7 +149,7 @@ class _Run:
             self.solver.image(self.state).detach(),
             tuple(self.status),
             tuple(self.reason),
-            tuple(self.iterations.tolist()),
+            tuple(self.iterations),
             self.seconds,
             self.recorder.history(),
             convergence,
@@ -153,11 +158,13 @@ class _Run:
 
     def _advance(self, state: State, k: int) -> None:
         new = self._timed(lambda: self.solver.step(self.problem, state, k))
-        finite = torch.isfinite(self.solver.image(new).flatten(1).sum(1))  # a sum is finite only if every pixel is
-        self._end(self.active & ~finite, Status.DIVERGED, f"not finite at iteration {k + 1}")
-        if not bool(self.active.all()):
+        image = self.solver.image(new).detach()
+        if not math.isfinite(float(image.sum())):  # a sum is finite only if every pixel is
+            finite = torch.isfinite(image.flatten(1).sum(1))
+            self._end(self.active & ~finite, Status.DIVERGED, f"not finite at iteration {k + 1}")
+        if len(self.going) < len(self.status):
             new = freeze(self.active, new, state)
-        self.iterations = torch.where(self.active, k + 1, self.iterations)
+        self.done = k + 1
         self.state = new
         x = self.solver.image(new).detach()
         measure = partial(self.solver.change, self.problem, new, state)
@@ -168,16 +175,18 @@ class _Run:
         for rule in self.stop:
             status = Status.CONVERGED if rule.converged else Status.LIMIT
             self._end(self.active & rule(now), status, rule.reason)
-        if bool((was & ~self.active).any()):
+        if self.active is not was:
             self.change = torch.where(was, now.change, self.change)
         for callback in self.callbacks:
             callback(now)
 
     def _end(self, which: Tensor, status: Status, reason: str) -> None:
-        if bool(which.any()):
-            for i in which.nonzero().flatten().tolist():
-                self.status[i], self.reason[i] = status, reason
+        ended = which.nonzero().flatten().tolist()
+        for i in ended:
+            self.status[i], self.reason[i], self.iterations[i] = status, reason, self.done
+        if ended:
             self.active = self.active & ~which
+            self.going = [i for i in self.going if i not in ended]
 
     def _timed(self, work: Callable[[], State]) -> State:
         begun = time.perf_counter()

@@ -49,7 +49,8 @@ class ADMM(Solver):
 
     def step(self, problem: Problem, s: ADMMState, k: int) -> ADMMState:
         terms = terms_of(self, problem.prior)
-        tau = s.tau if self._adapts(problem) else self._tau(problem, s.x, k)
+        kept = self._adapts(problem) or isinstance(self.tau, int | float)
+        tau = s.tau if kept else self._tau(problem, s.x, k)
         u = s.u if tau is s.tau else tuple(ui * (tau / s.tau) for ui in s.u)
         x = problem.data_prox(_mean([zi - ui for zi, ui in zip(s.z, u, strict=True)]), tau / len(terms), x0=s.x)
         v = [x + ui for ui in u]
