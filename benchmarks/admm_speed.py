@@ -100,7 +100,7 @@ def main() -> None:
     repeats = 3 if options.quick else 15
     results = {"admm 128², B=8": admm(32 if options.quick else 128, 8, repeats)}
     difference = results["admm 128², B=8"].pop("difference")
-    for size, batch, rho in product((32,) if options.quick else (32, 64), (1, 8), (1.0, 0.1)):
+    for size, batch, rho in product((32,) if options.quick else (32, 64), (1, 8), (1.0, 0.1, 0.01)):
         results[f"sensing {size}², B={batch}, rho={rho:g}"] = sensing(size, batch, rho, repeats)
     print(f"pictures of ADMM differ by {difference:.1e}\n{'':30s}{'':18s}       ms (low – high)     error    pnp / it")
     for name, rows in results.items():

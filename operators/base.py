@@ -19,6 +19,7 @@ class Operator(nn.Module, ABC):
     Tensors that define the map (kernels, masks, matrices) are buffers, so `.to(device)` and `.double()` carry them.
     """
 
+    pictorial: bool = True  # y is a picture, whose neighbouring samples are neighbours in the scene
     tolerance: float = 1e-6  # relative residual of the default `solve_normal`, for float32; float64 goes to 1e-12
 
     @abstractmethod

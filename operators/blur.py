@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,15 @@ from .. import checks
 from .base import Operator
 
 Border = Literal["circular", "valid", "replicate", "reflect", "zero", "mean"]
+
+
+class _Spectrum(NamedTuple):
+    """A transfer function with the kernel that it was made from, so that another kernel is noticed."""
+
+    kernel: Tensor
+    version: int
+    transfer: Tensor
+    power: Tensor  # eigenvalues of A Aᵀ
 
 
 class Blur(Operator):
@@ -32,7 +41,7 @@ class Blur(Operator):
             raise ValueError(f"kernel has shape {tuple(kernel.shape)}; expected (kh, kw) or (C, kh, kw).")
         self.register_buffer("kernel", checks.finite(kernel, "kernel").double().reshape(-1, *kernel.shape[-2:]))
         self.factor, self.shift, self.size = int(checks.positive(factor, "factor")), shift, size
-        self._spectra: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
+        self._spectra: dict[tuple[object, ...], _Spectrum] = {}
 
     kernel: Tensor
 
@@ -114,13 +123,15 @@ class Blur(Operator):
 
     def _spectrum(self, size: tuple[int, ...], like: Tensor) -> tuple[Tensor, Tensor]:
         """(transfer function of k, eigenvalues of A Aᵀ) for an image of this size; computed once for each."""
-        key = (*size, like.dtype, like.device, self.kernel.data_ptr(), self.kernel._version)
-        if key not in self._spectra:
+        key = (*size, like.dtype, like.device)
+        kept = self._spectra.get(key)
+        if kept is None or kept.kernel is not self.kernel or kept.version != self.kernel._version:
             if len(self._spectra) >= 8:
                 self._spectra.pop(next(iter(self._spectra)))
             with torch.inference_mode(False):  # a tensor made in inference mode would break autograd later
-                self._spectra[key] = self._make_spectrum(size, like)
-        return self._spectra[key]
+                kept = _Spectrum(self.kernel, self.kernel._version, *self._make_spectrum(size, like))
+            self._spectra[key] = kept
+        return kept.transfer, kept.power
 
     def _make_spectrum(self, size: tuple[int, ...], like: Tensor) -> tuple[Tensor, Tensor]:
         check_kernel_size(self.kernel, size)

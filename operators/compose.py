@@ -47,6 +47,7 @@ class Composition(Operator):
         super().__init__()
         self.outer, self.inner = outer, inner
         self.tolerance = max(outer.tolerance, inner.tolerance)
+        self.pictorial = outer.pictorial
 
     def forward(self, x: Tensor) -> Tensor:
         return self.outer(self.inner(x))
@@ -68,6 +69,14 @@ class Composition(Operator):
     def initial(self, y: Tensor) -> Tensor:
         """A's first guess from B's."""
         return self.inner.initial(self.outer.initial(y))
+
+    def known(self) -> Tensor | None:
+        """B's: y is its measurement."""
+        return self.outer.known()
+
+    def visible(self, x: Tensor) -> Tensor:
+        """A's: x is its image."""
+        return self.inner.visible(x)
 
     @property
     def name(self) -> str:

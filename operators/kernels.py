@@ -39,6 +39,8 @@ def motion(length: float, angle: float = 0.0, oversampling: int = 32) -> Tensor:
 
     The line is sampled finely and shared among the four neighbours of each sample (bilinear weights).
     """
+    if not np.isfinite(angle):
+        raise ValueError(f"angle is {angle}; expected degrees.")
     n = max(1, int(np.ceil(positive(length, "length") * oversampling)))
     t = (np.arange(n) + 0.5) / n * length - length / 2
     rows, columns = -t * np.sin(np.deg2rad(angle)), t * np.cos(np.deg2rad(angle))
@@ -66,8 +68,9 @@ def cubic(factor: int) -> Tensor:
 def from_file(path: str, index: int | None = None) -> Tensor:
     """A kernel from NPY, MAT or any picture file, normalised to sum 1 with a warning where it was not.
 
-    Pictures are taken as grey.  A MAT file's only numeric array is taken; with several kernels (a cell array, a 3-D
-    array or several variables) `index` says which, from 0.  Raises ValueError for what holds no kernel.
+    Pictures are taken as grey.  A MAT file's only numeric array is taken; with several kernels (a cell array, several
+    variables, or a 3-D array: along its first axis in NPY, its last in MAT) `index` says which, from 0.
+    Raises ValueError for what holds no kernel.
     """
     kernel = _read(Path(path), index)
     if kernel.ndim != 2 or not np.isfinite(kernel).all() or kernel.sum() <= 0:
@@ -108,7 +111,7 @@ def _mat_kernels(path: Path) -> list[np.ndarray]:
         array = variables[name]
         if array.dtype == object:
             found += [np.asarray(cell, dtype=np.float64) for cell in array.ravel()]
-        elif _is_real(array) and min(array.shape[:2]) > 1:
+        elif _is_real(array) and max(array.shape[:2]) > 1:
             found += [array] if array.ndim == 2 else [array[..., i] for i in range(array.shape[2])]
     return found
 

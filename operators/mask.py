@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from .. import checks
-from ..registry import OPERATORS
+from ..registry import OPERATORS, SpecError
 from .base import Operator
 
 
@@ -106,6 +106,7 @@ def mask(
     *,
     shape: tuple[int, int, int],
     seed: int = 0,
+    measured: bool = False,
 ) -> Mask:
     """Missing pixels, from a picture (file, white = known) or at random pixels, scattered boxes, or a centre block.
 
@@ -117,6 +118,8 @@ def mask(
     channels, height, width = shape
     if file is not None:
         return Mask(picture_mask(file, shape))
+    if measured and kind != "block":
+        raise SpecError("which pixels are missing? give the mask, mask:file=mask.png (white = known).")
     if kind == "random":
         return Mask(random_pixels((channels if per_channel else 1, height, width), keep, generator))
     side = size if size is not None else max(1, min(height, width) // (8 if kind == "boxes" else 4))

@@ -18,7 +18,6 @@ from .matrices import gaussian_rows, orthonormal_rows, read_matrix, row_count
 from .sized import SizedOperator
 
 T = TypeVar("T")
-Key = tuple[object, ...]
 
 
 class Rows(NamedTuple):
@@ -56,6 +55,7 @@ class MatrixSensing(SizedOperator):
     """
 
     matrix: Tensor
+    pictorial = False
 
     def __init__(self, matrix: Tensor, columns: int, x_shape: tuple[int, int, int], y_shape: tuple[int, ...]) -> None:
         super().__init__(x_shape, y_shape)
@@ -63,8 +63,9 @@ class MatrixSensing(SizedOperator):
             raise ValueError(f"matrix has shape {tuple(matrix.shape)}; {self.name} needs (m, {columns}).")
         matrix = matrix if matrix.is_floating_point() else matrix.double()
         self.register_buffer("matrix", checks.finite(matrix, "matrix").detach().clone())
-        self._casts: dict[Key, Tensor] = {}
-        self._factors: dict[Key, list[Rows]] = {}
+        self._casts: dict[torch.dtype, Tensor] = {}
+        self._factors: dict[torch.dtype, list[Rows]] = {}
+        self._made_from = (self.matrix, self.matrix._version)
 
     def solve_normal(self, b: Tensor, rho: float | Tensor, x0: Tensor | None = None) -> Tensor:
         """Exact for every rho from one factorisation, made at the first call."""
@@ -94,15 +95,15 @@ class MatrixSensing(SizedOperator):
     def _rows(self, like: Tensor) -> list[Rows]:
         return self._once(self._factors, like, lambda: self._parts(self._cast(like)))
 
-    def _once(self, kept: dict[Key, T], like: Tensor, make: Callable[[], T]) -> T:
-        matrix = (self.matrix.device, self.matrix.data_ptr(), self.matrix._version)
-        key = (like.dtype, *matrix)
-        if key not in kept:
-            for stale in [k for k in kept if k[1:] != matrix]:  # made from a matrix that was moved or changed since
-                del kept[stale]
+    def _once(self, kept: dict[torch.dtype, T], like: Tensor, make: Callable[[], T]) -> T:
+        if self._made_from[0] is not self.matrix or self._made_from[1] != self.matrix._version:  # moved or changed
+            self._casts.clear()
+            self._factors.clear()
+            self._made_from = (self.matrix, self.matrix._version)
+        if like.dtype not in kept:
             with torch.inference_mode(False), torch.no_grad():
-                kept[key] = make()
-        return kept[key]
+                kept[like.dtype] = make()
+        return kept[like.dtype]
 
 
 class DenseSensing(MatrixSensing):
@@ -208,6 +209,8 @@ class StructuredSensing(SizedOperator):
     signs: Tensor
     chosen: Tensor
     sampled: Tensor
+
+    pictorial = False
 
     def __init__(self, image_shape: tuple[int, int, int], ratio: float = 0.25, seed: int = 0) -> None:
         n = prod(image_shape)

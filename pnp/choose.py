@@ -3,71 +3,101 @@
 from __future__ import annotations
 
 import math
+import time
 import warnings
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from .loop import solve
+from .loop import Status, solve
 from .priors.base import Prior
 from .problem import Problem
 from .registry import SOLVERS
 from .solvers.base import Solver, fits
 from .stopping import Tolerance
 
+SIDES = (("below", "sigma may be too large"), ("above", "the kernel may be wrong or sigma too small"))
+UNCONVEX = ("hqs",)  # comes first for a prior that is no closed convex function
+
 
 def default_solver(prior: Prior) -> str:
-    """The first registered solver that fits the prior.  Raises ValueError when none does."""
-    for name, entry in SOLVERS.items():
-        if fits(entry.make, prior):  # type: ignore[arg-type]
+    """The first registered solver that fits the prior; HQS before all others for a denoiser in a prior's place.
+
+    DPIR's falling strength belongs to HQS: under ADMM the multiplier keeps noise in the image.  Raises ValueError when
+    none fits.
+    """
+    for name in (*(() if prior.closed_convex else UNCONVEX), *SOLVERS):
+        if fits(SOLVERS[name].make, prior):  # type: ignore[arg-type]
             return name
     offers = ", ".join(sorted(prior.offers())) or "nothing"
     raise ValueError(f"no solver fits prior {prior.name}, which offers {offers}.")
 
 
 def fit_lam(
-    problem: Problem, solver: Solver, *, c: float = 1.0, precision: float = 0.015, evaluations: int = 10
+    problem: Problem,
+    solver: Solver,
+    *,
+    c: float = 1.0,
+    precision: float = 0.015,
+    evaluations: int = 10,
+    seconds: float = math.inf,
 ) -> tuple[Tensor, Tensor]:
-    """The lam of each image for which ‖A x_lam − y‖ = c sigma √m, (B, 1, 1, 1), and the images x_lam.
+    """The lam of each image for which ‖A x_lam − y‖ = c sigma √m, (B, 1, 1, 1), and images near x_lam to start from.
 
     The residual grows with lam, so log residual is brought to log(c sigma √m) by steps of 4 and then by the Illinois
-    form of regula falsi on log lam, each short solve starting from the image before, until it is met to `precision`.
-    Warns where no lam meets it.   Morozov 1966 (discrepancy principle); Dowell & Jarratt 1971 (Illinois).
+    form of regula falsi on log lam, each short solve starting from the image before, until it is met to `precision` or
+    `seconds` are over.  lam stays within 1/30 and 1000 times its start, 0.5/sigma.  Where the smallest leaves more than
+    that (sigma is too small, or the model wrong), 1.2 times what it leaves becomes the target; where the largest leaves
+    less, it is taken; both with a warning.
+    With a closed convex prior x_lam does not depend on the solver, so the first that fits it takes the place of
+    `solver`: where that is ADMM its exact data step settles the residual in a few iterations, a gradient's does not.
+    Raises KeyboardInterrupt when interrupted.
+    Morozov 1966 (discrepancy principle); Dowell & Jarratt 1971 (Illinois).
     """
+    if problem.prior.closed_convex:
+        solver = SOLVERS[default_solver(problem.prior)].make()
+    begun = time.monotonic()
     x = problem.initial()
     sigma = torch.as_tensor(problem.sigma, dtype=x.dtype).reshape(-1)
     target = torch.as_tensor(c * problem.noise_norm(), dtype=x.dtype).reshape(-1).to(x.device).expand(len(x))
-    search = _Bracket(torch.log(0.5 / sigma).expand(len(x)).to(x.device))
-    for _ in range(evaluations):
-        trial = replace(problem, lam=search.log_lam.exp().view(-1, 1, 1, 1))
-        x = solve(trial, solver, x0=x, iterations=min(solver.iterations, 60), stop=(Tolerance(5e-4),), record=()).x
-        miss = (problem.residual(x).clamp_min(1e-30) / target).log()
-        if bool((miss.abs() < precision).all()) or search.exhausted():
+    search = _Search(torch.log(0.5 / sigma).expand(len(x)).to(x.device), precision)
+    while len(search.tried) < evaluations:
+        trial = problem.weighted(search.log_lam.exp().view(-1, 1, 1, 1))
+        result = solve(trial, solver, x0=x, iterations=min(solver.iterations, 60), stop=(Tolerance(5e-4),), record=())
+        if Status.INTERRUPTED in result.status:
+            raise KeyboardInterrupt
+        x = torch.where(search.done.view(-1, 1, 1, 1), x, result.x)
+        search.judge((problem.residual(x).clamp_min(1e-30) / target).log())
+        if bool(search.done.all()) or time.monotonic() - begun > seconds:
             break
-        search.update(miss, precision)
+    log_lam, miss = search.nearest()
     if bool((miss.abs() > 5 * precision).any()):
-        side = "above" if float(miss[miss.abs().argmax()]) > 0 else "below"
-        cause = "the kernel or sigma may be wrong" if side == "above" else "sigma may be too large for this operator"
-        ratio = math.exp(float(miss[miss.abs().argmax()]))
-        warnings.warn(
-            f"no lam brings the residual to the noise: it stays {side} it ({ratio:.2f} times sigma √m); {cause}.",
-            stacklevel=2,
-        )
-    return search.log_lam.exp().view(-1, 1, 1, 1), x
+        worst = float(miss[miss.abs().argmax()])
+        side, cause = SIDES[worst > 0]
+        where = f"{side} it ({math.exp(worst):.2f} times sigma √m)"
+        warnings.warn(f"no lam brings the residual to the noise: it stays {where}; {cause}.", stacklevel=2)
+    return log_lam.exp().view(-1, 1, 1, 1), x
 
 
-class _Bracket:
-    """log lam of each image with the highest that leaves too small a residual and the lowest that leaves too large."""
+class _Search:
+    """log lam of each image, to be tried next; a bracket around the answer; and all that was tried."""
 
-    def __init__(self, start: Tensor) -> None:
-        self.log_lam = start.clone()
+    def __init__(self, start: Tensor, precision: float) -> None:
+        self.log_lam, self.precision = start.clone(), precision
         self.low, self.high = torch.full_like(start, -math.inf), torch.full_like(start, math.inf)
         self.miss_low, self.miss_high = torch.full_like(start, -1.0), torch.full_like(start, 1.0)
-        self.limits = (start - 14, start + 14)  # a factor of a million either way
+        self.limits = (start - math.log(30), start + math.log(1000))
+        self.done = torch.zeros_like(start, dtype=torch.bool)
+        self.slack = torch.zeros_like(start)  # log of the target in use over the one that was asked for
+        self.tried: list[tuple[Tensor, Tensor]] = []  # (log lam, log of residual over target)
 
-    def update(self, miss: Tensor, precision: float) -> None:
-        """Move every image that misses its target."""
+    def judge(self, miss: Tensor) -> None:
+        """Take the outcome of log_lam, and move every image that is not done."""
+        self.tried.append((self.log_lam, miss))
+        lowest = (self.log_lam <= self.limits[0]) & (miss > 0) & (self.slack == 0)
+        self.slack = torch.where(lowest, miss + math.log(1.2), self.slack)
+        miss = miss - self.slack
+        self.high = torch.where(lowest, math.inf, self.high)
         under = miss < 0
         # Illinois: the end that stays twice weighs half, or one end would never move
         self.miss_high = torch.where(under, self.miss_high / 2, miss)
@@ -79,9 +109,12 @@ class _Bracket:
         inside = torch.where(closed, self.low + share * (self.high - self.low), 0.0)
         outside = self.log_lam + torch.where(under, 1.0, -1.0) * math.log(4)
         moved = torch.where(closed, inside, outside).clamp(*self.limits)
-        self.log_lam = torch.where(miss.abs() < precision, self.log_lam, moved)
+        stuck = (moved == self.log_lam) | (self.high - self.low < 0.01)  # at a limit, or the bracket is that narrow
+        self.done = self.done | (miss.abs() < self.precision) | stuck
+        self.log_lam = torch.where(self.done, self.log_lam, moved)
 
-    def exhausted(self) -> bool:
-        """Every image is at the end of its range or has a bracket too narrow to matter."""
-        at_end = (self.log_lam <= self.limits[0]) | (self.log_lam >= self.limits[1])
-        return bool((at_end | (self.high - self.low < 0.01)).all())
+    def nearest(self) -> tuple[Tensor, Tensor]:
+        """(log lam, miss) of the trial that came nearest to the target in use."""
+        lams, misses = (torch.stack(column) for column in zip(*self.tried, strict=True))  # (evaluations, B)
+        best = (misses - self.slack).abs().argmin(0, keepdim=True)
+        return lams.gather(0, best)[0], misses.gather(0, best)[0]

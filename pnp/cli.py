@@ -79,7 +79,8 @@ def _size(context: click.Context, parameter: click.Parameter, value: str | None)
 @click.option("--size", callback=_size, metavar="HxW", help="Image size behind a compressive measurement (.npy).")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--iterations", type=click.IntRange(1), help="At most so many. Default: the solver's own.")
-@click.option("--tol", default=1e-4, show_default=True, help="Stop at this relative change of the picture.")
+@click.option("--tol", callback=_positive, default="1e-4", show_default=True, metavar="T",
+              help="Stop at this relative change of the picture.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -102,23 +103,29 @@ def _solve(
     simulate: bool,
     **settings: Any,
 ) -> None:
+    from .registry import SpecError
     from .restore import Job
 
     job = Job(simulate=simulate or not inputs, **settings)
     plans = _plans(inputs, output, report, job)
     if truth is not None and (len(plans) > 1 or job.simulate):
         raise click.UsageError("--truth is for one measured picture; a simulation has its own truth.")
-    failed = 0
-    for plan in plans:
-        try:
-            _solve_one(job, plan, truth)
-        except (ValueError, TypeError, OSError, RuntimeError) as error:
-            if len(plans) == 1:
+    if len(plans) == 1:
+        _solve_one(job, plans[0], truth)
+        return
+    restored = failed = 0
+    try:
+        for plan in plans:
+            try:
+                _solve_one(job, plan, None)
+                restored += 1
+            except SpecError:  # the same for every picture
                 raise
-            failed += 1
-            click.echo(f"{plan.name}: error: {_line(error)}", err=True)
-    if len(plans) > 1:
-        click.echo(f"{len(plans) - failed} of {len(plans)} pictures restored")
+            except Exception as error:  # whatever it is, the other pictures are not to suffer
+                failed += 1
+                click.echo(f"{plan.name}: error: {_line(error)}", err=True)
+    finally:
+        click.echo(f"{restored} of {len(plans)} pictures restored")
     if failed:
         sys.exit(2)
 
@@ -139,6 +146,9 @@ def _plans(inputs: list[str], output: Path | None, report: Path | None, job: Job
         folder = report or Path("pnp-out")
         return [Plan(None, output or folder / "restored.png", folder)]
     sources = images.expand(inputs)
+    made = {images.default_output(source).resolve() for source in sources}  # an earlier run's results are no inputs
+    sources = [s for s in sources if s.resolve() not in made or str(s) in inputs]
+    stems = [source.stem for source in sources]
     many = len(sources) > 1
     if many and output is not None and output.suffix:
         raise images.PictureError(f"--output {output} is one file for {len(sources)} pictures; give a folder.")
@@ -150,9 +160,9 @@ def _plans(inputs: list[str], output: Path | None, report: Path | None, job: Job
         elif report is not None:
             target = report / target.name
         if report is None:
-            folder = target.with_name(target.stem + "-report")
+            folder = target.with_name((target.stem if stems.count(source.stem) == 1 else target.name) + "-report")
         else:
-            folder = report / source.stem if many else report
+            folder = report / (source.stem if stems.count(source.stem) == 1 else source.name) if many else report
         plans.append(Plan(source, target, folder))
     names = [plan.output.resolve() for plan in plans]
     if len(set(names)) < len(names):
@@ -165,12 +175,16 @@ def _solve_one(job: Job, plan: Plan, truth: Path | None) -> None:
     from .restore import restore
 
     picture, pixels = _load(job, plan)
-    _check_targets(plan)
+    _check_targets(job, plan, truth, pages=len(pixels))
     clean = None if truth is None else images.read(truth).pixels
+    if clean is not None and len(clean) != len(pixels):
+        raise ValueError(f"the truth has {len(clean)} pages; the measurement has {len(pixels)}.")
     with _progress() as (callback, say):
         done = restore(job, pixels, truth=clean, callbacks=[callback], say=say)
-    _write(job, plan, picture, done)
+    _write(job, plan, picture, done, truth)
     click.echo(_summary(plan, done))
+    if "interrupted" in done.record["status"]:
+        raise KeyboardInterrupt
 
 
 def _load(job: Job, plan: Plan) -> tuple[Picture | None, Any]:
@@ -189,11 +203,16 @@ def _load(job: Job, plan: Plan) -> tuple[Picture | None, Any]:
     return picture, picture.pixels
 
 
-def _check_targets(plan: Plan) -> None:
-    """PictureError unless everything can be written later; nothing is made yet."""
+def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None:
+    """PictureError unless everything can be written later, over no file that is read; nothing is made yet."""
+    import re
     import tempfile
 
-    from . import images
+    from . import codecs, images
+
+    kind = images.format_of(plan.output)
+    if pages > 1 and kind not in codecs.HOLDS_PAGES:
+        raise images.PictureError(f"{plan.output}: {kind} holds one picture, got {pages}; write a .tif or .npy.")
 
     for folder in (plan.output.parent, plan.report):
         there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
@@ -201,13 +220,14 @@ def _check_targets(plan: Plan) -> None:
             tempfile.TemporaryFile(dir=there).close()  # permissions alone do not tell: read-only and special folders
         except OSError as error:
             raise images.PictureError(f"cannot write to {folder}: {error.strerror} in {there}.") from None
-    sources = [] if plan.source is None else [plan.source]
-    for target in (plan.output, plan.report / "figure.png"):
+    named = [Path(part) for part in re.split("[=:,]", f"{job.op},{job.prior}")]  # kernels, masks, weights
+    sources = [p for p in (plan.source, truth, *named) if p is not None and p.is_file()]
+    for target in (plan.output, *(plan.report / name for name in ("figure.png", "degraded.png", "result.json"))):
         if target.parent.is_dir():
-            images.check_output(target, sources)
+            images.check_target(target, sources)
 
 
-def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration) -> None:
+def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration, truth: Path | None) -> None:
     from . import images, report
 
     for folder in (plan.output.parent, plan.report):
@@ -219,6 +239,7 @@ def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration) -> 
         "command": ["pnp", *sys.argv[1:]],
         "input": plan.name,
         "output": str(plan.output),
+        "truth": None if truth is None else str(truth),
         **done.record,
         "environment": report.environment(),
     }
@@ -281,7 +302,7 @@ def _one_line_errors(debug: bool) -> Iterator[None]:
         except click.ClickException:
             raise
         except KeyboardInterrupt:
-            click.echo("interrupted; nothing was written", err=True)
+            click.echo("interrupted", err=True)
             sys.exit(130)
         except (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError) as error:
             if debug:

@@ -50,7 +50,7 @@ def read(path: str | os.PathLike[str]) -> Picture:
     """The picture in `path`.  Raises PictureError for anything that is not a whole, finite, grey or RGB picture."""
     path = Path(path)
     _check_there(path)
-    format = _format(path)
+    format = format_of(path)
     with _reported("read", path):
         picture = _picture(codecs.decode(path, format))
     return picture
@@ -60,7 +60,7 @@ def read_array(path: str | os.PathLike[str]) -> Tensor:
     """The array in an NPY file as float32, one to four dimensions, its values as stored; any other file as `read`."""
     path = Path(path)
     _check_there(path)
-    if _format(path) != "NPY":
+    if format_of(path) != "NPY":
         return read(path).pixels
     with _reported("read", path):
         array = codecs.load_npy(path)
@@ -80,7 +80,7 @@ def write(path: str | os.PathLike[str], pixels: Tensor, like: Picture | None = N
     Integers are clipped and rounded.  JPEG is written at quality 95 without chroma subsampling, WebP without loss.
     """
     path = Path(path)
-    format = _format(path)
+    format = format_of(path)
     x = checks.image(pixels[None] if pixels.ndim == 3 else pixels, "pixels").detach().cpu()
     x = x if x.dtype == torch.float64 else x.float()
     if x.shape[1] not in (1, 3):
@@ -142,8 +142,13 @@ def check_output(output: str | os.PathLike[str], inputs: Iterable[str | os.PathL
 
     Worth asking before a long run.  The same file is recognised behind links, `..` and another case.
     """
+    format_of(Path(output))
+    return check_target(output, inputs)
+
+
+def check_target(output: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]] = ()) -> Path:
+    """`check_output` for a file of any format."""
     path = Path(output)
-    _format(path)
     if path.is_dir():
         raise PictureError(f"cannot write {path}: it is a folder.")
     if not path.parent.is_dir():
@@ -168,7 +173,7 @@ def _check_there(path: Path) -> None:
         raise PictureError(f"{path}: the file is empty.")
 
 
-def _format(path: Path) -> str:
+def format_of(path: Path) -> str:
     try:
         return codecs.SUFFIXES[path.suffix.lower()]
     except KeyError:

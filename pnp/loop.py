@@ -190,7 +190,8 @@ class _Run:
 
     def _timed(self, work: Callable[[], State]) -> State:
         begun = time.perf_counter()
-        state = work()
+        with torch.no_grad():  # whatever weights a denoiser has; a step that needs a gradient enables it
+            state = work()
         if self.x0.is_cuda:
             torch.cuda.synchronize(self.x0.device)
         self.seconds += time.perf_counter() - begun

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -106,6 +107,8 @@ def _sigma_of_one(y: Tensor, known: Tensor) -> float:
     p, corners = _corners(known & (y != shown.min()) & (y != shown.max()))
     if len(corners) == 0:
         return FLOOR
+    if p < 6:
+        warnings.warn(f"sigma is a rough estimate, from windows of {p} x {p} known pixels; give sigma.", stacklevel=3)
     order = torch.arange(p)
     degree = (order[:, None] + order).flatten()  # i + j
     c, i, j = corners.T

@@ -80,9 +80,16 @@ class Problem:
 
     def begin(self, x0: Tensor) -> Problem:
         """The same problem with the prior's state for one solve."""
-        begun = replace(self, prior=self.prior.begin(x0))
-        begun.__dict__.update({k: v for k, v in self.__dict__.items() if k in ("aty", "norm")})  # keep what is known
-        return begun
+        return self._keeping(replace(self, prior=self.prior.begin(x0)))
+
+    def weighted(self, lam: float | Tensor) -> Problem:
+        """The same problem with another weight of the prior."""
+        return self._keeping(replace(self, lam=lam))
+
+    def _keeping(self, other: Problem) -> Problem:
+        """`other` with what was computed here of A and y."""
+        other.__dict__.update({k: v for k, v in self.__dict__.items() if k in ("aty", "norm")})
+        return other
 
     def initial(self) -> Tensor:
         """The operator's plain first guess."""

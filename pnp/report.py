@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from pathlib import Path
@@ -26,7 +27,7 @@ def environment() -> dict[str, Any]:
     return {
         "pnp": ours,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        **{name: version(name) for name in ("torch", "numpy", "scipy", "scikit-image")},
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -34,8 +35,8 @@ def environment() -> dict[str, Any]:
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Replace `path` by the record; NaN becomes null, so that every reader understands it."""
-    text = json.dumps(_no_nan(record), indent=2, ensure_ascii=False, allow_nan=False)
+    """Replace `path` by the record; NaN and infinity become null, so that every reader understands it."""
+    text = json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False)
     with atomic(path) as file:
         file.write((text + "\n").encode())
 
@@ -90,11 +91,11 @@ def _convergence(axis: Any, done: Restoration) -> None:
     axis.set_title("convergence", fontsize=9)
 
 
-def _no_nan(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _no_nan(v) for k, v in value.items()}
+        return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_no_nan(v) for v in value]
-    if isinstance(value, float) and value != value:
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,7 +15,7 @@ from torch import Tensor
 from . import metrics, priors
 from . import operators as operators  # registers the operators
 from .choose import default_solver, fit_lam
-from .loop import Callback, Result, solve
+from .loop import Callback, Result, Status, solve
 from .noise import estimate_sigma
 from .operators.base import Operator
 from .problem import Problem
@@ -89,8 +91,9 @@ def restore(
     initial = operator.visible(x0)
     target = None if truth is None else _visible_truth(operator, truth.to(job.device), shape, initial)
     lam, lam_source, x0 = _lam(job, problem, solver, x0, say)
-    problem = Problem(operator, y, prior, sigma=sigma, lam=lam)
-    stop: list[StopRule] = [Tolerance(job.tol), *([Seconds(job.seconds)] if job.seconds else [])]
+    problem = problem.weighted(lam)
+    left = None if job.seconds is None else max(1e-3, job.seconds - (time.perf_counter() - begun))
+    stop: list[StopRule] = [Tolerance(job.tol), *([Seconds(left)] if left else [])]
     result = solve(
         problem,
         solver,
@@ -101,10 +104,14 @@ def restore(
         metrics={} if target is None else {"psnr": _psnr_metric(operator, target)},
         callbacks=callbacks,
     )
+    if Status.DIVERGED in result.status:
+        first = result.status.index(Status.DIVERGED)
+        raise ValueError(f"{type(solver).__name__} diverged ({result.reason[first]}): lower its tau, or leave it out.")
     restored = operator.visible(result.x)
+    limit = job.iterations or solver.iterations
     record = {
         "job": asdict(job),
-        "solver": {"name": type(solver).__name__, **_plain(asdict(solver))},
+        "solver": {"name": type(solver).__name__, **_plain({**asdict(solver), "iterations": limit})},
         "shape": {"measurement": list(y.shape), "image": list(restored.shape)},
         "sigma": {"value": _numbers(sigma), "source": sigma_source},
         "lam": {"value": _numbers(lam), "source": lam_source},
@@ -128,14 +135,14 @@ def _simulated(job: Job, clean: Tensor) -> tuple[Operator, Tensor]:
 def _measured(job: Job, y: Tensor) -> tuple[Operator, Tensor]:
     if job.noise is not None:
         raise SpecError("--noise is for --simulate; nothing is added to a measured picture.")
-    if job.size is not None and y.ndim == 4 and y.shape[1] * y.shape[2] == 1:
-        shape: tuple[int, ...] = job.size
-    else:
-        shape = tuple(y.shape[1:]) if job.size is None else job.size
-    context: dict[str, Any] = {"border": "valid", "seed": job.seed}
+    shape = tuple(y.shape[1:]) if job.size is None else job.size
+    context: dict[str, Any] = {"border": "valid", "seed": job.seed, "measured": True}
     if not job.op.startswith("downsample"):  # its image is larger than y, by a factor that y does not tell
         context["shape"] = shape
-    return OPERATORS.build(job.op, **context).to(y.device), y
+    operator = OPERATORS.build(job.op, **context).to(y.device)
+    if job.size is not None and operator.pictorial:
+        raise SpecError(f"--size is for compressive measurements; {operator.name} knows the size from the picture.")
+    return operator, y
 
 
 def _solver(job: Job, prior: priors.Prior, say: Callable[[str], None]) -> Solver:
@@ -151,12 +158,14 @@ def _solver(job: Job, prior: priors.Prior, say: Callable[[str], None]) -> Solver
 def _sigma(job: Job, operator: Operator, y: Tensor, say: Callable[[str], None]) -> tuple[float | Tensor, str]:
     if job.sigma is not None:
         return job.sigma, "given"
-    try:
-        sigma = estimate_sigma(y, operator.known())
-    except ValueError:
-        if job.simulate and job.noise is None:
-            return SIMULATED_SIGMA, "simulated"
-        raise
+    added = SIMULATED_SIGMA if job.simulate and job.noise is None else None
+    if not operator.pictorial:
+        if added is not None:
+            return added, "simulated"
+        raise ValueError("this measurement is no picture, so its noise cannot be estimated.  Give sigma.")
+    sigma = estimate_sigma(y, operator.known())
+    if added is not None and float((sigma / added).log().abs().max()) > 0.3:
+        warnings.warn(f"the estimated sigma is far from the noise that was added, {added}.", stacklevel=2)
     say(f"sigma: {_shown(sigma)} (estimated from the measurement)")
     return _compact(sigma), "estimated"
 
@@ -169,8 +178,8 @@ def _lam(
     if problem.prior.lam is not None:
         say(f"lam: {problem.prior.lam:g} (the default of {problem.prior.name})")
         return problem.prior.lam, "default of the prior", x0
-    lam, x = fit_lam(problem, solver, c=DISCREPANCY)
-    say(f"lam: {_shown(lam)} (chosen so that the residual is {DISCREPANCY} sigma √m)")
+    lam, x = fit_lam(problem, solver, c=DISCREPANCY, seconds=math.inf if job.seconds is None else job.seconds / 2)
+    say(f"lam: {_shown(lam)} (chosen to bring the residual to {DISCREPANCY} sigma √m)")
     return _compact(lam), f"discrepancy, residual = {DISCREPANCY} sigma sqrt(m)", x
 
 
@@ -203,7 +212,7 @@ def _compact(values: Tensor) -> float | Tensor:
 
 
 def _numbers(value: float | Tensor) -> list[float] | float:
-    return [round(v, 6) for v in value.flatten().tolist()] if isinstance(value, Tensor) else float(value)
+    return [float(f"{v:.9g}") for v in value.flatten().tolist()] if isinstance(value, Tensor) else float(value)
 
 
 def _shown(values: Tensor) -> str:

@@ -88,7 +88,8 @@ class NonLocalMeans:
     """
 
     def __init__(self, patch: int = 5, distance: int = 6, strength: float = 0.8) -> None:
-        self.patch, self.distance, self.strength = patch, distance, strength
+        self.patch, self.distance = int(positive(patch, "patch")), int(positive(distance, "distance"))
+        self.strength = positive(strength, "strength")
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         from skimage.restoration import denoise_nl_means
@@ -111,11 +112,11 @@ class NonLocalMeans:
 
 
 @DENOISERS.register("deepinv", examples=("deepinv:TVDenoiser",))
-def deepinv(name: str, *, shape: tuple[int, int, int] | None = None) -> Denoiser:
-    """Any denoiser of deepinv by the name of its class; weights are downloaded by deepinv where it has some."""
+def deepinv(name: str, pretrained: str = "download", *, shape: tuple[int, int, int] | None = None) -> Denoiser:
+    """Any denoiser of deepinv by the name of its class; weights from deepinv's site, or a file (pretrained)."""
     from ..interop.deepinv import denoiser
 
-    return denoiser(name, channels=1 if shape is None else shape[0])
+    return denoiser(name, channels=1 if shape is None else shape[0], pretrained=pretrained)
 
 
 def make_denoiser(text: str, shape: tuple[int, int, int] | None) -> Denoiser:
@@ -131,9 +132,9 @@ def nlm(patch: int = 5, distance: int = 6, strength: float = 0.8) -> Prior:
 
 
 @PRIORS.register("deepinv", cite=("venkatakrishnan2013", "tachella2025"), examples=("deepinv:TVDenoiser",))
-def deepinv_prior(name: str, *, shape: tuple[int, int, int] | None = None) -> Prior:
+def deepinv_prior(name: str, pretrained: str = "download", *, shape: tuple[int, int, int] | None = None) -> Prior:
     """Plug-and-play with any denoiser of deepinv, by the name of its class."""
-    return PnP(deepinv(name, shape=shape))
+    return PnP(deepinv(name, pretrained, shape=shape))
 
 
 @PRIORS.register("pnp", cite=("venkatakrishnan2013",), examples=("pnp:denoiser=nlm",))
@@ -156,7 +157,10 @@ def red(denoiser: str = "nlm", sigma: float = 0.05, *, shape: tuple[int, int, in
 
 @PRIORS.register("moreau", cite=("bauschke2017",), examples=("moreau:prior=tv,mu=0.01",))
 def moreau(prior: str = "tv", mu: float = 0.01, *, shape: tuple[int, int, int] | None = None) -> Prior:
-    """The Moreau envelope of another prior: a smooth version of it, for gradient descent."""
+    """The Moreau envelope of another prior: a smooth version of it, for gradient descent.
+
+    `moreau:prior=tv+haar` is the sum of two terms, moreau:prior=tv and haar; to smooth both, write moreau twice.
+    """
     return Moreau(PRIORS.build(prior, shape=shape), mu)
 
 

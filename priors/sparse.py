@@ -7,7 +7,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..checks import positive
 from ..registry import PRIORS
 from . import dual
 from .base import Prior, Split
@@ -43,7 +42,7 @@ class WaveletL1(Prior):
     """
 
     def __init__(self, wavelet: str = "haar", levels: int = 3) -> None:
-        self.wavelet, self.levels = wavelet, int(positive(levels, "levels"))
+        self.wavelet, self.levels = wavelet, _depth(levels)
         self.transform = WaveletTransform(filters(wavelet), self.levels)
 
     closed_convex = True
@@ -73,7 +72,7 @@ class InvariantWaveletL1(Prior):
     closed_convex = True
 
     def __init__(self, wavelet: str = "haar", levels: int = 3, tol: float = 1e-4, max_iter: int = 300) -> None:
-        self.wavelet, self.levels, self.tol, self.max_iter = wavelet, int(positive(levels, "levels")), tol, max_iter
+        self.wavelet, self.levels, self.tol, self.max_iter = wavelet, _depth(levels), tol, max_iter
         self.transform = UndecimatedTransform(filters(wavelet), self.levels)
         self._warm: dual.Warm | None = None
 
@@ -109,3 +108,9 @@ def wavelet(name: Literal["haar", "db4", "sym8"] = "db4", levels: int = 3, invar
 def haar(levels: int = 3, invariant: bool = True) -> Prior:
     """L1 of Haar details: `wavelet:name=haar`."""
     return wavelet("haar", levels, invariant)
+
+
+def _depth(levels: int) -> int:
+    if not 1 <= levels <= 10:
+        raise ValueError(f"levels is {levels}; expected 1 to 10: each one halves the picture.")
+    return int(levels)

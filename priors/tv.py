@@ -26,6 +26,8 @@ class Gradient:
         return self.add_map_(torch.zeros_like(x)[:, None].repeat(1, 2, 1, 1, 1), x, 1.0)
 
     def adjoint(self, p: Tensor) -> Tensor:
+        p = p.clone()  # what lies beyond the last row and column is not read by `map`
+        p[:, 0, :, -1], p[:, 1, ..., -1] = 0, 0
         return self.minus_adjoint(torch.zeros_like(p[:, 0]), p, torch.empty_like(p[:, 0])).neg_()
 
     def add_map_(self, q: Tensor, x: Tensor, step: float) -> Tensor:

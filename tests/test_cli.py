@@ -129,6 +129,45 @@ def test_many_inputs_go_on_after_a_bad_one(folder: Path, capsys: pytest.CaptureF
     assert "2 of 3 pictures restored" in said.out and "bad.png: error:" in said.err
 
 
+def test_equal_names_get_reports_of_their_own_and_results_are_no_inputs(folder: Path) -> None:
+    Path("in").mkdir()
+    for name in ("a.png", "a.tif", "b.png"):
+        images.write(f"in/{name}", images.read("photo.png").pixels[..., :40, :40])
+    arguments = ("solve", "--input", "in", "--op", "identity", "--prior", "tv", "--lam", "5", *FAST)
+    assert pnp(*arguments) == 0
+    first = {p.name for p in Path("in").iterdir()}
+    assert {"a-restored.png-report", "a-restored.tif-report", "b-restored-report"} <= first
+    assert pnp(*arguments) == 0
+    assert {p.name for p in Path("in").iterdir()} == first
+
+
+def test_block_sensing_is_not_taken_for_a_picture(folder: Path) -> None:
+    arguments = ("--op", "sensing:kind=block,ratio=0.3", "--prior", "tv", "--lam", "20")
+    assert pnp("solve", "clean.png", "--simulate", *arguments, *FAST) == 0
+    assert record("clean-restored-report")["sigma"] == {"value": 0.01, "source": "simulated"}
+    assert record("clean-restored-report")["solver"]["iterations"] == 3
+
+
+def test_ctrl_c_keeps_the_last_iterate_and_ends_the_whole_command(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from pnp.priors import TV
+
+    calls = []
+
+    def interrupted(self: TV, v: torch.Tensor, tau: float) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return 0.8 * v
+
+    monkeypatch.setattr(TV, "prox", interrupted)
+    monkeypatch.setattr(TV, "begin", lambda self, x0: self)
+    assert pnp("solve", "photo.png", "holes.png", "--op", "identity", "--prior", "tv", "--lam", "5", "-o", "out") == 130
+    assert record("out/photo-restored-report")["status"] == ["interrupted"] and len(calls) == 3
+    assert not Path("out/holes-restored.png").exists()
+
+
 BAD = {
     "unknown operator": (["photo.png", "--op", "blurr", "--prior", "tv"], "Did you mean 'blur'"),
     "unknown prior": (["photo.png", "--op", "blur", "--prior", "tvv"], "Did you mean 'tv'"),
@@ -149,6 +188,18 @@ BAD = {
     "unfit solver": (["photo.png", "--op", "blur", "--prior", "tv", "--solver", "gd"], "Solvers that fit: admm"),
     "truth of another size": (["photo.png", "--op", "blur", "--prior", "tv", "--truth", "psf.png"], "the truth has"),
     "noise on a measurement": (["photo.png", "--op", "blur", "--prior", "tv", "--noise", "poisson"], "--simulate"),
+    "overwriting the mask": (["holes.png", "--op", "mask:file=mask.png", "--prior", "tv", "-o", "mask.png"], "overwri"),
+    "overwriting the truth": (["photo.png", "--op", "blur", "--prior", "tv", "--truth", "clean.png", "-o", "clean.png"],
+                              "overwrite"),  # fmt: skip
+    "no mask": (["holes.png", "--op", "mask", "--prior", "tv"], "mask:file="),
+    "unknown format": (["photo.png", "--op", "blur", "--prior", "tv", "-o", "new/x.xyz"], "xyz"),
+    "pages into one picture": (["pages.tif", "--op", "identity", "--prior", "tv", "-o", "new/x.png"], "holds one"),
+    "tol NaN": (["photo.png", "--op", "blur", "--prior", "tv", "--tol", "nan"], "not above 0"),
+    "angle NaN": (["photo.png", "--op", "blur:kernel=motion,angle=nan", "--prior", "tv"], "expected degrees"),
+    "size of a picture": (["photo.png", "--op", "blur", "--prior", "tv", "--size", "9x9"], "compressive"),
+    "too many levels": (["photo.png", "--op", "blur", "--prior", "haar:levels=30"], "1 to 10"),
+    "patch below 0": (["photo.png", "--op", "blur", "--prior", "nlm:patch=-1"], "above 0"),
+    "diverging": (["photo.png", "--op", "blur", "--prior", "tv", "--solver", "pgd:tau=1", "--lam", "9"], "diverged"),
     "no prior": (["photo.png", "--op", "blur"], "--prior"),
 }
 
@@ -159,6 +210,7 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
 ) -> None:
     np.save("nan.npy", np.full((40, 40), np.nan))
     images.write("black.png", torch.zeros(1, 1, 72, 80))
+    images.write("pages.tif", torch.rand(2, 1, 72, 80))
     Path("cut.png").write_bytes(Path("photo.png").read_bytes()[:900])
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
     arguments, says = BAD[case]

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from pnp.interop.scipy import from_scipy
-from pnp.operators import Operator, dot_test
+from pnp.operators import Mask, Operator, ValidBlur, dot_test, kernels
 from pnp.operators.compose import Composition, FromCallables, Identity
 from pnp.operators.sensing import DenseSensing
+from pnp.priors import TV
+from pnp.problem import Problem
 from pnp.registry import OPERATORS
 
 SHAPE = (2, 5, 4)
@@ -186,3 +188,14 @@ def test_importing_the_adapter_imports_neither_scipy_nor_pylops() -> None:
     code = "import sys, pnp.interop.scipy; print({'scipy', 'pylops'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_product_tells_what_is_known_and_what_is_seen() -> None:
+    x = images((1, 20, 20), 1)
+    mask = Mask((x[0] > 0.7).float())
+    product = mask @ OPERATORS.build("blur:std=1,size=3")
+    torch.testing.assert_close(product.known(), mask.mask)
+    y = product(x)
+    assert Problem(product, y, TV(), sigma=0.1).noise_norm() == pytest.approx(0.1 * float(mask.mask.sum()) ** 0.5)
+    valid = Identity() @ ValidBlur(kernels.box(5))
+    assert valid.visible(x).shape == (1, 1, 16, 16)

@@ -334,6 +334,19 @@ def test_without_a_theorem_the_reason_is_not_put_on_a_convex_prior() -> None:
     assert "not a closed convex function" not in text  # TV is one: it is the step that was chosen by hand
 
 
+def test_no_step_keeps_the_graph_of_a_trainable_denoiser() -> None:
+    weight = torch.ones((), dtype=torch.float64, requires_grad=True)
+    graphs = []
+
+    def denoiser(x: Tensor, sigma: float | Tensor) -> Tensor:
+        graphs.append(x.requires_grad)
+        return 0.9 * weight * x
+
+    solve(problem(1, PnP(denoiser)), ADMM(tau=0.1, iterations=3))
+    solve(problem(1, RED(denoiser, 0.1)), GradientDescent(tau=1e-3, iterations=3))
+    assert len(graphs) >= 6 and not any(graphs)
+
+
 # The choice of lam and of the solver
 
 
@@ -362,10 +375,52 @@ def test_fit_lam_meets_the_discrepancy_on_a_blurred_picture() -> None:
 
 
 def test_fit_lam_of_one_picture_is_the_same_in_a_batch() -> None:
-    p = problem(2, Tikhonov())
-    together, _ = fit_lam(p, ADMM(iterations=60))
-    one, _ = fit_lam(replace(p, y=p.y[1:]), ADMM(iterations=60))
-    torch.testing.assert_close(together[1:], one, rtol=0.05, atol=0)
+    p = problem(2)
+    together, x = fit_lam(p, ADMM(iterations=60))
+    for i in range(2):
+        one, alone = fit_lam(replace(p, y=p.y[i : i + 1]), ADMM(iterations=60))
+        torch.testing.assert_close(together[i : i + 1], one, rtol=1e-6, atol=0)
+        torch.testing.assert_close(x[i : i + 1], alone, rtol=0, atol=1e-6)
+
+
+def test_fit_lam_does_not_depend_on_a_slow_solver() -> None:
+    op, x = OPERATORS.build("blur:kernel=box,size=9"), squares(1, 1, 48, 48)
+    p = Problem(op, op(x) + 0.004 * torch.randn(x.shape, dtype=torch.float64), TV(), 0.004)
+    lam, _ = fit_lam(p, FISTA())
+    torch.testing.assert_close(lam, fit_lam(p, ADMM())[0], rtol=1e-9, atol=0)
+    assert float(psnr(solve(p.weighted(lam), ADMM()).x, x)) > float(psnr(p.y, x)) + 3
+
+
+def test_fit_lam_stays_sensible_where_sigma_is_far_too_small() -> None:
+    op, x = OPERATORS.build("blur:std=1.6"), squares(1, 1, 48, 48)
+    p = Problem(op, op(x) + 0.1 * torch.randn(x.shape, dtype=torch.float64), TV(), 0.01)
+    with pytest.warns(UserWarning, match="sigma too small"):
+        lam, _ = fit_lam(p, ADMM())
+    assert float(psnr(solve(p.weighted(lam), ADMM()).x, x)) > float(psnr(p.y, x)) + 2
+
+
+def test_fit_lam_spends_no_more_time_than_it_is_given() -> None:
+    calls = []
+
+    class Counted(TV):
+        def begin(self, x0: Tensor) -> Prior:
+            calls.append(1)
+            return super().begin(x0)
+
+    fit_lam(problem(1, Counted()), ADMM(), seconds=0)
+    assert len(calls) == 1
+
+
+def test_an_interrupted_search_for_lam_is_not_taken_for_an_answer() -> None:
+    class Interrupted(TV):
+        def begin(self, x0: Tensor) -> Prior:
+            return self
+
+        def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_lam(problem(1, Interrupted()), ADMM())
 
 
 def test_fit_lam_warns_where_no_weight_meets_the_noise() -> None:
@@ -374,7 +429,7 @@ def test_fit_lam_warns_where_no_weight_meets_the_noise() -> None:
     with pytest.warns(UserWarning, match="stays below it .*sigma may be too large"):
         fit_lam(Problem(Identity(), noisy, TV(), sigma=0.3), ADMM(iterations=30))
     op = OPERATORS.build("blur:std=2,size=9")  # no picture, blurred, is this rough
-    with pytest.warns(UserWarning, match="stays above it .*kernel or sigma may be wrong"):
+    with pytest.warns(UserWarning, match="stays above it .*kernel may be wrong or sigma too small"):
         fit_lam(Problem(op, images(1, 1, 16, 16), TV(), sigma=0.005), FISTA(iterations=30))
 
 

@@ -529,3 +529,13 @@ def test_an_unknown_kernel_suggests_the_near_one_and_a_large_one_is_refused() ->
         OPERATORS.build("blur:border=zero").image_shape((1, 12, 12))
     with pytest.raises(ValueError, match="too small"):
         ValidBlur(kernels.box(4), 2)(images(1, 1, 4, 4))
+
+
+def test_another_kernel_is_noticed_however_it_came() -> None:
+    x = images(1, 1, 16, 16)
+    op = OPERATORS.build("blur:std=1,size=5")
+    for _ in range(6):  # the memory of the kernel before is free to be used again
+        op.kernel = op.kernel * 1.5
+        torch.testing.assert_close(op(x), Blur(op.kernel.clone())(x))
+    op.kernel.mul_(2)
+    torch.testing.assert_close(op(x), Blur(op.kernel.clone())(x))

@@ -149,7 +149,11 @@ def test_what_a_prior_offers_it_has_and_the_rest_says_so(spec: str) -> None:
                 call(x)
     if "split" in offered:
         split = prior.split()
-        assert split.adjoint(split.map(x)).shape == x.shape and split.norm > 0
+        p = split.map(x)
+        q = torch.randn(p.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(p)
+        back = (x * split.adjoint(q)).flatten(1).sum(1)
+        torch.testing.assert_close((p * q).flatten(1).sum(1), back, rtol=1e-4, atol=1e-4)
+        assert split.norm > 0
 
 
 @pytest.mark.parametrize(

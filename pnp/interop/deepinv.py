@@ -142,6 +142,13 @@ class PhysicsOperator(Operator):
         """The one image shape that this operator is made for."""
         return self.shape
 
+    def known(self) -> Tensor | None:
+        """The mask of an Inpainting, a Demosaicing, ...: a physics that multiplies each pixel by 0 or 1."""
+        mask = getattr(self.physics, "mask", None)
+        if not isinstance(mask, Tensor) or tuple(mask.shape[-2:]) != self.y_shape[-2:] or self.y_shape != self.shape:
+            return None
+        return mask if bool(((mask == 0) | (mask == 1)).all()) else None
+
     @property
     def name(self) -> str:
         return type(self.physics).__name__
@@ -206,6 +213,7 @@ class DeepinvDenoiser:
 
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model.eval().requires_grad_(False)
+        self.__name__ = type(model).__name__
         known = inspect.signature(model.forward).parameters
         self.level = next((n for n in ("sigma", "ths", "t") if n in known), None)  # None: a blind denoiser
         # an algorithm stops on the whole batch, and starts from its last result: one picture would reach into another

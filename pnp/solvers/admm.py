@@ -71,7 +71,7 @@ class ADMM(Solver):
         return torch.maximum(super().change(problem, state, before), relative(apart, self.image(state)))
 
     def theorem(self, problem: Problem) -> str | None:
-        if not problem.prior.closed_convex or not (self._adapts(problem) or isinstance(self.tau, float)):
+        if not problem.prior.closed_convex or not (self._adapts(problem) or isinstance(self.tau, int | float)):
             return None
         return "closed convex prior: converges to a minimiser of f + lam g (Boyd et al. 2011, section 3.2)"
 

@@ -13,6 +13,8 @@ from ..problem import Problem
 from ..registry import SOLVERS, SpecError, unknown
 from .base import Solver
 
+UNFIT = ("Optimizer", "Muon", "SparseAdam")  # the base class; one for matrices, one for sparse gradients
+
 
 class DescentState(NamedTuple):
     """x the image drawn last; the rest belongs to the descent and changes in place, within one solve only."""
@@ -48,17 +50,21 @@ class GradientDescent(Solver):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        names = [n for n in vars(torch.optim) if isinstance(getattr(torch.optim, n), type) and n != "Optimizer"]
+        names = [n for n in vars(torch.optim) if isinstance(getattr(torch.optim, n), type) and n not in UNFIT]
         if self.optimizer not in names:
             raise SpecError(unknown("torch optimizer", self.optimizer, names))
         if (self.lr is None) != (self.optimizer == "SGD"):
             raise SpecError("SGD takes its step as tau; every other optimizer takes a learning rate lr, e.g. lr=0.01.")
+        if self.optimizer != "SGD" and (self.momentum or self.tau is not None):
+            raise SpecError(f"tau and momentum belong to SGD; {self.optimizer} takes a learning rate lr alone.")
         if not 0 <= self.momentum < 1:
             raise SpecError(f"momentum={self.momentum:g}; expected a number from 0 to below 1.")
         if self.nesterov and not self.momentum:
             raise SpecError("nesterov needs a momentum, e.g. momentum=0.9.")
 
     def init(self, problem: Problem, x0: Tensor) -> DescentState:
+        if self.optimizer == "LBFGS" and "value" not in problem.prior.offers():
+            raise TypeError(f"LBFGS needs the value of its objective; prior {problem.prior.name} has none.")
         if self.optimizer == "LBFGS" and len(x0) > 1:
             raise ValueError("LBFGS couples the images of a batch; solve them one by one.")
         variables, draw = problem.prior.parametrise(x0)
