@@ -430,19 +430,23 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str | No
 
 
 @cli.command()
-@click.argument("net", metavar="NET")
+@click.argument("net", metavar="NETWORK")
 @click.option("--data", required=True, multiple=True, metavar="PATH", help="Folder or glob of pictures; repeatable.")
 @click.option("--val", multiple=True, metavar="PATH", help="Pictures to judge by. Default: one in 32 of the data.")
 @click.option("--channels", type=click.Choice(["1", "3"]), default="1", show_default=True)
 @click.option("--budget", callback=_seconds, metavar="TIME", help="Length of the run: 90s, 45m, 2h.")
 @click.option("--steps", type=click.IntRange(1), help="Length of the run in steps, instead of a budget.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for checkpoint, log and weights.")
+@click.option("--mode", default="joint", show_default=True, help="Of trd: joint, greedy or greedy+joint.")
 @click.option("--licence", default="unknown", help="Licences of the data, for the record.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def train(debug: bool, **options: Any) -> None:
-    """Train a denoiser, unet or dncnn, on a folder of pictures, and export its weights with their record."""
+    """Train a denoiser on a folder of pictures, and export its weights with their record.
+
+    NETWORK is unet, dncnn or trd, with options as in trd:size=7,stages=5,sigma=25/255.
+    """
     with _one_line_errors(debug):
         _train(**options)
 
@@ -455,6 +459,7 @@ def _train(
     budget: float | None,
     steps: int | None,
     out: Path,
+    mode: Any,
     licence: str,
     resume: bool,
     seed: int,
@@ -465,7 +470,10 @@ def _train(
 
     from . import images, training, weights
 
-    settings = training.TrainSettings(net, channels=int(channels), budget=budget, steps=steps, seed=seed)
+    name, config = training.parse_network(net)
+    settings = training.TrainSettings(
+        name, channels=int(channels), budget=budget, steps=steps, config=config, mode=mode, seed=seed
+    )
     if resume:
         settings = training.resumed(out, settings)
     with Bar(disable=not sys.stderr.isatty(), transient=True) as bar:
@@ -481,10 +489,10 @@ def _train(
             settings, images.expand(list(data)), out, validation=judges, resume=resume, report=report
         )
     last = training.last_line(out)
-    name = f"{settings.net}-{'grey' if settings.channels == 1 else 'colour'}"
+    name = trained.title()  # type: ignore[operator]
     record = {
         "architecture": settings.net,
-        "sigma": [0, settings.sigma_max],
+        "sigma": training.levels(settings, trained),
         "data": [Path(d).name for d in data],
         "licence": licence,
         "steps": last["step"],

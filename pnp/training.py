@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal, get_args, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from .optimizer import Optimizer
 from .priors.nets import ARCHITECTURES
+from .registry import Spec, SpecError, convert, unknown
 from .training_data import PatchPool, held_out, read_pictures
 
+Mode = Literal["joint", "greedy", "greedy+joint"]
 VALIDATION_SIGMAS = (15 / 255, 25 / 255, 50 / 255)
 
 
@@ -39,18 +41,29 @@ class TrainSettings:
     batch: int = 32
     patch: int = 64
     growth: tuple[tuple[float, int], ...] = ((0.6, 2), (0.8, 4))  # (progress, factor in pixels of a patch)
-    lr: float = 1.5e-3
+    lr: float | None = None  # peak; None: the architecture's own
     weight_decay: float = 1e-3
     clip: float = 0.1
     ema: float = 0.999
-    sigma_max: float = 55 / 255
+    sigma_max: float = 55 / 255  # noise levels are drawn evenly from 0 to here, unless the network is for one level
+    mode: Mode = "joint"  # of a network in stages: all at once, one after the other (greedy), or first so, then all
     seed: int = 0
 
     def __post_init__(self) -> None:
         if (self.budget is None) == (self.steps is None):
             raise ValueError("give either --budget or --steps.")
         if self.net not in ARCHITECTURES:
-            raise ValueError(f"unknown network {self.net!r}. Known: {', '.join(ARCHITECTURES)}")
+            raise ValueError(unknown("network", self.net, list(ARCHITECTURES)))
+        if self.mode not in get_args(Mode):
+            raise ValueError(unknown("mode", self.mode, list(get_args(Mode))))
+
+    def phase(self, progress: float, stages: int) -> tuple[int, int, float]:
+        """(stages that run, how many of them are fixed, progress within the phase): the rate starts anew in each."""
+        share = {"joint": 0.0, "greedy": 1.0, "greedy+joint": 0.5}[self.mode]
+        if progress >= share:
+            return stages, 0, (progress - share) / (1 - share) if share < 1 else 1.0
+        stage = progress / share * stages
+        return int(stage) + 1, int(stage), stage % 1
 
     def shape(self, progress: float) -> tuple[int, int]:
         """(batch, side of a patch) at this progress, the number of pixels about constant."""
@@ -59,10 +72,22 @@ class TrainSettings:
 
     def rate(self, progress: float) -> float:
         """Learning rate at this progress in [0, 1]."""
-        warm = 0.02
+        warm, peak = 0.02, self.lr or ARCHITECTURES[self.net].lr
         if progress < warm:
-            return self.lr * (0.01 + 0.99 * progress / warm)
-        return self.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, (progress - warm) / (1 - warm)))))
+            return peak * (0.01 + 0.99 * progress / warm)
+        return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, (progress - warm) / (1 - warm)))))
+
+
+def parse_network(spec: str) -> tuple[str, dict[str, Any]]:
+    """`trd:size=7,stages=5` -> the name of an architecture and its arguments.  Raises SpecError."""
+    parsed = Spec.parse(spec)
+    if parsed.name not in ARCHITECTURES or parsed.first:
+        raise SpecError(unknown("network", parsed.name, list(ARCHITECTURES)))
+    hints = get_type_hints(ARCHITECTURES[parsed.name].__init__)
+    for key in parsed.options:
+        if key not in hints:
+            raise SpecError(unknown(f"option of network {parsed.name!r}:", key, [h for h in hints if h != "return"]))
+    return parsed.name, {k: convert(v, hints[k], f"{parsed.name}:{k}") for k, v in parsed.options.items()}
 
 
 @dataclass
@@ -140,14 +165,15 @@ def train(
         losses.append(step(settings, run, pool, progress, device))
         now = time.monotonic()
         if now - judged > validate_every:
-            psnr = validate(run.average, judges, device)
+            psnr = validate(settings, run.average, judges, device)
             log(out, settings, run, progress, losses, psnr)
             losses, judged = [], time.monotonic()
         if now - saved > checkpoint_every:
             checkpoint(out, settings, run)
             saved = time.monotonic()
         report(Progress(run.step, progress, left, float(losses[-1]) if losses else math.nan, psnr))
-    log(out, settings, run, 1.0, losses, validate(run.average, judges, device))
+    _enter_phase(settings, run, 1.0)
+    log(out, settings, run, 1.0, losses, validate(settings, run.average, judges, device))
     checkpoint(out, settings, run)
     return run.average.float().cpu()
 
@@ -158,7 +184,7 @@ def start(settings: TrainSettings, device: torch.device) -> Run:
     average = ARCHITECTURES[settings.net](channels=settings.channels, **settings.config).requires_grad_(False)
     average.load_state_dict(net.state_dict())
     net, average = (m.to(device, memory_format=torch.channels_last) for m in (net, average))
-    optimizer = Optimizer(net, settings.lr, settings.weight_decay)
+    optimizer = Optimizer(net, settings.rate(0), settings.weight_decay)
     return Run(net, average, optimizer, torch.Generator().manual_seed(settings.seed))
 
 
@@ -185,9 +211,11 @@ def step(settings: TrainSettings, run: Run, pool: PatchPool, progress: float, de
     loss = mean of ‖N(x + n, sigma) − n‖²/(sigma + 2/255): the error of a good denoiser grows about as sigma, so every
     noise level weighs the same.
     """
+    rate = settings.rate(_enter_phase(settings, run, progress))
     batch, side = settings.shape(progress)
     clean = pool.draw(batch, side, run.generator).to(device)
-    sigma = settings.sigma_max * torch.rand(batch, 1, 1, 1, generator=run.generator).to(device)
+    low, high = levels(settings, run.net)
+    sigma = low + (high - low) * torch.rand(batch, 1, 1, 1, generator=run.generator).to(device)
     noise = sigma * torch.randn(clean.shape, generator=run.generator).to(device)
     noisy = (clean + noise).contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16):
@@ -201,18 +229,38 @@ def step(settings: TrainSettings, run: Run, pool: PatchPool, progress: float, de
         run.typical *= 1.05
         return loss.detach()
     run.typical = length if math.isinf(run.typical) else 0.98 * run.typical + 0.02 * length
-    run.optimizer.step(settings.rate(progress))
+    run.optimizer.step(rate)
     keep = min(settings.ema, (run.step + 1) / (run.step + 10))  # a short memory while the weights still move fast
     with torch.no_grad():
         torch._foreach_lerp_(list(run.average.parameters()), list(run.net.parameters()), 1 - keep)
     return loss.detach()
 
 
+def levels(settings: TrainSettings, net: nn.Module) -> tuple[float, float]:
+    """The noise levels that the network is trained for: its own one, or a range."""
+    own = getattr(net, "sigma", None)
+    return (0.0, settings.sigma_max) if own is None else (own, own)
+
+
+def _enter_phase(settings: TrainSettings, run: Run, progress: float) -> float:
+    """Tell a network in stages which of them run and learn; returns the progress within the phase."""
+    nets: tuple[Any, Any] = (run.net, run.average)
+    if not hasattr(run.net, "stages"):
+        return progress
+    used, fixed, within = settings.phase(progress, len(nets[0].stages))
+    for net in nets:
+        net.used, net.fixed = used, fixed
+    for i, stage in enumerate(nets[0].stages):
+        stage.requires_grad_(fixed <= i < used)
+    return within
+
+
 @torch.inference_mode()
-def validate(net: nn.Module, pictures: list[Tensor], device: torch.device) -> dict[str, float]:
+def validate(settings: TrainSettings, net: nn.Module, pictures: list[Tensor], device: torch.device) -> dict[str, float]:
     """Mean PSNR in dB per noise level on uint8 pictures; the same seeded noise every time."""
     result = {}
-    for sigma in VALIDATION_SIGMAS:
+    low, high = levels(settings, net)
+    for sigma in [s for s in VALIDATION_SIGMAS if low <= s <= high] or [high]:
         values = []
         for picture in pictures:
             clean = picture[None].to(device).float() / 255
@@ -237,7 +285,7 @@ def log(out: Path, settings: TrainSettings, run: Run, progress: float, losses: l
         "step": run.step,
         "elapsed": round(run.elapsed, 1),
         "progress": round(progress, 4),
-        "lr": settings.rate(progress),
+        "lr": run.optimizer.rate,
         "loss": float(torch.stack(losses).mean()) if losses else None,
         "psnr": {k: round(v, 3) for k, v in psnr.items()},
     }

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .registry import unknown
 
@@ -56,12 +56,79 @@ def load(name: str, folder: Path = SHIPPED) -> nn.Module:
     return net.eval().requires_grad_(False)
 
 
+def load_file(path: str | Path) -> nn.Module:
+    """A network from a file of weights: our own .safetensors, or a published .pth of KAIR or deepinv.
+
+    .safetensors: the record is found in manifest.json beside it.  .pth: DnCNN and DRUNet in KAIR's or deepinv's names;
+    architecture, channels, depth and biases are read off the shapes.
+    Raises WeightsError for what is none of these.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file.")
+    if path.suffix == ".safetensors":
+        return load(path.stem, path.parent)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the reader raises a dozen kinds
+        raise WeightsError(f"{path} is no file of weights: {str(error).partition(chr(10))[0]}") from None
+    while isinstance(state, dict) and len(state) <= 3 and isinstance(inner := next(iter(state.values())), dict):
+        state = inner  # {"state_dict": {...}}
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{path} holds no state dict.")
+    try:
+        net = _drunet(state) if "m_head.weight" in state else _dncnn(state)
+    except (RuntimeError, KeyError, IndexError, ValueError) as error:
+        message = str(error).partition(chr(10))[0]
+        raise WeightsError(f"{path} fits neither DnCNN nor DRUNet, KAIR's or deepinv's: {message}") from None
+    return net.eval().requires_grad_(False)
+
+
+def _drunet(state: dict[str, Tensor]) -> nn.Module:
+    from .priors.nets import DRUNet
+
+    widths = [state[f"m_up{i}.0.weight"].shape[1] for i in (1, 2, 3)]
+    blocks = len([k for k in state if k.startswith("m_body.") and k.endswith(".res.0.weight")])
+    top = state["m_up3.0.weight"].shape[0]
+    net = DRUNet(state["m_tail.weight"].shape[0], (widths[0], widths[1], widths[2], top), blocks)
+    net.load_state_dict(state)
+    return net
+
+
+def _dncnn(state: dict[str, Tensor]) -> nn.Module:
+    """A chain of 3×3 convolutions in the order of the file."""
+    from .priors.nets import DnCNN
+
+    names = [k.removesuffix(".weight") for k, v in state.items() if k.endswith(".weight") and v.ndim == 4]
+    if names and names[0] == "in_conv":  # deepinv's order: in_conv, conv_list.0, ..., out_conv
+        names = sorted(names, key=lambda n: (n != "in_conv", n == "out_conv", int((n + ".0").split(".")[1])))
+    if len(names) < 3 or len(names) != len([k for k in state if k.endswith(".weight")]):
+        raise ValueError("it is no plain chain of convolutions; batch normalisation is to be merged before")
+    first, last = state[f"{names[0]}.weight"], state[f"{names[-1]}.weight"]
+    bias = f"{names[0]}.bias" in state
+    net = DnCNN(last.shape[0], len(names), first.shape[0], bias, first.shape[1] != last.shape[0])
+    sign = -1 if names[0] == "in_conv" else 1  # deepinv adds the output to the picture, KAIR subtracts it
+    with torch.no_grad():
+        for name, layer in zip(names, net.layers, strict=True):
+            factor = sign if name == names[-1] else 1
+            for kind in ("weight", "bias") if bias else ("weight",):
+                target, value = getattr(layer, kind), state[f"{name}.{kind}"]
+                if target.shape != value.shape:
+                    raise ValueError(f"{name}.{kind} has shape {tuple(value.shape)}, expected {tuple(target.shape)}")
+                target.copy_(factor * value)
+    return net
+
+
 def export(net: nn.Module, name: str, record: dict[str, Any], folder: Path) -> None:
-    """Write NAME.safetensors (float16: half the size, and finer than bfloat16, which runs it) and its record."""
+    """Write NAME.safetensors and its record.
+
+    Large networks in float16: half the size, and finer than bfloat16, which runs them.
+    """
     from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    data = save({key: value.detach().to("cpu", torch.float16).contiguous() for key, value in net.state_dict().items()})
+    dtype = torch.float16 if sum(p.numel() for p in net.parameters()) > 100_000 else torch.float32
+    data = save({key: value.detach().to("cpu", dtype).contiguous() for key, value in net.state_dict().items()})
     _replace(folder / f"{name}.safetensors", data)
     config = net.config()  # type: ignore[operator]
     records = manifest(folder) | {name: {"config": config, **record, "sha256": hashlib.sha256(data).hexdigest()}}

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import lru_cache
 from types import EllipsisType
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..registry import DENOISERS, PRIORS
-from ..weights import load
-from .base import Prior
+from ..weights import load, load_file, manifest
+from .base import Denoiser, Prior
 from .denoiser import PnP
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -23,12 +24,15 @@ class NetworkDenoiser:
 
     x: (B, C, H, W); a network for one channel takes each channel by itself.  sigma: a number, (B,) or (B, 1, 1, 1).
     precision: bfloat16 computes N (never the picture itself) in half precision; auto takes it where the CPU has it.
-    Pictures of more than `tile`² pixels are cut into tiles with a margin of the receptive field: the same result.
+    Pictures of more than `tile`² pixels (default 512², or what the network says) are cut into tiles with a margin of
+    the receptive field: the same result.
     """
 
-    def __init__(self, net: nn.Module, precision: Precision = "auto", tile: int = 512) -> None:
+    def __init__(self, net: nn.Module, precision: Precision = "auto", tile: int | None = None) -> None:
         self.net = net.to(memory_format=torch.channels_last)
-        self.precision, self.tile = precision, -(-tile // 8) * 8
+        self.precision = precision
+        side: Any = tile or getattr(net, "tile", 512)
+        self.tile = -(-side // 8) * 8
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         level = torch.as_tensor(sigma, dtype=torch.float32, device=x.device)
@@ -84,18 +88,56 @@ def _has_bfloat16(device: str) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
+class NearestLevel:
+    """Denoisers trained for one noise level each, as one for all levels: the nearest on a log scale is taken.
+
+    members: noise level -> denoiser D_{s0}(x, sigma), which itself carries what it learned to sigma.
+    x: (B, C, H, W); sigma: a number, (B,) or (B, 1, 1, 1).
+    """
+
+    def __init__(self, members: dict[float, Denoiser]) -> None:
+        if not members:
+            raise ValueError("no denoiser to choose from.")
+        self.members = members
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        levels = torch.as_tensor(sigma, dtype=torch.float64).flatten().expand(len(x)).tolist()
+        parts = [self._nearest(level)(x[i : i + 1], level) for i, level in enumerate(levels)]
+        return torch.cat(parts)
+
+    def _nearest(self, level: float) -> Denoiser:
+        return self.members[min(self.members, key=lambda s: abs(math.log(s / max(level, 1e-6))))]
+
+
 @lru_cache
-def _shipped(name: str, precision: Precision) -> NetworkDenoiser:
+def shipped(name: str, precision: Precision = "auto") -> NetworkDenoiser:
+    """The denoiser of a shipped network, made once."""
     return NetworkDenoiser(load(name), precision)
 
 
+def _network(architecture: str, colour: bool, weights: str | None, precision: Precision) -> NetworkDenoiser:
+    """From a file, else the shipped network for this kind of picture, else the grey one."""
+    if weights is not None:
+        return NetworkDenoiser(load_file(weights), precision)
+    names = [f"{architecture}-{shade}" for shade in (["colour", "grey"] if colour else ["grey"])]
+    return shipped(next((n for n in names if n in manifest()), names[-1]), precision)
+
+
+def _colour(shape: tuple[int, int, int] | None) -> bool:
+    return shape is not None and shape[0] == 3
+
+
 @DENOISERS.register("unet", cite=("zhang2021", "mohan2020"))
-def unet(precision: Precision = "auto") -> NetworkDenoiser:
-    """Our compact universal U-Net, any noise level up to 55/255; colour pictures channel by channel."""
-    return _shipped("unet-grey", precision)
+def unet(
+    precision: Precision = "auto", weights: str | None = None, *, shape: tuple[int, int, int] | None = None
+) -> NetworkDenoiser:
+    """Our compact universal U-Net, any noise level up to 55/255; weights: a file instead of the shipped ones."""
+    return _network("unet", _colour(shape), weights, precision)
 
 
 @PRIORS.register("unet", cite=("venkatakrishnan2013", "zhang2021", "mohan2020"))
-def unet_prior(precision: Precision = "auto") -> Prior:
+def unet_prior(
+    precision: Precision = "auto", weights: str | None = None, *, shape: tuple[int, int, int] | None = None
+) -> Prior:
     """Plug-and-play with our compact universal U-Net, one network for every operator and noise level."""
-    return PnP(unet(precision))
+    return PnP(unet(precision, weights, shape=shape))

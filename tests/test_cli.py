@@ -189,8 +189,10 @@ BAD = {
     "truth of another size": (["photo.png", "--op", "blur", "--prior", "tv", "--truth", "psf.png"], "the truth has"),
     "noise on a measurement": (["photo.png", "--op", "blur", "--prior", "tv", "--noise", "poisson"], "--simulate"),
     "overwriting the mask": (["holes.png", "--op", "mask:file=mask.png", "--prior", "tv", "-o", "mask.png"], "overwri"),
-    "overwriting the truth": (["photo.png", "--op", "blur", "--prior", "tv", "--truth", "clean.png", "-o", "clean.png"],
-                              "overwrite"),  # fmt: skip
+    "overwriting the truth": (
+        ["photo.png", "--op", "blur", "--prior", "tv", "--truth", "clean.png", "-o", "clean.png"],
+        "overwrite",
+    ),
     "no mask": (["holes.png", "--op", "mask", "--prior", "tv"], "mask:file="),
     "unknown format": (["photo.png", "--op", "blur", "--prior", "tv", "-o", "new/x.xyz"], "xyz"),
     "pages into one picture": (["pages.tif", "--op", "identity", "--prior", "tv", "-o", "new/x.png"], "holds one"),

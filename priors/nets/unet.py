@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from .common import noise_map
+from .common import noise_map, pad_to_multiple, shade
 
 
 class ResBlock(nn.Module):
@@ -33,6 +33,7 @@ class UNet(nn.Module):
     """
 
     multiple = 8
+    lr = 1.5e-3  # peak learning rate that trains it well
 
     def __init__(self, channels: int = 1, widths: tuple[int, int, int] = (64, 128, 256), blocks: int = 2) -> None:
         super().__init__()
@@ -53,7 +54,7 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         h, w = x.shape[-2:]
-        x = _pad_to_multiple(x, self.multiple)
+        x = pad_to_multiple(x, self.multiple)
         packed = pixel_unshuffle(x, 2)  # (B, 4C, H/2, W/2)
         f0 = self.enc0(self.head(torch.cat([packed, noise_map(packed, sigma)], 1)))
         f1 = self.enc1(self.down0(f0))
@@ -65,18 +66,12 @@ class UNet(nn.Module):
     def config(self) -> dict[str, object]:
         return {"channels": self.channels, "widths": list(self.widths), "blocks": self.blocks}
 
+    def title(self) -> str:
+        """The name of its weights."""
+        return f"unet-{shade(self.channels)}"
+
     def receptive_radius(self) -> int:
         """Pixels on each side that can change an output pixel."""
         b = self.blocks
         # 3×3 convolutions at strides 2, 4, 8 (two in a block; head and tail at stride 2), plus the cells themselves
         return 2 * (2 + 4 * b) + 4 * 4 * b + 8 * 2 * b + self.multiple
-
-
-def _pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Reflect the lower and right borders outwards to the next multiple; edges are repeated where x is too small."""
-    h, w = x.shape[-2:]
-    bottom, right = -h % multiple, -w % multiple
-    if not (bottom or right):
-        return x
-    mode = "reflect" if bottom < h and right < w else "replicate"
-    return pad(x, (0, right, 0, bottom), mode=mode)
