@@ -258,7 +258,9 @@ def _summary(plan: Plan, done: Restoration) -> str:
             m = record["metrics"]
             scores = f"{m['psnr_initial'][i]:.2f} dB -> {m['psnr'][i]:.2f} dB, SSIM {m['ssim'][i]:.3f}; "
         residual = f"residual {record['residual_over_noise'][i]:.2f} x noise"
-        lines.append(f"{plan.name}{page}: {scores}{status} after {n} iterations ({reason}); {residual}")
+        at_the_end = reason == f"{n} iterations"  # of the solver, not of a clock
+        how = f"all {n} iterations" if at_the_end else f"{status} after {n} iterations ({reason})"
+        lines.append(f"{plan.name}{page}: {scores}{how}; {residual}")
     lines.append(f"theory: {record['convergence']}")
     lines.append(f"wrote {plan.output}, {plan.report / 'result.json'}, {plan.report / 'figure.png'}")
     return "\n".join(lines)
@@ -279,7 +281,7 @@ def _progress() -> Iterator[tuple[Callable[[Snapshot], None], Callable[[str], No
             ratio = float((now.residual / now.problem.noise_norm()).max())
             rows = now.history.rows.get("psnr")
             score = f"  {float(rows[-1].mean()):.2f} dB" if rows else ""
-            bar.update(task, completed=now.k + 1, description=f"residual {ratio:.2f} x noise{score}")
+            bar.update(task, completed=now.k + 1, total=now.limit, description=f"residual {ratio:.2f} x noise{score}")
 
         def say(line: str) -> None:
             bar.console.print(line, highlight=False, soft_wrap=True)

@@ -168,7 +168,7 @@ class _Run:
         self.state = new
         x = self.solver.image(new).detach()
         measure = partial(self.solver.change, self.problem, new, state)
-        now = Snapshot(k, x, measure, self.problem, self.seconds, self.recorder)
+        now = Snapshot(k, self.solver.iterations, x, measure, self.problem, self.seconds, self.recorder)
         self.recorder.add(now, self.active)
         self.last = now
         was = self.active

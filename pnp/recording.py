@@ -23,6 +23,7 @@ class Snapshot:
     """
 
     k: int
+    limit: int  # the last k, plus 1, unless a stop rule ends the solve before
     x: Tensor
     measure: Callable[[], Tensor]  # how far the whole state moved, (B,)
     problem: Problem
