@@ -17,6 +17,7 @@ _ENTRIES: dict[str, tuple[str, str, str, str, int]] = {
     "condat2013": ("Condat, L.", "A primal-dual splitting method for convex optimization involving Lipschitzian, proximable and linear composite terms", "Journal of Optimization Theory and Applications", "158, 460-479", 2013),
     "do2012": ("Do, T. T. and Gan, L. and Nguyen, N. H. and Tran, T. D.", "Fast and efficient compressive sensing using structurally random matrices", "IEEE Transactions on Signal Processing", "60(1), 139-154", 2012),
     "donoho1995": ("Donoho, D. L.", "De-noising by soft-thresholding", "IEEE Transactions on Information Theory", "41(3), 613-627", 1995),
+    "chen2017": ("Chen, Y. and Pock, T.", "Trainable nonlinear reaction diffusion: a flexible framework for fast and effective image restoration", "IEEE Transactions on Pattern Analysis and Machine Intelligence", "39(6), 1256-1272", 2017),
     "geman1995": ("Geman, D. and Yang, C.", "Nonlinear image recovery with half-quadratic regularization", "IEEE Transactions on Image Processing", "4(7), 932-946", 1995),
     "kulkarni2016": ("Kulkarni, K. and Lohit, S. and Turaga, P. and Kerviche, R. and Ashok, A.", "ReconNet: non-iterative reconstruction of images from compressively sensed measurements", "CVPR", "449-458", 2016),
     "mallat1989": ("Mallat, S. G.", "A theory for multiresolution signal decomposition: the wavelet representation", "IEEE Transactions on Pattern Analysis and Machine Intelligence", "11(7), 674-693", 1989),

@@ -341,10 +341,15 @@ def list_(kind: str | None) -> None:
 
 @cli.command()
 @click.argument("spec")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw the operator: its kernel and a picture.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw it: an operator or a denoiser at work, the "
+              "filters and functions of a trained diffusion. PNG, PDF or SVG.")  # fmt: skip
+@click.option("--window", is_flag=True, help="Draw it in a window.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def show(spec: str, output: Path | None, debug: bool) -> None:
-    """One member in full: what it computes, its options and defaults, and examples. SPEC is a name or a spec."""
+def show(spec: str, output: Path | None, window: bool, debug: bool) -> None:
+    """One member in full: what it computes, its options and defaults, examples, and the record of its weights.
+
+    SPEC is a name or a spec.
+    """
     with _one_line_errors(debug):
         from .registry import Spec, SpecError, unknown
 
@@ -358,40 +363,47 @@ def show(spec: str, output: Path | None, debug: bool) -> None:
             click.echo(_documentation(entry.make) + "\n")
             click.echo("options: " + (", ".join(_options(entry)) or "none"))
             click.echo("examples: " + "  ".join(entry.examples) + "\n")
-        if output is not None:
-            if "operators" not in found:
-                raise SpecError(f"{name} is no operator; only operators are drawn.")
-            _draw(spec, output)
-            click.echo(f"wrote {output}")
+        nets = _networks(spec) if "denoisers" in found else {}
+        for title, (net, record) in nets.items():
+            from . import figures
+
+            click.echo(f"weights: {title}")
+            for key, value in figures.facts(net, record).items():
+                click.echo(f"  {key}: {value}")
+        if output is not None or window:
+            _draw(spec, set(found), [net for net, _ in nets.values()], output)
 
 
-def _draw(spec: str, output: Path) -> None:
-    """The bundled photograph before and after the operator, as a person would look at it."""
-    import torch
-    from matplotlib.figure import Figure
-    from skimage.data import camera
+def _networks(spec: str) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Title -> (network, record) of the networks behind a denoiser."""
+    from . import weights
+    from .registry import DENOISERS, Spec
 
-    from .images import atomic, check_output
-    from .registry import OPERATORS
+    if Spec.parse(spec).name == "deepinv":
+        return {}
+    denoiser = DENOISERS.build(spec)
+    members = getattr(denoiser, "members", {0: denoiser}).values()
+    nets = [member.net for member in members if hasattr(member, "net")]
+    return {net.title(): (net, weights.manifest().get(net.title(), {})) for net in nets}
 
-    check_output(output)
-    x = torch.from_numpy(camera()).float()[None, None, ::2, ::2] / 255
-    operator = OPERATORS.build(spec, shape=tuple(x.shape[1:]), seed=0)
-    y = operator(x)
-    panels = {"picture": x, "measurement": y if min(y.shape[-2:]) > 1 else operator.initial(y)}
-    kernel = next((b for n, b in operator.named_buffers() if n.endswith("kernel")), None)
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    axes = figure.subplots(1, 2 + (kernel is not None))
-    for axis, (title, shown) in zip(axes, panels.items(), strict=False):
-        axis.imshow(shown[0, 0].numpy(), cmap="gray", vmin=0, vmax=1)
-        axis.set_title(title)
-        axis.set_axis_off()
-    if kernel is not None:
-        axes[2].imshow(kernel[0].numpy(), cmap="magma")
-        axes[2].set_title(f"kernel, {kernel.shape[-2]}×{kernel.shape[-1]}")
-    figure.suptitle(spec)
-    with atomic(output) as file:
-        figure.savefig(file, format="png", dpi=110)
+
+def _draw(spec: str, kinds: set[str], nets: list[Any], output: Path | None) -> None:
+    from . import figures
+    from .registry import SpecError
+
+    if not kinds & {"operators", "denoisers"}:
+        raise SpecError(f"{spec} is neither an operator nor a denoiser; only those are drawn.")
+    if "operators" in kinds:
+        figure = figures.operator_figure(spec)
+    elif nets and hasattr(nets[0], "stages"):
+        figure = figures.diffusion_figure(nets[len(nets) // 2])
+    else:
+        figure = figures.denoiser_figure(spec)
+    if output is None:
+        figures.show(figure)
+    else:
+        figures.save(figure, output)
+        click.echo(f"wrote {output}")
 
 
 @cli.command()
@@ -431,6 +443,17 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str | No
     return result
 
 
+def _levels(context: click.Context, parameter: click.Parameter, value: str) -> tuple[float, float]:
+    """LOW..HIGH, or one level."""
+    from .registry import number
+
+    low, dots, high = value.partition("..")
+    try:
+        return number(low), number(high if dots else low)
+    except ValueError:
+        raise click.BadParameter(f"{value!r}: expected LOW..HIGH or one level, e.g. 0..55/255.") from None
+
+
 @cli.command()
 @click.argument("net", metavar="NETWORK")
 @click.option("--data", required=True, multiple=True, metavar="PATH", help="Folder or glob of pictures; repeatable.")
@@ -439,7 +462,10 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str | No
 @click.option("--budget", callback=_seconds, metavar="TIME", help="Length of the run: 90s, 45m, 2h.")
 @click.option("--steps", type=click.IntRange(1), help="Length of the run in steps, instead of a budget.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for checkpoint, log and weights.")
+@click.option("--levels", default="0..55/255", show_default=True, callback=_levels, metavar="LOW..HIGH",
+              help="Noise levels to train for.")  # fmt: skip
 @click.option("--mode", default="joint", show_default=True, help="Of trd: joint, greedy or greedy+joint.")
+@click.option("--init", metavar="WEIGHTS", help="Start from these: a file, or the name of shipped weights.")
 @click.option("--licence", default="unknown", help="Licences of the data, for the record.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
 @click.option("--seed", default=0, show_default=True)
@@ -461,7 +487,9 @@ def _train(
     budget: float | None,
     steps: int | None,
     out: Path,
+    levels: tuple[float, float],
     mode: Any,
+    init: str | None,
     licence: str,
     resume: bool,
     seed: int,
@@ -474,7 +502,7 @@ def _train(
 
     name, config = training.parse_network(net)
     settings = training.TrainSettings(
-        name, channels=int(channels), budget=budget, steps=steps, config=config, mode=mode, seed=seed
+        name, channels=int(channels), budget=budget, steps=steps, config=config, levels=levels, mode=mode, seed=seed
     )
     if resume:
         settings = training.resumed(out, settings)
@@ -488,7 +516,13 @@ def _train(
 
         judges = images.expand(list(val)) if val else None
         trained = training.train(
-            settings, images.expand(list(data)), out, validation=judges, resume=resume, report=report
+            settings,
+            images.expand(list(data)),
+            out,
+            validation=judges,
+            resume=resume,
+            initial=None if init is None else weights.load_file(init) if Path(init).suffix else weights.load(init),
+            report=report,
         )
     last = training.last_line(out)
     name = trained.title()  # type: ignore[operator]
@@ -503,6 +537,52 @@ def _train(
     }
     weights.export(trained, name, record, out)
     click.echo(f"wrote {out / name}.safetensors: {last['psnr']} dB after {last['step']} steps")
+
+
+@cli.group()
+def bench() -> None:
+    """Compare methods on pictures whose truth is known."""
+
+
+@bench.command()
+@click.option("--data", multiple=True, envvar="PNP_DATA", metavar="PATH", help="Folder or glob of clean pictures. "
+              "Default: photographs that come with scikit-image.")  # fmt: skip
+@click.option("--denoiser", "specs", multiple=True, metavar="SPEC", help="Default: all that are at hand.")
+@click.option("--sigma", "sigmas", multiple=True, type=click.FloatRange(0, min_open=True), default=(15, 25, 50),
+              show_default=True, metavar="S", help="Noise level, of 255; repeatable.")  # fmt: skip
+@click.option("--grey/--as-stored", default=False, help="Take colour pictures as grey ones.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the rows and the machine as JSON.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def denoise(debug: bool, **options: Any) -> None:
+    """PSNR, SSIM and time per picture of each denoiser.
+
+    The standard protocol: noise from seed 0 for each picture, neither clipped nor rounded; the result clipped and
+    rounded to 8 bits; whole pictures.
+    """
+    with _one_line_errors(debug):
+        _denoise(**options)
+
+
+def _denoise(
+    data: tuple[str, ...], specs: tuple[str, ...], sigmas: tuple[float, ...], grey: bool, output: Path | None
+) -> None:
+    from rich.console import Console
+
+    from . import denoising, images, report
+
+    if output is not None:
+        images.check_target(output)
+    pictures = denoising.load(images.expand(list(data)) if data else [], grey)
+    console = Console(stderr=True)
+    rows = []
+    with console.status("denoising") as status:
+        for row in denoising.compare(pictures, list(specs or denoising.DEFAULT), list(sigmas), say=status.update):
+            rows.append(row)
+    name = Path(data[0]).name if len(data) == 1 else "bundled photographs" if not data else "several folders"
+    Console().print(denoising.table(rows, name))
+    if output is not None:
+        report.write_json(output, denoising.record(rows, data=name, grey=grey, pictures=len(pictures)))
+        click.echo(f"wrote {output}")
 
 
 def _registries() -> dict[str, Registry]:

@@ -45,7 +45,7 @@ class TrainSettings:
     weight_decay: float = 1e-3
     clip: float = 0.1
     ema: float = 0.999
-    sigma_max: float = 55 / 255  # noise levels are drawn evenly from 0 to here, unless the network is for one level
+    levels: tuple[float, float] = (0.0, 55 / 255)  # noise is drawn evenly between these, unless the network has its own
     mode: Mode = "joint"  # of a network in stages: all at once, one after the other (greedy), or first so, then all
     seed: int = 0
 
@@ -56,6 +56,8 @@ class TrainSettings:
             raise ValueError(unknown("network", self.net, list(ARCHITECTURES)))
         if self.mode not in get_args(Mode):
             raise ValueError(unknown("mode", self.mode, list(get_args(Mode))))
+        if not 0 <= self.levels[0] <= self.levels[1] < math.inf or self.levels[1] == 0:
+            raise ValueError(f"noise levels are {self.levels}; expected LOW..HIGH, 0 <= LOW <= HIGH, HIGH above 0.")
 
     def phase(self, progress: float, stages: int) -> tuple[int, int, float]:
         """(stages that run, how many of them are fixed, progress within the phase): the rate starts anew in each."""
@@ -139,6 +141,7 @@ def train(
     *,
     validation: list[Path] | None = None,
     resume: bool = False,
+    initial: nn.Module | None = None,
     checkpoint_every: float = 240,
     validate_every: float = 300,
     report: Callable[[Progress], None] = lambda progress: None,
@@ -146,6 +149,7 @@ def train(
     """Run the training and return the averaged network (float32, on the CPU).
 
     data: pictures; `validation`: pictures to judge by, by default one in 32 of the data, which is then held out.
+    initial: a network of the same shape whose weights are the first ones (fine-tuning).
     out: receives checkpoint.pt (every few minutes, replaced atomically) and log.jsonl.
     Raises ValueError for unreadable data, FileNotFoundError for a resume without a checkpoint.
     """
@@ -155,7 +159,7 @@ def train(
     pool = PatchPool(read_pictures(data, settings.channels))
     judges = [crop_centre(p, 256) for p in read_pictures(validation, settings.channels)][:24]
     out.mkdir(parents=True, exist_ok=True)
-    run = start(settings, device)
+    run = start(settings, device, initial)
     if resume:
         run.load(torch.load(out / "checkpoint.pt", map_location=device, weights_only=True)["run"])
     psnr: dict[str, float] = {}
@@ -178,9 +182,14 @@ def train(
     return run.average.float().cpu()
 
 
-def start(settings: TrainSettings, device: torch.device) -> Run:
+def start(settings: TrainSettings, device: torch.device, initial: nn.Module | None = None) -> Run:
     torch.manual_seed(settings.seed)
     net = ARCHITECTURES[settings.net](channels=settings.channels, **settings.config)
+    if initial is not None:
+        if type(initial) is not type(net) or initial.config() != net.config():  # type: ignore[operator]
+            ours, theirs = ({"network": type(m).__name__, **m.config()} for m in (net, initial))  # type: ignore[operator]
+            raise ValueError(f"the initial weights are of {theirs}; this run trains {ours}.")
+        net.load_state_dict(initial.state_dict())
     average = ARCHITECTURES[settings.net](channels=settings.channels, **settings.config).requires_grad_(False)
     average.load_state_dict(net.state_dict())
     net, average = (m.to(device, memory_format=torch.channels_last) for m in (net, average))
@@ -239,7 +248,7 @@ def step(settings: TrainSettings, run: Run, pool: PatchPool, progress: float, de
 def levels(settings: TrainSettings, net: nn.Module) -> tuple[float, float]:
     """The noise levels that the network is trained for: its own one, or a range."""
     own = getattr(net, "sigma", None)
-    return (0.0, settings.sigma_max) if own is None else (own, own)
+    return settings.levels if own is None else (own, own)
 
 
 def _enter_phase(settings: TrainSettings, run: Run, progress: float) -> float:
@@ -314,4 +323,5 @@ def resumed(out: Path, settings: TrainSettings) -> TrainSettings:
         raise ValueError(f"nothing to resume: there is no {out / 'checkpoint.pt'}.")
     stored = torch.load(out / "checkpoint.pt", map_location="cpu", weights_only=True)["settings"]
     stored["growth"] = tuple(tuple(g) for g in stored["growth"])
+    stored["levels"] = tuple(stored.pop("levels", (0.0, stored.pop("sigma_max", 55 / 255))))  # the name changed
     return replace(TrainSettings(**stored), budget=settings.budget, steps=settings.steps)

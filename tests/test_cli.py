@@ -247,6 +247,15 @@ def test_show_draws_an_operator(folder: Path, spec: str) -> None:
     assert images.read("op.png").pixels.std() > 0.1
 
 
+def test_show_tells_the_record_of_a_network_and_draws_it(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert pnp("show", "unet", "-o", "unet.pdf") == 0
+    text = capsys.readouterr().out
+    assert "parameters: 4,166,720" in text and "receptive field" in text and "sha256" in text
+    assert Path("unet.pdf").read_bytes().startswith(b"%PDF")
+    assert pnp("show", "unet", "-o", "unet.tif") == 2 and not Path("unet.tif").exists()
+    assert pnp("show", "admm", "-o", "admm.png") == 2
+
+
 def test_cite_gives_bibtex_of_each_part(capsys: pytest.CaptureFixture) -> None:
     assert pnp("cite", "--op", "blur", "--prior", "tv+0.5*haar", "--solver", "admm") == 0
     said = capsys.readouterr().out

@@ -16,7 +16,7 @@ from pnp.metrics import psnr
 from pnp.priors.nets import ARCHITECTURES, DnCNN, UNet, trd
 from pnp.priors.network import NearestLevel, NetworkDenoiser
 from pnp.registry import DENOISERS
-from pnp.training import TrainSettings, resumed, train
+from pnp.training import TrainSettings, resumed, start, train
 
 SMALL: dict[str, dict] = {
     "unet": {"widths": (4, 6, 8), "blocks": 1},
@@ -151,6 +151,14 @@ def test_a_killed_run_resumes_exactly(tmp_path: Path, pictures: list[Path]) -> N
         assert torch.equal(a, b)
 
 
+def test_a_run_may_start_from_other_weights(tmp_path: Path, pictures: list[Path]) -> None:
+    first = train(settings(steps=3), pictures, tmp_path / "first")
+    run = start(settings(), torch.device("cpu"), first)
+    assert all(torch.equal(a, b) for a, b in zip(run.net.parameters(), first.parameters(), strict=True))
+    with pytest.raises(ValueError, match="initial weights"):
+        start(settings(config={"depth": 5, "width": 6}), torch.device("cpu"), first)
+
+
 def test_training_improves_on_doing_nothing(tmp_path: Path, pictures: list[Path]) -> None:
     train(settings(steps=60, lr=5e-3, ema=0.9), pictures, tmp_path / "run")
     reached = json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[-1])["psnr"]
@@ -267,7 +275,9 @@ def test_the_nearest_level_is_taken_on_a_log_scale() -> None:
     assert asked == [(0.05, 0.01), (0.1, 0.08), (0.2, 0.15), (0.2, 0.9)]
 
 
-@pytest.mark.parametrize("changes", [{"net": "unett"}, {"budget": 3.0}, {"steps": None}, {"mode": "both"}])
+@pytest.mark.parametrize(
+    "changes", [{"net": "unett"}, {"budget": 3.0}, {"steps": None}, {"mode": "both"}, {"levels": (0.2, 0.1)}]
+)
 def test_wrong_settings_are_refused(changes: dict) -> None:
     with pytest.raises(ValueError):
         settings(**changes)

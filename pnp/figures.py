@@ -1,0 +1,130 @@
+"""What `pnp show` draws: an operator at work, a denoiser at work, and the parts of a trained diffusion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from .images import atomic, check_target
+from .metrics import psnr
+from .priors.nets.trd import NODES, TRD
+from .registry import DENOISERS, OPERATORS
+
+FORMATS = (".png", ".pdf", ".svg")
+
+
+def photograph() -> Tensor:
+    """scikit-image's cameraman, 256²: (1, 1, 256, 256)."""
+    from skimage.data import camera
+
+    return torch.from_numpy(camera()).float()[None, None, ::2, ::2] / 255
+
+
+def operator_figure(spec: str) -> Figure:
+    """The photograph before and after the operator, as a person would look at it, and the kernel."""
+    x = photograph()
+    operator = OPERATORS.build(spec, shape=tuple(x.shape[1:]), seed=0)
+    y = operator(x)
+    kernel = next((b for n, b in operator.named_buffers() if n.endswith("kernel")), None)
+    figure = _pictures(spec, {"picture": x, "measurement": y if min(y.shape[-2:]) > 1 else operator.initial(y)})
+    if kernel is not None:
+        axis = figure.add_subplot(1, 3, 3)
+        axis.imshow(kernel[0].numpy(), cmap="magma")
+        axis.set_title(f"kernel, {kernel.shape[-2]}×{kernel.shape[-1]}")
+    return figure
+
+
+def denoiser_figure(spec: str, sigma: float = 25 / 255) -> Figure:
+    """The photograph with noise, and what the denoiser makes of it."""
+    x = photograph()
+    y = x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    restored = DENOISERS.build(spec, shape=tuple(x.shape[1:]))(y, sigma)
+    panels = {"picture": x, f"noise {255 * sigma:.0f}/255": y, "denoised": restored}
+    titles = {f"{k}, {float(psnr(v, x)):.2f} dB" if v is not x else k: v for k, v in panels.items()}
+    return _pictures(spec, titles)
+
+
+def diffusion_figure(net: TRD) -> Figure:
+    """Every filter of every stage and, below it, its influence function φ over the responses that occur."""
+    shown = min(net.filters, 24)
+    figure = Figure(figsize=(1 + 0.75 * shown, 1.7 * len(net.stages)), layout="constrained")
+    axes = figure.subplots(2 * len(net.stages), shown, squeeze=False)
+    reach = (NODES.abs() <= 155).numpy()
+    for t, stage in enumerate(net.stages):
+        assert not isinstance(stage, Tensor)
+        kernels = stage.kernels().detach().view(-1, net.size, net.size)  # type: ignore[operator]
+        values: Tensor = stage.values.detach()  # type: ignore[operator]
+        order = values.abs().sum(1).argsort(descending=True)[:shown]  # the filters that act most come first
+        height = float(values[order].abs().max())
+        for column, i in enumerate(order.tolist()):
+            top, bottom = axes[2 * t][column], axes[2 * t + 1][column]
+            limit = float(kernels[i].abs().max())
+            top.imshow(kernels[i].numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
+            bottom.plot(NODES.numpy()[reach], values[i].numpy()[reach], linewidth=0.9)
+            bottom.axhline(0, color="0.7", linewidth=0.5)
+            bottom.set_ylim(-height, height)
+            for axis in (top, bottom):
+                axis.set_xticks([])
+                axis.set_yticks([])
+        axes[2 * t][0].set_ylabel(f"stage {t + 1}", fontsize=7)
+        axes[2 * t + 1][0].set_ylabel(f"±{height:.1f}", fontsize=6)
+    figure.suptitle(f"{net.title()}: filters, and influence functions over responses of −150 to 150 grey levels")
+    return figure
+
+
+def facts(net: nn.Module, record: Mapping[str, Any]) -> dict[str, str]:
+    """What is known of a network: its size, cost and reach, and the record of its weights."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    side, channels = 128, int(net.channels)  # type: ignore[arg-type]
+    x = torch.zeros(1, channels, side, side)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        net(x, 0.1)
+    low, high = record.get("sigma", (0, 0))
+    levels = f"{255 * high:.0f}/255" if low == high else f"{255 * low:.0f}/255 to {255 * high:.0f}/255"
+    return {
+        "parameters": f"{sum(p.numel() for p in net.parameters()):,}",
+        "multiply-adds": f"{counter.get_total_flops() / 2 / side**2:,.0f} a pixel",
+        "receptive field": f"{2 * net.receptive_radius() + 1} pixels",  # type: ignore[operator]
+        "noise levels": levels,
+        **{key: str(record[key]) for key in ("data", "licence", "steps", "date", "psnr", "sha256") if key in record},
+    }
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, PDF or SVG, by its name.  Raises ValueError for another."""
+    if path.suffix.lower() not in FORMATS:
+        raise ValueError(f"unknown figure format {path.suffix or path}; expected {', '.join(FORMATS)}.")
+    check_target(path)
+    with atomic(path) as file:
+        figure.savefig(file, format=path.suffix[1:].lower(), dpi=110)
+
+
+def show(figure: Figure) -> None:
+    """Open a window and wait until it is closed.  Raises RuntimeError where there is no display."""
+    import matplotlib
+    from matplotlib import pyplot
+
+    if matplotlib.get_backend().lower() == "agg":
+        raise RuntimeError("there is no display to open a window on; give -o figure.png.")
+    manager = pyplot.figure().canvas.manager
+    assert manager is not None
+    manager.canvas.figure = figure
+    figure.set_canvas(manager.canvas)
+    pyplot.show()
+
+
+def _pictures(title: str, panels: dict[str, Tensor]) -> Figure:
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    for i, (name, shown) in enumerate(panels.items()):
+        axis = figure.add_subplot(1, 3, i + 1)
+        axis.imshow(shown[0, 0].numpy(), cmap="gray", vmin=0, vmax=1)
+        axis.set_title(name)
+        axis.set_axis_off()
+    figure.suptitle(title)
+    return figure
