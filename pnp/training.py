@@ -225,7 +225,7 @@ def step(settings: TrainSettings, run: Run, pool: PatchPool, progress: float, de
     clean = pool.draw(batch, side, run.generator).to(device)
     low, high = levels(settings, run.net)
     sigma = low + (high - low) * torch.rand(batch, 1, 1, 1, generator=run.generator).to(device)
-    noise = sigma * torch.randn(clean.shape, generator=run.generator).to(device)
+    noise = draw_noise(run.net, clean, sigma, run.generator)
     noisy = (clean + noise).contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16):
         estimate = run.net(noisy, sigma)
@@ -251,6 +251,14 @@ def levels(settings: TrainSettings, net: nn.Module) -> tuple[float, float]:
     return settings.levels if own is None else (own, own)
 
 
+def draw_noise(net: nn.Module, clean: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
+    """What the network is to find: sigma n, n ~ N(0, I); for a network of Poisson noise, that of the gain sigma²."""
+    if getattr(net, "noise", "gaussian") == "gaussian":
+        return sigma * torch.randn(clean.shape, generator=generator).to(clean)
+    gain = sigma.square().cpu()
+    return (gain * torch.poisson(clean.cpu() / gain, generator=generator)).to(clean) - clean
+
+
 def _enter_phase(settings: TrainSettings, run: Run, progress: float) -> float:
     """Tell a network in stages which of them run and learn; returns the progress within the phase."""
     nets: tuple[Any, Any] = (run.net, run.average)
@@ -273,8 +281,8 @@ def validate(settings: TrainSettings, net: nn.Module, pictures: list[Tensor], de
         values = []
         for picture in pictures:
             clean = picture[None].to(device).float() / 255
-            noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(device)
-            noisy = (clean + sigma * noise).contiguous(memory_format=torch.channels_last)
+            noise = draw_noise(net, clean, torch.tensor(sigma), torch.Generator().manual_seed(0))
+            noisy = (clean + noise).contiguous(memory_format=torch.channels_last)
             with torch.autocast(device.type, torch.bfloat16):
                 restored = noisy - net(noisy, sigma).float()
             values.append(-10 * math.log10(float((restored.clamp(0, 1) - clean).square().mean())))

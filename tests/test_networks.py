@@ -16,7 +16,7 @@ from pnp.metrics import psnr
 from pnp.priors.nets import ARCHITECTURES, DnCNN, UNet, trd
 from pnp.priors.network import NearestLevel, NetworkDenoiser
 from pnp.registry import DENOISERS
-from pnp.training import TrainSettings, resumed, start, train
+from pnp.training import TrainSettings, draw_noise, resumed, start, train
 
 SMALL: dict[str, dict] = {
     "unet": {"widths": (4, 6, 8), "blocks": 1},
@@ -228,6 +228,18 @@ def test_the_gradient_of_trd_is_that_of_its_functions(monkeypatch: pytest.Monkey
     monkeypatch.setattr(trd.Stage, "forward", exact)
     for a, b in zip(ours, gradients(), strict=True):
         assert float((a - b).norm()) <= 0.02 * float(b.norm())
+
+
+def test_poisson_diffusion_scales_with_the_gain_and_learns(tmp_path: Path, pictures: list[Path]) -> None:
+    config = {"size": 3, "stages": 2, "sigma": 0.2, "noise": "poisson"}
+    net, x = ARCHITECTURES["trd"](**config).double(), torch.rand(1, 1, 24, 24, dtype=torch.float64)
+    torch.testing.assert_close(net(4 * x, 0.4), 4 * net(x, 0.2), rtol=0, atol=1e-6)  # gain 0.16 instead of 0.04
+    train(settings(net="trd", config=config, steps=40, lr=0.05, ema=0.8), pictures, tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    clean = images.read(pictures[2]).pixels
+    noise = draw_noise(net, clean, torch.tensor(0.2), torch.Generator().manual_seed(0))
+    assert float(noise.square().mean()) == pytest.approx(0.04 * float(clean.mean()), rel=0.05)
+    assert lines[-1]["psnr"]["51"] > float(-10 * noise.square().mean().log10()) + 3
 
 
 def test_a_mirror_repeats_the_border_pixel() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -65,29 +65,40 @@ class TRD(nn.Module):
     on the scale of 255 grey levels, borders mirrored anew at each step.  Trained at one noise level s0 = `sigma`, and
     carried to others by scale: D_s(x) = (s/s0) D_{s0}(x s0/s).
 
+    noise = "poisson": x = gain · counts, sigma = √gain, the noise of a white pixel.  The reaction is then the prox of
+    λ (u − f log u), after the diffusion's step to v; and a gain is another scale: D_s(x) = (s/s0)² D_{s0}(x (s0/s)²).
+
+        u <- (v − λ + √((v − λ)² + 4 λ f)) / 2
+
     x: (B, 1, H, W); sigma: a number or (B, 1, 1, 1), in image units.
-    Chen, Yu & Pock 2015; Chen & Pock 2017 (TNRD), eqs. 6 to 8.
+    Chen, Yu & Pock 2015; Chen & Pock 2017 (TNRD), eqs. 6 to 8, and section 5 for other data terms.
     """
 
     lr = 0.01  # peak learning rate that trains it well
     tile = 4096  # a stage works on blocks by itself, so that tiling, with its margins, is for giants alone
 
     def __init__(
-        self, channels: int = 1, size: int = 5, stages: int = 5, sigma: float = 25 / 255, filters: int | None = None
+        self,
+        channels: int = 1,
+        size: int = 5,
+        stages: int = 5,
+        sigma: float = 25 / 255,
+        filters: int | None = None,
+        noise: Literal["gaussian", "poisson"] = "gaussian",
     ) -> None:
         super().__init__()
         if channels != 1:
             raise ValueError(f"trd is for one channel, not {channels}; colour goes through it channel by channel.")
         if size % 2 == 0 or size < 3:
             raise ValueError(f"size is {size}; expected an odd number of pixels, 3 at least.")
-        self.channels, self.size, self.sigma = channels, size, sigma
+        self.channels, self.size, self.sigma, self.noise = channels, size, sigma, noise
         self.filters = filters or size**2 - 1
         self.stages = nn.ModuleList(Stage(self.filters, size, sigma) for _ in range(stages))
         self.used, self.fixed = stages, 0  # how many stages run, and how many of them do not learn (greedy training)
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1, 1, 1, 1)
-        scale = 255 * self.sigma / level.clamp_min(1e-3 * self.sigma)
+        scale = 255 * (self.sigma / level.clamp_min(1e-3 * self.sigma)) ** (2 if self.noise == "poisson" else 1)
         with torch.autocast(x.device.type, enabled=False):
             f = u = x * scale
             for i, stage in enumerate(self.stages[: self.used]):
@@ -99,7 +110,11 @@ class TRD(nn.Module):
         """One step of diffusion and reaction, in grey levels."""
         assert isinstance(stage, Stage)
         diffusion = (stage if torch.is_grad_enabled() else blockwise(stage))(mirror(u, 2 * (self.size // 2)))
-        return u - diffusion - stage.log_rate.exp() * (u - f)
+        rate = stage.log_rate.exp()
+        if self.noise == "gaussian":
+            return u - diffusion - rate * (u - f)
+        v = u - diffusion - rate
+        return (v + (v.square() + 4 * rate * f.clamp_min(0) + 1e-6).sqrt()) / 2  # 1e-6: a slope at v = f = 0
 
     def config(self) -> dict[str, Any]:
         return {
@@ -108,11 +123,13 @@ class TRD(nn.Module):
             "stages": len(self.stages),
             "sigma": self.sigma,
             "filters": self.filters,
+            "noise": self.noise,
         }
 
     def title(self) -> str:
         """The name of its weights."""
-        return f"trd-{self.size}x{self.size}-{len(self.stages)}-sigma{255 * self.sigma:.0f}"
+        kind = "" if self.noise == "gaussian" else f"{self.noise}-"
+        return f"trd-{self.size}x{self.size}-{len(self.stages)}-{kind}sigma{255 * self.sigma:.0f}"
 
     def receptive_radius(self) -> int:
         """Pixels on each side that can change an output pixel: two filters a stage."""
