@@ -27,8 +27,8 @@ SIGMA = 25 / 255
 REPORTED = {256: 0.56, 512: 1.17, 1024: 3.64, 2048: 13.0, 3072: 30.1}  # seconds, Chen & Pock 2017
 PEAK = """
 import resource, torch
-from pnp.registry import DENOISERS
-denoiser = DENOISERS.build("unet")
+from pnp.priors.network import unet
+denoiser = unet()
 x = torch.rand(1, 1, 4096, 4096)
 y = denoiser(x, 0.1)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)

@@ -579,7 +579,7 @@ def _denoise(
         for row in denoising.compare(pictures, list(specs or denoising.DEFAULT), list(sigmas), say=status.update):
             rows.append(row)
     name = Path(data[0]).name if len(data) == 1 else "bundled photographs" if not data else "several folders"
-    Console().print(denoising.table(rows, name))
+    Console(width=None if sys.stdout.isatty() else 130).print(denoising.table(rows, name))
     if output is not None:
         report.write_json(output, denoising.record(rows, data=name, grey=grey, pictures=len(pictures)))
         click.echo(f"wrote {output}")

@@ -133,7 +133,7 @@ def table(rows: list[Row], data: str) -> Any:
         found.add_row(name, *scores, f"{1000 * (first.seconds or 0):.0f}", count)
     for name, values in PUBLISHED.get(data, {}).items():
         if sigmas == [15, 25, 50]:
-            found.add_row(f"[dim]{name} (published)", *(f"[dim]{v:.2f}" for v in values))
+            found.add_row(f"[dim]{name}, published", *(f"[dim]{v:.2f}" for v in values))
     for row in rows:
         if row.skipped:
             found.add_row(f"[dim]{row.denoiser}: {row.skipped}")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from .images import atomic, check_target
 from .metrics import psnr
 from .priors.nets.trd import NODES, TRD
 from .registry import DENOISERS, OPERATORS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMATS = (".png", ".pdf", ".svg")
 
@@ -52,7 +54,7 @@ def denoiser_figure(spec: str, sigma: float = 25 / 255) -> Figure:
 def diffusion_figure(net: TRD) -> Figure:
     """Every filter of every stage and, below it, its influence function φ over the responses that occur."""
     shown = min(net.filters, 24)
-    figure = Figure(figsize=(1 + 0.75 * shown, 1.7 * len(net.stages)), layout="constrained")
+    figure = _figure(1 + 0.75 * shown, 1.7 * len(net.stages))
     axes = figure.subplots(2 * len(net.stages), shown, squeeze=False)
     reach = (NODES.abs() <= 155).numpy()
     for t, stage in enumerate(net.stages):
@@ -120,7 +122,7 @@ def show(figure: Figure) -> None:
 
 
 def _pictures(title: str, panels: dict[str, Tensor]) -> Figure:
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = _figure(9, 3.4)
     for i, (name, shown) in enumerate(panels.items()):
         axis = figure.add_subplot(1, 3, i + 1)
         axis.imshow(shown[0, 0].numpy(), cmap="gray", vmin=0, vmax=1)
@@ -128,3 +130,9 @@ def _pictures(title: str, panels: dict[str, Tensor]) -> Figure:
         axis.set_axis_off()
     figure.suptitle(title)
     return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")

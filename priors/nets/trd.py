@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import fold, unfold
+from torch.nn.functional import conv2d, fold, unfold
 
 NODES = torch.arange(-310.0, 311.0, 10.0, dtype=torch.float64)  # centres of the radial basis functions, grey levels
 WIDTH = 10.0  # their standard deviation
-REACH, FINE = 350.0, 0.05  # beyond REACH every function is 0 (to 1e-3 of its height); tables have this spacing
+REACH, FINE = 350.0, 0.1  # beyond REACH every function is 0 (to 1e-3 of its height); tables have this spacing
 BLOCK = 128  # side of the blocks that inference works on: their responses stay in the cache
 
 
@@ -74,7 +75,7 @@ class TRD(nn.Module):
     Chen, Yu & Pock 2015; Chen & Pock 2017 (TNRD), eqs. 6 to 8, and section 5 for other data terms.
     """
 
-    lr = 0.01  # peak learning rate that trains it well
+    lr = 0.03  # peak learning rate that trains it well
     tile = 4096  # a stage works on blocks by itself, so that tiling, with its margins, is for giants alone
 
     def __init__(
@@ -159,9 +160,24 @@ class _Influence(torch.autograd.Function):
         return g * slope.flatten().index_select(0, flat).view_as(g), table, None
 
 
-def blockwise(stage: Stage) -> Any:
-    """The stage applied block by block: the same result, in bounded memory and from the cache."""
-    margin = 4 * (stage.size // 2)
+def blockwise(stage: Stage) -> Callable[[Tensor], Tensor]:
+    """The stage without gradients, block by block: the same result in half the time and in bounded memory.
+
+    The filters give the place in the table at once: they are divided by its spacing, and a bias leads to each filter's
+    own part of it.
+    """
+    size, margin = stage.size, 4 * (stage.size // 2)
+    kernels, table = stage.kernels(), stage.values @ stage.heights
+    entries = table.shape[1]
+    first = torch.arange(0.0, table.numel(), entries, dtype=kernels.dtype, device=kernels.device)[:, None]
+    weight, bias = (kernels / FINE).view(-1, 1, size, size), first.flatten() + (REACH / FINE + 0.5)
+    flat, transposed = table.flatten(), kernels.T.contiguous()
+
+    def one(u: Tensor) -> Tensor:
+        place = conv2d(u, weight, bias)[0].flatten(1)
+        flux = flat.index_select(0, place.clamp_(first, first + (entries - 1)).to(torch.int32).flatten())
+        back = fold((transposed @ flux.view_as(place))[None], u.shape[-2:], size)
+        return back[..., margin // 2 : -(margin // 2), margin // 2 : -(margin // 2)]
 
     def run(u: Tensor) -> Tensor:
         h, w = u.shape[-2] - margin, u.shape[-1] - margin
@@ -170,7 +186,7 @@ def blockwise(stage: Stage) -> Any:
             for i in range(0, h, BLOCK):
                 for j in range(0, w, BLOCK):
                     part = u[b : b + 1, :, i : i + BLOCK + margin, j : j + BLOCK + margin]
-                    out[b : b + 1, :, i : i + BLOCK, j : j + BLOCK] = stage(part)
+                    out[b : b + 1, :, i : i + BLOCK, j : j + BLOCK] = one(part)
         return out
 
     return run
