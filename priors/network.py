@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..registry import DENOISERS, PRIORS
+from ..registry import DENOISERS, PRIORS, SpecError
 from ..weights import load, load_file, manifest
 from .base import Denoiser, Prior
 from .denoiser import PnP
@@ -141,3 +141,19 @@ def unet_prior(
 ) -> Prior:
     """Plug-and-play with our compact universal U-Net, one network for every operator and noise level."""
     return PnP(unet(precision, weights, shape=shape))
+
+@DENOISERS.register("trd", cite=("chen2017",))
+def trd(size: int = 5, stages: int = 5) -> Denoiser:
+    """Trainable nonlinear reaction diffusion with size × size filters, channel by channel; the nearest level."""
+    title = f"trd-{size}x{size}-{stages}-sigma"
+    names = [name for name in manifest() if name.startswith(title)]
+    if not names:
+        known = sorted({name.rpartition("-")[0] for name in manifest() if name.startswith("trd-")})
+        raise SpecError(f"no trd of size {size} with {stages} stages is shipped. Known: {', '.join(known) or 'none'}")
+    return NearestLevel({manifest()[name]["config"]["sigma"]: shipped(name, "float32") for name in names})
+
+
+@PRIORS.register("trd", cite=("venkatakrishnan2013", "chen2017"))
+def trd_prior(size: int = 5, stages: int = 5) -> Prior:
+    """Plug-and-play with trainable nonlinear reaction diffusion."""
+    return PnP(trd(size, stages))
