@@ -331,5 +331,5 @@ def resumed(out: Path, settings: TrainSettings) -> TrainSettings:
         raise ValueError(f"nothing to resume: there is no {out / 'checkpoint.pt'}.")
     stored = torch.load(out / "checkpoint.pt", map_location="cpu", weights_only=True)["settings"]
     stored["growth"] = tuple(tuple(g) for g in stored["growth"])
-    stored["levels"] = tuple(stored.pop("levels", (0.0, stored.pop("sigma_max", 55 / 255))))  # the name changed
+    stored["levels"] = tuple(stored["levels"])
     return replace(TrainSettings(**stored), budget=settings.budget, steps=settings.steps)
