@@ -142,15 +142,16 @@ def unet_prior(
     """Plug-and-play with our compact universal U-Net, one network for every operator and noise level."""
     return PnP(unet(precision, weights, shape=shape))
 
+
 @DENOISERS.register("trd", cite=("chen2017",))
 def trd(size: int = 5, stages: int = 5) -> Denoiser:
     """Trainable nonlinear reaction diffusion with size × size filters, channel by channel; the nearest level."""
-    title = f"trd-{size}x{size}-{stages}-sigma"
-    names = [name for name in manifest() if name.startswith(title)]
-    if not names:
-        known = sorted({name.rpartition("-")[0] for name in manifest() if name.startswith("trd-")})
+    title, records = f"trd-{size}x{size}-{stages}-sigma", manifest()
+    levels = {record["config"]["sigma"]: name for name, record in records.items() if name.startswith(title)}
+    if not levels:
+        known = sorted({name.rpartition("-")[0] for name in records if name.startswith("trd-")})
         raise SpecError(f"no trd of size {size} with {stages} stages is shipped. Known: {', '.join(known) or 'none'}")
-    return NearestLevel({manifest()[name]["config"]["sigma"]: shipped(name, "float32") for name in names})
+    return NearestLevel({level: shipped(name, "float32") for level, name in levels.items()})
 
 
 @PRIORS.register("trd", cite=("venkatakrishnan2013", "chen2017"))
