@@ -16,7 +16,7 @@ COMMANDS = {
     "import torch": ["-c", "import torch"],
     "import torch, pnp": ["-c", "import torch, pnp"],
     "import pnp; pnp.solve": ["-c", "import pnp; pnp.solve"],
-    "pnp --help": ["-m", "pnp.cli", "--help"],
+    "pnp --help": ["-m", "pnp", "--help"],
 }
 
 

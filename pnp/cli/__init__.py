@@ -1,0 +1,42 @@
+"""The command `pnp`: one module for each job.  Heavy imports stand inside the commands, so that --help and mistyped
+options answer at once."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from .bench import bench
+from .catalogue import cite, list_, show
+from .solve import solve
+from .train import train
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="pnp-restoration", prog_name="pnp")
+def cli() -> None:
+    """Restore pictures: any linear operator, any prior, one loop.
+
+    \b
+    pnp solve --op blur --prior tv                                         try it on a bundled photograph
+    pnp solve photo.png --op blur:kernel=psf.png --prior tv -o out.png     restore a measured picture
+    pnp list                                                               what there is
+    """
+
+
+for _command in (solve, list_, show, cite, train, bench):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Entry point of the console script: a mistyped command is one line and exit code 2, like every other mistake."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+    except click.ClickException as error:
+        click.echo(f"pnp: error: {' '.join(error.format_message().split())}", err=True)
+        sys.exit(2)
+    except click.Abort:
+        sys.exit(130)

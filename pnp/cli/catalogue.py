@@ -1,0 +1,148 @@
+"""`pnp list`, `pnp show` and `pnp cite`: what there is, in short and in full."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import one_line_errors
+
+if TYPE_CHECKING:
+    from ..registry import Registry
+
+KINDS = ("operators", "priors", "solvers", "denoisers", "noises")
+
+
+@click.command("list")
+@click.argument("kind", required=False, type=click.Choice(KINDS))
+def list_(kind: str | None) -> None:
+    """What there is: operators, priors, solvers, denoisers, noises."""
+    from rich.console import Console
+    from rich.table import Table
+
+    for name, registry in registries().items():
+        if kind in (None, name):
+            table = Table(title=name, title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))
+            for column in ("name", "what it is", "options"):
+                table.add_column(column, overflow="fold")
+            for entry in registry.values():
+                table.add_row(entry.name, entry.summary, ", ".join(options(entry)))
+            Console().print(table, "")
+
+
+@click.command()
+@click.argument("spec")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw it: an operator or a denoiser at work, the "
+              "filters and functions of a trained diffusion. PNG, PDF or SVG.")  # fmt: skip
+@click.option("--window", is_flag=True, help="Draw it in a window.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def show(spec: str, output: Path | None, window: bool, debug: bool) -> None:
+    """One member in full: what it computes, its options and defaults, examples, and the record of its weights.
+
+    SPEC is a name or a spec.
+    """
+    with one_line_errors(debug):
+        from ..registry import Spec, SpecError, unknown
+
+        name = Spec.parse(spec).name
+        found = {kind: registry[name] for kind, registry in registries().items() if name in registry}
+        if not found:
+            known = {n for registry in registries().values() for n in registry}
+            raise SpecError(unknown("member", name, sorted(known)))
+        for kind, entry in found.items():
+            click.echo(f"{name} ({kind[:-1]})\n")
+            click.echo(documentation(entry.make) + "\n")
+            click.echo("options: " + (", ".join(options(entry)) or "none"))
+            click.echo("examples: " + "  ".join(entry.examples) + "\n")
+        nets = _networks(spec) if "denoisers" in found else {}
+        for title, (net, record) in nets.items():
+            from .. import figures
+
+            click.echo(f"weights: {title}")
+            for key, value in figures.facts(net, record).items():
+                click.echo(f"  {key}: {value}")
+        if output is not None or window:
+            _draw(spec, set(found), [net for net, _ in nets.values()], output)
+
+
+def _networks(spec: str) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Title -> (network, record) of the networks behind a denoiser."""
+    from .. import weights
+    from ..registry import DENOISERS, Spec
+
+    if Spec.parse(spec).name == "deepinv":
+        return {}
+    denoiser = DENOISERS.build(spec)
+    members = getattr(denoiser, "members", {0: denoiser}).values()
+    nets = [member.net for member in members if hasattr(member, "net")]
+    return {net.title(): (net, weights.manifest().get(net.title(), {})) for net in nets}
+
+
+def _draw(spec: str, kinds: set[str], nets: list[Any], output: Path | None) -> None:
+    from .. import figures
+    from ..registry import SpecError
+
+    if not kinds & {"operators", "denoisers"}:
+        raise SpecError(f"{spec} is neither an operator nor a denoiser; only those are drawn.")
+    if "operators" in kinds:
+        figure = figures.operator_figure(spec)
+    elif nets and hasattr(nets[0], "stages"):
+        figure = figures.diffusion_figure(nets[len(nets) // 2])
+    else:
+        figure = figures.denoiser_figure(spec)
+    if output is None:
+        figures.show(figure)
+    else:
+        figures.save(figure, output)
+        click.echo(f"wrote {output}")
+
+
+@click.command()
+@click.option("--op", metavar="SPEC")
+@click.option("--prior", metavar="SPEC")
+@click.option("--solver", metavar="SPEC")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cite(debug: bool, **specs: str | None) -> None:
+    """BibTeX of the methods behind an operator, a prior and a solver, and of pnp."""
+    with one_line_errors(debug):
+        import re
+
+        from .. import citations
+        from ..registry import Spec
+        from ..report import environment
+
+        known = registries()
+        keys: list[str] = []
+        for option, kind in (("op", "operators"), ("prior", "priors"), ("solver", "solvers")):
+            for part in re.split(r"(?<![0-9][eE])\+", specs[option] or ""):
+                if part:
+                    keys += known[kind][Spec.parse(part.rpartition("*")[2]).name].cite
+        click.echo("\n\n".join(filter(None, [citations.OURS % environment()["pnp"], citations.bibtex(keys)])))
+
+
+def registries() -> dict[str, Registry]:
+    from .. import noise as noise
+    from .. import operators as operators
+    from .. import priors as priors
+    from .. import registry
+    from .. import solvers as solvers
+
+    every = (registry.OPERATORS, registry.PRIORS, registry.SOLVERS, registry.DENOISERS, registry.NOISES)
+    return dict(zip(KINDS, every, strict=True))
+
+
+def options(entry: Any) -> list[str]:
+    """`name=default` for each option that a spec can set; what the program fills in is left out."""
+    shown = []
+    for p in entry.parameters().values():
+        if p.name not in ("shape", "seed"):
+            shown.append(p.name if p.default is p.empty else f"{p.name}={p.default}".lower())
+    return shown
+
+
+def documentation(make: Any) -> str:
+    import inspect
+
+    return inspect.getdoc(make) or ""

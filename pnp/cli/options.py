@@ -1,0 +1,97 @@
+"""What the options of several commands have in common: how their text is read, and how errors are told."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+
+def positive(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """A number above 0, also as a ratio: 2.55/255."""
+    if value is None:
+        return None
+    from ..registry import number
+
+    try:
+        result = number(value)
+    except (ValueError, ZeroDivisionError):
+        raise click.BadParameter(f"{value!r} is not a number.") from None
+    if not 0 < result < float("inf"):
+        raise click.BadParameter(f"{value} is not above 0.")
+    return result
+
+
+def size(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int, int] | None:
+    """HxW or CxHxW."""
+    if value is None:
+        return None
+    try:
+        numbers = [int(n) for n in value.lower().split("x")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (2, 3) or min(numbers) < 1:
+        raise click.BadParameter(f"{value!r} is no size; expected HxW or CxHxW, e.g. 64x64 or 3x64x64.")
+    c, h, w = numbers if len(numbers) == 3 else (1, *numbers)
+    return c, h, w
+
+
+def seconds(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """90s, 45m, 2h or plain seconds."""
+    if value is None:
+        return None
+    unit = {"s": 1, "m": 60, "h": 3600}.get(value[-1:].lower())
+    try:
+        result = float(value[:-1]) * unit if unit else float(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no duration; expected e.g. 90s, 45m or 2h.") from None
+    if not result > 0:
+        raise click.BadParameter(f"{value} is not above 0.")
+    return result
+
+
+def levels(context: click.Context, parameter: click.Parameter, value: str) -> tuple[float, float]:
+    """LOW..HIGH, or one level."""
+    from ..registry import number
+
+    low, dots, high = value.partition("..")
+    try:
+        return number(low), number(high if dots else low)
+    except ValueError:
+        raise click.BadParameter(f"{value!r}: expected LOW..HIGH or one level, e.g. 0..55/255.") from None
+
+
+@contextmanager
+def one_line_errors(debug: bool) -> Iterator[None]:
+    """Errors of the user become one line and exit code 2, anything else one line and 1; warnings become notes."""
+
+    def note(message: Warning | str, *_: object) -> None:
+        click.echo(f"note: {' '.join(str(message).split())}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("once")
+        warnings.showwarning = note  # type: ignore[assignment]
+        try:
+            yield
+        except click.ClickException:
+            raise
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            sys.exit(130)
+        except (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError) as error:
+            if debug:
+                raise
+            click.echo(f"pnp: error: {line(error)}", err=True)
+            sys.exit(2)
+        except Exception as error:
+            if debug:
+                raise
+            click.echo(f"pnp: internal error: {type(error).__name__}: {line(error)} (--debug shows where)", err=True)
+            sys.exit(1)
+
+
+def line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

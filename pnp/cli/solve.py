@@ -1,0 +1,244 @@
+"""`pnp solve`: restore pictures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import line, one_line_errors, positive, size
+
+if TYPE_CHECKING:
+    from ..images import Picture
+    from ..recording import Snapshot
+    from ..restore import Job, Restoration
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, metavar="[PICTURE]...")
+@click.option("--op", required=True, metavar="SPEC", help="What the camera did: blur:kernel=psf.png, ... (pnp list).")
+@click.option("--prior", required=True, metavar="SPEC", help="What pictures look like, e.g. tv or tv+0.5*haar.")
+@click.option("--solver", metavar="SPEC", help="Default: the first that fits the prior.")
+@click.option("--sigma", callback=positive, metavar="S", help="Noise level in [0, 1] units, e.g. 0.01 or 2.55/255. "
+              "Default: estimated; with --simulate it is also what is added (0.01).")  # fmt: skip
+@click.option("--lam", callback=positive, metavar="L", help="Weight of the prior. Default: chosen to fit the noise.")
+@click.option("--simulate", is_flag=True, help="The pictures are clean: degrade them first, restore, and score.")
+@click.option("--noise", metavar="SPEC", help="Noise of the simulation, e.g. poisson:gain=0.01. Default: gaussian.")
+@click.option("--truth", type=click.Path(path_type=Path), help="The clean picture, for scores.")
+@click.option("--input", "more", multiple=True, metavar="PATH", help="Another picture, a folder or a glob.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The restored picture; a folder for many inputs.")
+@click.option("--report", type=click.Path(path_type=Path), help="Folder for result.json and figure.png. "
+              "Default: OUTPUT's name with -report.")  # fmt: skip
+@click.option("--size", callback=size, metavar="HxW", help="Image size behind a compressive measurement (.npy).")
+@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@click.option("--iterations", type=click.IntRange(1), help="At most so many. Default: the solver's own.")
+@click.option("--tol", callback=positive, default="1e-4", show_default=True, metavar="T",
+              help="Stop at this relative change of the picture.")  # fmt: skip
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def solve(inputs: tuple[str, ...], more: tuple[str, ...], **options: Any) -> None:
+    """Restore pictures.
+
+    A picture that is given is taken as measured: nothing is degraded, and its borders are unknown. With no picture, or
+    with --simulate, a clean one is degraded, restored and scored. Written: the restored picture like its input
+    (format, depth, alpha, colour profile, EXIF), result.json and figure.png.
+    """
+    with one_line_errors(options.pop("debug")):
+        _solve([*inputs, *more], **options)
+
+
+def _solve(
+    inputs: list[str],
+    output: Path | None,
+    report: Path | None,
+    truth: Path | None,
+    simulate: bool,
+    **settings: Any,
+) -> None:
+    from ..registry import SpecError
+    from ..restore import Job
+
+    job = Job(simulate=simulate or not inputs, **settings)
+    plans = _plans(inputs, output, report, job)
+    if truth is not None and (len(plans) > 1 or job.simulate):
+        raise click.UsageError("--truth is for one measured picture; a simulation has its own truth.")
+    if len(plans) == 1:
+        _solve_one(job, plans[0], truth)
+        return
+    restored = failed = 0
+    try:
+        for plan in plans:
+            try:
+                _solve_one(job, plan, None)
+                restored += 1
+            except SpecError:  # the same for every picture
+                raise
+            except Exception as error:  # whatever it is, the other pictures are not to suffer
+                failed += 1
+                click.echo(f"{plan.name}: error: {line(error)}", err=True)
+    finally:
+        click.echo(f"{restored} of {len(plans)} pictures restored")
+    if failed:
+        sys.exit(2)
+
+
+class Plan:
+    """One input, and where what is made of it goes."""
+
+    def __init__(self, source: Path | None, output: Path, report: Path) -> None:
+        self.source, self.output, self.report = source, output, report
+        self.name = "camera (bundled photograph)" if source is None else str(source)
+
+
+def _plans(inputs: list[str], output: Path | None, report: Path | None, job: Job) -> list[Plan]:
+    """Where everything goes, checked before anything runs."""
+    from .. import images
+
+    if not inputs:
+        folder = report or Path("pnp-out")
+        return [Plan(None, output or folder / "restored.png", folder)]
+    sources = images.expand(inputs)
+    made = {images.default_output(source).resolve() for source in sources}  # an earlier run's results are no inputs
+    sources = [s for s in sources if s.resolve() not in made or str(s) in inputs]
+    stems = [source.stem for source in sources]
+    many = len(sources) > 1
+    if many and output is not None and output.suffix:
+        raise images.PictureError(f"--output {output} is one file for {len(sources)} pictures; give a folder.")
+    plans = []
+    for source in sources:
+        target = images.default_output(source, "-restored")
+        if output is not None:
+            target = output if output.suffix and not output.is_dir() else output / target.name
+        elif report is not None:
+            target = report / target.name
+        if report is None:
+            folder = target.with_name((target.stem if stems.count(source.stem) == 1 else target.name) + "-report")
+        else:
+            folder = report / (source.stem if stems.count(source.stem) == 1 else source.name) if many else report
+        plans.append(Plan(source, target, folder))
+    names = [plan.output.resolve() for plan in plans]
+    if len(set(names)) < len(names):
+        raise images.PictureError("two inputs would be written to the same file; give them different names.")
+    return plans
+
+
+def _solve_one(job: Job, plan: Plan, truth: Path | None) -> None:
+    from .. import images
+    from ..restore import restore
+
+    picture, pixels = _load(job, plan)
+    _check_targets(job, plan, truth, pages=len(pixels))
+    clean = None if truth is None else images.read(truth).pixels
+    if clean is not None and len(clean) != len(pixels):
+        raise ValueError(f"the truth has {len(clean)} pages; the measurement has {len(pixels)}.")
+    with _progress() as (callback, say):
+        done = restore(job, pixels, truth=clean, callbacks=[callback], say=say)
+    _write(job, plan, picture, done, truth)
+    click.echo(_summary(plan, done))
+    if "interrupted" in done.record["status"]:
+        raise KeyboardInterrupt
+
+
+def _load(job: Job, plan: Plan) -> tuple[Picture | None, Any]:
+    """The picture (None for the bundled one and for a plain array) and its pixels."""
+    from .. import images
+
+    if plan.source is None:
+        import torch
+        from skimage.data import camera
+
+        return None, torch.from_numpy(camera()).float()[None, None] / 255
+    if job.size is not None and plan.source.suffix.lower() == ".npy":
+        array = images.read_array(plan.source)
+        return None, array.reshape(1, 1, 1, -1) if array.ndim == 1 else array[(None,) * (4 - array.ndim)]
+    picture = images.read(plan.source)
+    return picture, picture.pixels
+
+
+def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None:
+    """PictureError unless everything can be written later, over no file that is read; nothing is made yet."""
+    import re
+    import tempfile
+
+    from .. import codecs, images
+
+    kind = images.format_of(plan.output)
+    if pages > 1 and kind not in codecs.HOLDS_PAGES:
+        raise images.PictureError(f"{plan.output}: {kind} holds one picture, got {pages}; write a .tif or .npy.")
+
+    for folder in (plan.output.parent, plan.report):
+        there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+        try:
+            tempfile.TemporaryFile(dir=there).close()  # permissions alone do not tell: read-only and special folders
+        except OSError as error:
+            raise images.PictureError(f"cannot write to {folder}: {error.strerror} in {there}.") from None
+    named = [Path(part) for part in re.split("[=:,]", f"{job.op},{job.prior}")]  # kernels, masks, weights
+    sources = [p for p in (plan.source, truth, *named) if p is not None and p.is_file()]
+    for target in (plan.output, *(plan.report / name for name in ("figure.png", "degraded.png", "result.json"))):
+        if target.parent.is_dir():
+            images.check_target(target, sources)
+
+
+def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration, truth: Path | None) -> None:
+    from .. import images, report
+
+    for folder in (plan.output.parent, plan.report):
+        folder.mkdir(parents=True, exist_ok=True)
+    images.write(plan.output, done.restored, picture)
+    if job.simulate:
+        images.write(plan.report / "degraded.png", done.initial[:1])
+    record = {
+        "command": ["pnp", *sys.argv[1:]],
+        "input": plan.name,
+        "output": str(plan.output),
+        "truth": None if truth is None else str(truth),
+        **done.record,
+        "environment": report.environment(),
+    }
+    report.write_json(plan.report / "result.json", record)
+    report.write_figure(plan.report / "figure.png", done, f"{plan.name}: {job.op}, {job.prior}")
+
+
+def _summary(plan: Plan, done: Restoration) -> str:
+    record, lines = done.record, []
+    for i, (status, reason, n) in enumerate(zip(record["status"], record["reason"], record["iterations"], strict=True)):
+        page = f" page {i + 1}" if len(record["status"]) > 1 else ""
+        scores = ""
+        if "metrics" in record:
+            m = record["metrics"]
+            scores = f"{m['psnr_initial'][i]:.2f} dB -> {m['psnr'][i]:.2f} dB, SSIM {m['ssim'][i]:.3f}; "
+        residual = f"residual {record['residual_over_noise'][i]:.2f} x noise"
+        at_the_end = reason == f"{n} iterations"  # of the solver, not of a clock
+        how = f"all {n} iterations" if at_the_end else f"{status} after {n} iterations ({reason})"
+        lines.append(f"{plan.name}{page}: {scores}{how}; {residual}")
+    lines.append(f"theory: {record['convergence']}")
+    lines.append(f"wrote {plan.output}, {plan.report / 'result.json'}, {plan.report / 'figure.png'}")
+    return "\n".join(lines)
+
+
+@contextmanager
+def _progress() -> Iterator[tuple[Callable[[Snapshot], None], Callable[[str], None]]]:
+    """A progress bar on a terminal (residual, and PSNR where the truth is known), and a line printer beside it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("choosing parameters", total=None)
+
+        def callback(now: Snapshot) -> None:
+            ratio = float((now.residual / now.problem.noise_norm()).max())
+            rows = now.history.rows.get("psnr")
+            score = f"  {float(rows[-1].mean()):.2f} dB" if rows else ""
+            bar.update(task, completed=now.k + 1, total=now.limit, description=f"residual {ratio:.2f} x noise{score}")
+
+        def say(line: str) -> None:
+            bar.console.print(line, highlight=False, soft_wrap=True)
+
+        yield callback, say
