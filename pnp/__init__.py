@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import interop, metrics, operators, priors, solvers, stopping
     from .choose import default_solver, fit_lam
-    from .loop import Convergence, Result, Status, solve
+    from .convergence import Convergence
+    from .loop import Result, Status, solve
     from .noise import estimate_sigma
     from .operators import Operator, dot_test
     from .priors import Denoiser, Prior
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from .schedules import Geometric
 
 _HOME = {
-    "Convergence": "loop",
+    "Convergence": "convergence",
     "Denoiser": "priors",
     "Geometric": "schedules",
     "Operator": "operators",

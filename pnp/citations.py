@@ -8,6 +8,8 @@ _ENTRIES: dict[str, tuple[str, str, str, str, int]] = {
     "bauschke2017": ("Bauschke, H. H. and Combettes, P. L.", "Convex Analysis and Monotone Operator Theory in Hilbert Spaces", "Springer", "2nd edition", 2017),
     "beck2009": ("Beck, A. and Teboulle, M.", "A fast iterative shrinkage-thresholding algorithm for linear inverse problems", "SIAM Journal on Imaging Sciences", "2(1), 183-202", 2009),
     "beck2009tv": ("Beck, A. and Teboulle, M.", "Fast gradient-based algorithms for constrained total variation image denoising and deblurring problems", "IEEE Transactions on Image Processing", "18(11), 2419-2434", 2009),
+    "bigdeli2017": ("Bigdeli, S. A. and Jin, M. and Favaro, P. and Zwicker, M.", "Deep mean-shift priors for image restoration", "NeurIPS", "30", 2017),
+    "bigdeli2017autoencoding": ("Bigdeli, S. A. and Zwicker, M.", "Image restoration using autoencoding priors", "arXiv", "1703.09964", 2017),
     "boyd2011": ("Boyd, S. and Parikh, N. and Chu, E. and Peleato, B. and Eckstein, J.", "Distributed optimization and statistical learning via the alternating direction method of multipliers", "Foundations and Trends in Machine Learning", "3(1), 1-122", 2011),
     "buades2005": ("Buades, A. and Coll, B. and Morel, J.-M.", "A non-local algorithm for image denoising", "CVPR", "60-65", 2005),
     "chambolle2011": ("Chambolle, A. and Pock, T.", "A first-order primal-dual algorithm for convex problems with applications to imaging", "Journal of Mathematical Imaging and Vision", "40, 120-145", 2011),
@@ -19,6 +21,7 @@ _ENTRIES: dict[str, tuple[str, str, str, str, int]] = {
     "donoho1995": ("Donoho, D. L.", "De-noising by soft-thresholding", "IEEE Transactions on Information Theory", "41(3), 613-627", 1995),
     "chen2017": ("Chen, Y. and Pock, T.", "Trainable nonlinear reaction diffusion: a flexible framework for fast and effective image restoration", "IEEE Transactions on Pattern Analysis and Machine Intelligence", "39(6), 1256-1272", 2017),
     "geman1995": ("Geman, D. and Yang, C.", "Nonlinear image recovery with half-quadratic regularization", "IEEE Transactions on Image Processing", "4(7), 932-946", 1995),
+    "hurault2022": ("Hurault, S. and Leclaire, A. and Papadakis, N.", "Gradient step denoiser for convergent plug-and-play", "ICLR", "", 2022),
     "kulkarni2016": ("Kulkarni, K. and Lohit, S. and Turaga, P. and Kerviche, R. and Ashok, A.", "ReconNet: non-iterative reconstruction of images from compressively sensed measurements", "CVPR", "449-458", 2016),
     "mallat1989": ("Mallat, S. G.", "A theory for multiresolution signal decomposition: the wavelet representation", "IEEE Transactions on Pattern Analysis and Machine Intelligence", "11(7), 674-693", 1989),
     "mohan2020": ("Mohan, S. and Kadkhodaie, Z. and Simoncelli, E. P. and Fernandez-Granda, C.", "Robust and interpretable blind image denoising via bias-free convolutional neural networks", "ICLR", "", 2020),
@@ -55,7 +58,7 @@ def _format(key: str) -> str:
     kind, field = ("incollection", "booktitle") if book and "," in where else ("article", "journal")
     if where == "Springer":
         kind, field = "book", "publisher"
-    elif where in ("CVPR", "ICCV", "ICLR", "IEEE GlobalSIP"):
+    elif where in ("CVPR", "ICCV", "ICLR", "NeurIPS", "IEEE GlobalSIP"):
         kind, field = "inproceedings", "booktitle"
     note = f",\n  note = {{{details}}}" if details else ""
     return f"@{kind}{{{key},\n  author = {{{authors}}},\n  title = {{{title}}},\n  {field} = {{{where}}},\n  year = {{{year}}}{note}\n}}"

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from . import checks
+from .convergence import Convergence
+from .linalg import norm
 from .problem import Problem
 from .recording import History, Metric, Recorder, Snapshot
 from .registry import unknown
@@ -29,22 +31,8 @@ class Status(Enum):
 
     CONVERGED = "a stop rule was met"
     LIMIT = "a limit ended the iteration before a stop rule was met; more iterations may improve the image"
-    DIVERGED = "the next iterate was not finite; the last finite one is returned. Lower tau or the step size"
+    DIVERGED = "the iteration ran away; the iterate that moved least is returned. Lower tau or the step size"
     INTERRUPTED = "interrupted by the user; the last iterate is returned"
-
-
-@dataclass(frozen=True)
-class Convergence:
-    """What is known about the limit: the theorem that holds, or that none does, and the residual reached."""
-
-    theorem: str | None
-    residual: Tensor  # (B,), relative change of the last step: how far from a fixed point the iteration is
-    convex: bool  # whether the prior is closed and convex
-
-    def __str__(self) -> str:
-        reason = "with these settings" if self.convex else "(the prior is not a closed convex function)"
-        known = self.theorem or f"no theorem applies {reason}"
-        return f"{known}; fixed-point residual {float(self.residual.max()):.1e}"
 
 
 @dataclass(frozen=True)
@@ -65,7 +53,7 @@ class Result:
             f"image {i}: {s.name.lower()} after {n} iterations ({r})"
             for i, (s, n, r) in enumerate(zip(self.status, self.iterations, self.reason, strict=True))
         ]
-        return "\n".join([*lines, str(self.convergence)])
+        return "\n".join([*lines, str(self.convergence), *dict.fromkeys(self.convergence.verdict)])
 
 
 def solve(
@@ -125,6 +113,7 @@ class _Run:
         self.done = 0  # steps so far
         self.change = torch.full((batch,), float("inf"), device=x0.device)
         self.last: Snapshot | None = None
+        self.best, self.least = x0, torch.full((batch,), float("inf"), device=x0.device)  # the smallest move
         self.seconds = 0.0
         self.x0 = x0
 
@@ -142,11 +131,20 @@ class _Run:
             self.iterations[i] = self.done
         if self.last is not None and self.going:
             self.change = torch.where(self.active, self.last.change, self.change)
+        x = self.solver.image(self.state).detach()
+        away = torch.tensor([s is Status.DIVERGED for s in self.status], device=x.device) & self.least.isfinite()
+        if bool(away.any()):
+            x = torch.where(away.view(-1, 1, 1, 1), self.best, x)
         convergence = Convergence(
-            self.solver.theorem(self.problem), self.change, self.problem.prior.closed_convex
+            self.solver.theorem(self.problem),
+            self.change,
+            self.problem.prior.closed_convex,
+            self.problem,
+            x,
+            self.solver.last_tau(self.problem, self.state, max(0, self.done - 1)),
         )
         return Result(
-            self.solver.image(self.state).detach(),
+            x,
             tuple(self.status),
             tuple(self.reason),
             tuple(self.iterations),
@@ -172,6 +170,8 @@ class _Run:
         self.recorder.add(now, self.active)
         self.last = now
         was = self.active
+        if "change" in vars(now):  # asked for by somebody: the guard costs nothing more
+            self._guard(now)
         for rule in self.stop:
             status = Status.CONVERGED if rule.converged else Status.LIMIT
             self._end(self.active & rule(now), status, rule.reason)
@@ -179,6 +179,16 @@ class _Run:
             self.change = torch.where(was, now.change, self.change)
         for callback in self.callbacks:
             callback(now)
+
+    def _guard(self, now: Snapshot) -> None:
+        """Remember the iterate that moved least; end an image whose moves have grown past everything before."""
+        size = norm(now.x).flatten()
+        move = now.change * size
+        away = self.active & (move > 10 * self.least) & (move > norm(self.x0).flatten() + norm(self.best).flatten())
+        self._end(away, Status.DIVERGED, f"moves ran away at iteration {now.k + 1}")
+        nearer = self.active & (move < self.least)
+        self.least = torch.where(nearer, move, self.least)
+        self.best = torch.where(nearer.view(-1, 1, 1, 1), now.x, self.best)
 
     def _end(self, which: Tensor, status: Status, reason: str) -> None:
         ended = which.nonzero().flatten().tolist()

@@ -65,10 +65,13 @@ class Problem:
         return norm(self.operator(x) - self.y).flatten()
 
     def noise_norm(self) -> Tensor | float:
-        """sigma √m, the expected ‖Ax − y‖ at the truth; m counts what was measured."""
+        """sigma √m, the expected ‖Ax − y‖ at the truth."""
+        return _per_image(self.sigma) * self.measurements() ** 0.5
+
+    def measurements(self) -> float:
+        """m, how many numbers of each y were measured."""
         known = self.operator.known()
-        m = self.y[0].numel() if known is None else float(known.expand(1, *self.y.shape[1:]).sum())
-        return _per_image(self.sigma) * m**0.5
+        return self.y[0].numel() if known is None else float(known.expand(1, *self.y.shape[1:]).sum())
 
     def objective(self, x: Tensor) -> Tensor:
         """f(x) + lam g(x), (B,); raises NotImplementedError for a prior without a value."""

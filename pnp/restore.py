@@ -106,7 +106,10 @@ def restore(
     )
     if Status.DIVERGED in result.status:
         first = result.status.index(Status.DIVERGED)
-        raise ValueError(f"{type(solver).__name__} diverged ({result.reason[first]}): lower its tau, or leave it out.")
+        advice = f"{type(solver).__name__} diverged ({result.reason[first]}): lower its tau, or leave it out."
+        if bool((problem.residual(result.x) >= problem.residual(x0))[first]):
+            raise ValueError(advice)  # nothing was gained before
+        warnings.warn(f"{advice}  What is written is the iterate that moved least.", stacklevel=2)
     restored = operator.visible(result.x)
     limit = job.iterations or solver.iterations
     record = {
@@ -118,8 +121,11 @@ def restore(
         "status": [s.name.lower() for s in result.status],
         "reason": list(result.reason),
         "iterations": list(result.iterations),
-        "convergence": str(result.convergence),
-        "residual_over_noise": _numbers(result.problem.residual(result.x) / result.problem.noise_norm()),
+        "theory": str(result.convergence),
+        "lipschitz": _maybe(result.convergence.lipschitz),
+        "residual_over_noise": _numbers(result.convergence.fit),
+        "residual_whiteness": _maybe(result.convergence.whiteness),
+        "verdict": list(result.convergence.verdict),
         **({} if target is None else {"metrics": _scores(initial, restored, target)}),
         "seconds": {"solve": result.seconds, "total": time.perf_counter() - begun},
     }
@@ -213,6 +219,10 @@ def _compact(values: Tensor) -> float | Tensor:
 
 def _numbers(value: float | Tensor) -> list[float] | float:
     return [float(f"{v:.9g}") for v in value.flatten().tolist()] if isinstance(value, Tensor) else float(value)
+
+
+def _maybe(values: Tensor | None) -> list[float] | float | None:
+    return None if values is None else _numbers(values)
 
 
 def _shown(values: Tensor) -> str:

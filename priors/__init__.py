@@ -6,6 +6,7 @@ import re
 
 from ..registry import PRIORS, SpecError, number
 from .base import Denoiser, Moreau, Prior, Split, Sum
+from .dae import DAE
 from .denoiser import RED, NonLocalMeans, PnP, Projector
 from .network import NetworkDenoiser
 from .quadratic import Smooth, Tikhonov
@@ -13,6 +14,7 @@ from .sparse import L1, InvariantWaveletL1, WaveletL1
 from .tv import TV
 
 __all__ = [
+    "DAE",
     "L1",
     "RED",
     "TV",

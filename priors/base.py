@@ -48,6 +48,10 @@ class Prior:
         """A Lipschitz constant of `grad`; inf when there is none or none is known."""
         return float("inf")
 
+    def smoothing(self) -> float:
+        """s of a g that is the negative log-density of pictures blurred by Gaussian noise of std s; 0 for any other."""
+        return 0.0
+
     def split(self) -> Split:
         """g = h ∘ K with a cheap prox of h; by default K is the identity and h is g."""
         return Split(lambda x: x, lambda p: p, 1.0, self.prox)

@@ -21,15 +21,40 @@ class PnP(Prior):
 
     lam = 0.23
 
-    def __init__(self, denoiser: Denoiser) -> None:
-        self.denoiser = denoiser
+    def __init__(self, denoiser: Denoiser, turns: bool = False) -> None:
+        self.denoiser, self.turns = denoiser, turns
 
     @property
     def name(self) -> str:
         return f"PnP({_label(self.denoiser)})"
 
+    def begin(self, x0: Tensor) -> Prior:
+        return PnP(Turning(self.denoiser)) if self.turns else self
+
     def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
         return self.denoiser(v, tau**0.5)
+
+
+class Turning:
+    """A denoiser whose k-th call sees the picture turned and mirrored: T_k⁻¹ D(T_k x, sigma), T_k one of eight.
+
+    What a network does differently for one orientation than for another averages out over the iterations, at no cost.
+    Made anew for each solve.   Zhang et al. 2021 (DPIR), section 4.2.
+    """
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser, self.k = denoiser, 0
+
+    @property
+    def __name__(self) -> str:
+        return _label(self.denoiser)
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        quarters, mirrored = self.k % 4, self.k % 8 >= 4
+        self.k += 1
+        seen = x.rot90(quarters, (-2, -1))
+        seen = self.denoiser(seen.flip(-1) if mirrored else seen, sigma)
+        return (seen.flip(-1) if mirrored else seen).rot90(-quarters, (-2, -1))
 
 
 class Projector(Prior):
@@ -80,6 +105,9 @@ class RED(Prior):
 
     def smoothness(self) -> float:
         return 1 / self.sigma**2
+
+    def smoothing(self) -> float:
+        return self.sigma
 
 
 class ProxDenoiser:
@@ -166,10 +194,10 @@ def deepinv_prior(name: str, pretrained: str = "download", *, shape: tuple[int, 
     return PnP(deepinv(name, pretrained, shape=shape))
 
 
-@PRIORS.register("pnp", cite=("venkatakrishnan2013",), examples=("pnp:denoiser=nlm",))
-def pnp(denoiser: str = "nlm", *, shape: tuple[int, int, int] | None = None) -> Prior:
-    """Plug-and-play: the denoiser as the prox."""
-    return PnP(make_denoiser(denoiser, shape))
+@PRIORS.register("pnp", cite=("venkatakrishnan2013",), examples=("pnp:denoiser=nlm", "pnp:denoiser=nlm,turns=true"))
+def pnp(denoiser: str = "nlm", turns: bool = False, *, shape: tuple[int, int, int] | None = None) -> Prior:
+    """Plug-and-play: the denoiser as the prox; turns: with another orientation of the picture at each call."""
+    return PnP(make_denoiser(denoiser, shape), turns)
 
 
 @PRIORS.register("projector", cite=("chang2017",), examples=("projector:denoiser=nlm,sigma=0.05",))

@@ -137,10 +137,17 @@ def unet(
 
 @PRIORS.register("unet", cite=("venkatakrishnan2013", "zhang2021", "mohan2020"))
 def unet_prior(
-    precision: Precision = "auto", weights: str | None = None, *, shape: tuple[int, int, int] | None = None
+    precision: Precision = "auto",
+    weights: str | None = None,
+    turns: bool = True,
+    *,
+    shape: tuple[int, int, int] | None = None,
 ) -> Prior:
-    """Plug-and-play with our compact universal U-Net, one network for every operator and noise level."""
-    return PnP(unet(precision, weights, shape=shape))
+    """Plug-and-play with our compact universal U-Net, one network for every operator and noise level.
+
+    turns: each call sees the picture in another of its eight orientations.
+    """
+    return PnP(unet(precision, weights, shape=shape), turns)
 
 
 @DENOISERS.register("trd", cite=("chen2017",))

@@ -72,7 +72,8 @@ def check_batch(prior: Prior, v: Tensor, tau: Tensor) -> None:
     for name, call in calls(prior, tau).items():
         whole = call(v, tau)
         alone = [call(v[i : i + 1], float(tau[i])) for i in range(len(v))]
-        torch.testing.assert_close(whole, torch.cat(alone), rtol=0, atol=1e-12, msg=lambda m, name=name: f"{name}: {m}")
+        atol = 1e-3 if "DAE" in prior.name else 1e-12  # a network's float32, divided by s² = 0.002
+        torch.testing.assert_close(whole, torch.cat(alone), rtol=0, atol=atol, msg=lambda m, name=name: f"{name}: {m}")
 
 
 def check_nothing_changes(prior: Prior, v: Tensor) -> None:
@@ -132,6 +133,10 @@ def test_nothing_of_the_prior_or_the_caller_changes(spec: str) -> None:
 @pytest.mark.parametrize("spec", SPECS)
 def test_prox_keeps_dtype_shape_and_flat_pictures_stay_flat(spec: str, dtype: torch.dtype) -> None:
     prior = build(spec, 3)
+    if "prox" not in prior.offers():
+        flat = prior.grad(torch.full((1, 3, 17, 12), 0.6, dtype=dtype))
+        assert flat.dtype == dtype and flat.shape == (1, 3, 17, 12)
+        return
     p = prior.prox(torch.full((1, 3, 17, 12), 0.6, dtype=dtype), 0.01)
     assert p.dtype == dtype and p.shape == (1, 3, 17, 12)
     flat = 1e-5 if prior.closed_convex or "nlm" in spec else 0.02  # a trained network is flat only nearly

@@ -216,7 +216,8 @@ def _summary(plan: Plan, done: Restoration) -> str:
         at_the_end = reason == f"{n} iterations"  # of the solver, not of a clock
         how = f"all {n} iterations" if at_the_end else f"{status} after {n} iterations ({reason})"
         lines.append(f"{plan.name}{page}: {scores}{how}; {residual}")
-    lines.append(f"theory: {record['convergence']}")
+    lines.append(f"theory: {record['theory']}")
+    lines += [f"verdict: {verdict}" for verdict in dict.fromkeys(record["verdict"])]
     lines.append(f"wrote {plan.output}, {plan.report / 'result.json'}, {plan.report / 'figure.png'}")
     return "\n".join(lines)
 

@@ -7,6 +7,8 @@ from .hqs import HQS
 from .proximal import FISTA, ProximalGradient
 from .primal_dual import ChambollePock, CondatVu
 from .gradient import GradientDescent
+from .mean_shift import MeanShift
+from .fixed_point import FixedPoint
 from .base import Solver, fits, require
 
 __all__ = [
@@ -15,7 +17,9 @@ __all__ = [
     "HQS",
     "ChambollePock",
     "CondatVu",
+    "FixedPoint",
     "GradientDescent",
+    "MeanShift",
     "ProximalGradient",
     "Solver",
     "fits",

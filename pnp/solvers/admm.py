@@ -70,6 +70,9 @@ class ADMM(Solver):
         apart = torch.stack([norm(state.x - zi) for zi in state.z]).amax(0)
         return torch.maximum(super().change(problem, state, before), relative(apart, self.image(state)))
 
+    def last_tau(self, problem: Problem, state: ADMMState, k: int) -> Tensor:
+        return state.tau
+
     def theorem(self, problem: Problem) -> str | None:
         if not problem.prior.closed_convex or not (self._adapts(problem) or isinstance(self.tau, int | float)):
             return None

@@ -64,6 +64,10 @@ class Solver:
         x = self.image(state)
         return relative(norm(x - self.image(before)), x)
 
+    def last_tau(self, problem: Problem, state: State, k: int) -> float | Tensor | None:
+        """tau of iteration k's call of prior.prox(v, lam tau); None for a solver that makes none."""
+        return None
+
     def theorem(self, problem: Problem) -> str | None:
         """The convergence statement whose hypotheses hold for this problem, in words; None where none does."""
         return None

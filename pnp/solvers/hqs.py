@@ -31,9 +31,12 @@ class HQS(Solver):
         return ImageState(x0)
 
     def step(self, problem: Problem, state: ImageState, k: int) -> ImageState:
-        tau = as_schedule(falling_strength(problem) if self.tau is None else self.tau, self.iterations)(k)
+        tau = self.last_tau(problem, state, k)
         x = problem.data_prox(state.x, tau, x0=state.x)
         return ImageState(problem.prior.prox(x, problem.lam * tau))
+
+    def last_tau(self, problem: Problem, state: ImageState, k: int) -> float | Tensor:
+        return as_schedule(falling_strength(problem) if self.tau is None else self.tau, self.iterations)(k)
 
     def theorem(self, problem: Problem) -> str | None:
         if not problem.prior.closed_convex or self.tau is None or callable(self.tau):

@@ -12,7 +12,7 @@ from ..linalg import dot
 from ..problem import Problem
 from ..registry import SOLVERS
 from ..schedules import Geometric, Schedule, as_schedule
-from .base import ImageState, Solver
+from .base import ImageState, Solver, State
 
 
 def gradient_step(
@@ -42,6 +42,9 @@ class ProximalGradient(Solver):
         tau = gradient_step(problem, self.tau, self.iterations, k)
         v = state.x - tau * problem.data_grad(state.x)
         return ImageState(problem.prior.prox(v, problem.lam * tau))
+
+    def last_tau(self, problem: Problem, state: State, k: int) -> float | Tensor:
+        return gradient_step(problem, self.tau, self.iterations, k)
 
     def theorem(self, problem: Problem) -> str | None:
         if not problem.prior.closed_convex or self.tau is not None:
@@ -86,6 +89,9 @@ class FISTA(Solver):
             again = dot(s.w - x, x - s.x) > 0
             t, w = torch.where(again, 1.0, t), torch.where(again, x, w)
         return FISTAState(x, w, t)
+
+    def last_tau(self, problem: Problem, state: State, k: int) -> float | Tensor:
+        return gradient_step(problem, self.tau, self.iterations, k)
 
     def theorem(self, problem: Problem) -> str | None:
         if not problem.prior.closed_convex or self.tau is not None or self.restart:

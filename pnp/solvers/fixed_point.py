@@ -1,0 +1,78 @@
+"""The gradient step on the prior and the exact step on the data: RED's fixed point, and gradient-step plug-and-play."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..linalg import norm
+from ..problem import Problem
+from ..registry import SOLVERS
+from .base import Solver
+
+
+class FixedPointState(NamedTuple):
+    """x the image; tau its step, (B, 1, 1, 1); value f + lam g at x, (B,), NaN for a prior without a value."""
+
+    x: Tensor
+    tau: Tensor
+    value: Tensor
+
+
+@SOLVERS.register("fixed-point", cite=("romano2017", "hurault2022"), examples=("fixed-point", "fixed-point:tau=0.001"))
+@dataclass(frozen=True)
+class FixedPoint(Solver):
+    """Forward-backward splitting, forward in the prior: x <- prox_{tau f}(x − tau lam ∇g(x)).
+
+    For RED and tau = s²/lam this is x <- prox_{tau f}(D(x)), Romano et al. 2017, section 4.3; for a prior with a value
+    it is gradient-step plug-and-play (Hurault et al. 2022, algorithm 1): tau is halved, image by image, until
+
+        F(x⁺) <= F(x) − gamma/tau ‖x⁺ − x‖²,   F = f + lam g,  gamma = 0.1,
+
+    so that F never rises; an image for which 20 halvings do not suffice stays where it is.
+    tau: a variance; None is 1/(lam L), L the prior's smoothness.  backtrack: whether tau is halved.
+    """
+
+    tau: float | None = None
+    backtrack: bool = True
+    iterations: int = 200
+    needs: ClassVar[tuple[str, ...]] = ("grad",)
+
+    def init(self, problem: Problem, x0: Tensor) -> FixedPointState:
+        smoothness = problem.prior.smoothness()
+        if self.tau is None and smoothness == float("inf"):
+            raise ValueError(f"no smoothness constant is known for {problem.prior.name}: give fixed-point:tau=...")
+        tau = 1 / (problem.lam * smoothness) if self.tau is None else self.tau
+        tau = torch.as_tensor(tau, dtype=x0.dtype, device=x0.device).expand(len(x0), 1, 1, 1)
+        nothing = x0.new_full((len(x0),), float("nan"))
+        return FixedPointState(x0, tau, problem.objective(x0) if self._descends(problem) else nothing)
+
+    def step(self, problem: Problem, s: FixedPointState, k: int) -> FixedPointState:
+        forward = problem.lam * problem.prior.grad(s.x)
+        if not self._descends(problem):
+            return s._replace(x=problem.data_prox(s.x - s.tau * forward, s.tau, x0=s.x))
+        x, value, tau, good = s.x, s.value, s.tau, torch.zeros_like(s.value, dtype=torch.bool)
+        for _ in range(20):
+            trial = problem.data_prox(s.x - tau * forward, tau, x0=s.x)
+            now = problem.objective(trial)
+            enough = now <= s.value - 0.1 * (norm(trial - s.x) ** 2 / tau).flatten()
+            new = enough & ~good
+            x, value = torch.where(new.view(-1, 1, 1, 1), trial, x), torch.where(new, now, value)
+            good = good | enough
+            if bool(good.all()):
+                break
+            tau = torch.where(good.view(-1, 1, 1, 1), tau, tau / 2)
+        return FixedPointState(x, tau, value)
+
+    def theorem(self, problem: Problem) -> str | None:
+        if self._descends(problem):
+            return "backtracking: f + lam g never rises and the steps tend to 0 (Hurault et al. 2022, theorem 1)"
+        if problem.prior.closed_convex and self.tau is None:
+            return "step 1/L and a smooth convex prior: converges to a minimiser of f + lam g (Combettes & Wajs 2005)"
+        return None
+
+    def _descends(self, problem: Problem) -> bool:
+        return self.backtrack and "value" in problem.prior.offers()
