@@ -41,6 +41,7 @@ class Blur(Operator):
             raise ValueError(f"kernel has shape {tuple(kernel.shape)}; expected (kh, kw) or (C, kh, kw).")
         self.register_buffer("kernel", checks.finite(kernel, "kernel").double().reshape(-1, *kernel.shape[-2:]))
         self.factor, self.shift, self.size = int(checks.positive(factor, "factor")), shift, size
+        self.task = "blur" if self.factor == 1 else "downsample"
         self._spectra: dict[tuple[object, ...], _Spectrum] = {}
 
     kernel: Tensor
@@ -189,6 +190,7 @@ class ValidBlur(Operator):
     def __init__(self, kernel: Tensor, factor: int = 1, shift: int = 0) -> None:
         super().__init__()
         self.blur = Blur(kernel, factor, shift)
+        self.task = self.blur.task
         self.margins = tuple(_margin(k, factor, shift) for k in self.blur.kernel.shape[-2:])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -249,6 +251,7 @@ class PaddedBlur(Operator):
         super().__init__()
         self.valid, self.mode = ValidBlur(kernel, factor, shift), mode
         self.valid.blur.size = size
+        self.task = self.valid.task
 
     def forward(self, x: Tensor) -> Tensor:
         s, (h, w) = self.valid.blur.factor, x.shape[-2:]

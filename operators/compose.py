@@ -17,6 +17,8 @@ from .sized import SizedOperator
 class Identity(Operator):
     """y = x: denoising.  Exact: (AᵀA + rho I)⁻¹ b = b / (1 + rho)."""
 
+    task = "identity"
+
     def forward(self, x: Tensor) -> Tensor:
         return x
 

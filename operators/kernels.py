@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -65,11 +66,12 @@ def cubic(factor: int) -> Tensor:
     return _normalised(torch.outer(w, w))
 
 
-def from_file(path: str, index: int | None = None) -> Tensor:
-    """A kernel from NPY, MAT or any picture file, normalised to sum 1 with a warning where it was not.
+def from_file(path: str, index: int | str | None = None) -> Tensor:
+    """A kernel from NPY, NPZ, MAT or any picture file, normalised to sum 1 with a warning where it was not.
 
     Pictures are taken as grey.  A MAT file's only numeric array is taken; with several kernels (a cell array, several
-    variables, or a 3-D array: along its first axis in NPY, its last in MAT) `index` says which, from 0.
+    variables, or a 3-D array: along its first axis in NPY, its last in MAT) `index` says which, from 0, or in NPZ by
+    name.
     Raises ValueError for what holds no kernel.
     """
     kernel = _read(Path(path), index)
@@ -80,13 +82,13 @@ def from_file(path: str, index: int | None = None) -> Tensor:
     return _normalised(torch.from_numpy(np.ascontiguousarray(kernel, dtype=np.float64)))
 
 
-def _read(path: Path, index: int | None) -> np.ndarray:
+def _read(path: Path, index: int | str | None) -> np.ndarray:
     if not path.is_file():
         raise ValueError(f"kernel file {path} does not exist.")
     suffix = path.suffix.lower()
-    if suffix in (".mat", ".npy"):
+    if suffix in READERS:
         try:
-            kernels = _mat_kernels(path) if suffix == ".mat" else _npy_kernels(path)
+            kernels = READERS[suffix](path)
         except Exception as error:  # the readers raise a dozen kinds
             raise ValueError(f"{path} is no readable kernel file: {str(error).partition(chr(10))[0]}") from None
         return _pick(kernels, index, path)
@@ -120,14 +122,27 @@ def _is_real(array: np.ndarray) -> bool:
     return array.dtype.kind in "biuf"
 
 
-def _pick(kernels: list[np.ndarray], index: int | None, path: Path) -> np.ndarray:
-    if not kernels:
+def _npz_kernels(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: array for name in archive if _is_real(array := archive[name]) and array.ndim == 2}
+
+
+Kernels = list[np.ndarray] | dict[str, np.ndarray]
+READERS: dict[str, Callable[[Path], Kernels]] = {".mat": _mat_kernels, ".npy": _npy_kernels, ".npz": _npz_kernels}
+
+
+def _pick(kernels: Kernels, index: int | str | None, path: Path) -> np.ndarray:
+    named = kernels if isinstance(kernels, dict) else {str(i): k for i, k in enumerate(kernels)}
+    if not named:
         raise ValueError(f"{path} holds no numeric array.")
-    if index is None and len(kernels) > 1:
-        raise ValueError(f"{path} holds {len(kernels)} kernels; choose one with index=0 to index={len(kernels) - 1}.")
-    if not 0 <= (index or 0) < len(kernels):
-        raise ValueError(f"index={index} is outside 0 to {len(kernels) - 1}, the kernels in {path}.")
-    return np.asarray(kernels[index or 0], dtype=np.float64)
+    names = list(named)
+    shown = f"index={names[0]} to index={names[-1]}" if isinstance(kernels, list) else f"index of {', '.join(names)}"
+    if index is None and len(named) > 1:
+        raise ValueError(f"{path} holds {len(named)} kernels; choose one with {shown}.")
+    key = names[0] if index is None else str(index)
+    if key not in named:
+        raise ValueError(f"index={index} is none of the kernels in {path}: {shown}.")
+    return np.asarray(named[key], dtype=np.float64)
 
 
 def _normalised(kernel: Tensor) -> Tensor:
@@ -139,4 +154,3 @@ def _trimmed(kernel: Tensor) -> Tensor:
     while min(kernel.shape) > 1 and float(kernel.sum() - kernel[1:-1, 1:-1].sum()) < 1e-12 * float(kernel.sum()):
         kernel = kernel[1:-1, 1:-1]
     return kernel
-

@@ -21,6 +21,7 @@ class Mask(Operator):
     Raises ValueError for a mask of other values or without a known pixel.
     """
 
+    task = "mask"
     mask: Tensor
 
     def __init__(self, mask: Tensor) -> None:

@@ -30,11 +30,12 @@ def blur(
     length: float = 15.0,
     angle: float = 30.0,
     radius: float = 3.0,
-    index: int | None = None,
+    index: int | str | None = None,
     border: Border = "circular",
 ) -> Operator:
     """Blur with a kernel: gaussian (std, size), motion (length, angle), disk (radius), box (size), or a file (index).
 
+    index: which kernel of a file that holds several, a number, in NPZ a name.
     border: circular; valid (y is the valid part: unknown borders); replicate, reflect, zero, mean.
     """
     return _bordered(make_kernel(kernel, std, size, length, angle, radius, index), border, 1, 0, None)
@@ -52,7 +53,7 @@ def downsample(
     kernel: str = "bicubic",
     std: float | None = None,
     size: int | None = None,
-    index: int | None = None,
+    index: int | str | None = None,
     align: Literal["center", "corner"] | None = None,
     border: Border = "circular",
     *,
@@ -83,7 +84,7 @@ def make_kernel(
     length: float = 15.0,
     angle: float = 30.0,
     radius: float = 3.0,
-    index: int | None = None,
+    index: int | str | None = None,
 ) -> Tensor:
     """A kernel by name or from a file."""
     if kernel == "gaussian":
@@ -99,7 +100,7 @@ def make_kernel(
     raise SpecError(unknown("kernel", kernel, [*KERNELS[:-1], "a file (.png, .npy, .mat)"]))
 
 
-def _low_pass(factor: int, kernel: str, std: float | None, size: int | None, index: int | None) -> Tensor:
+def _low_pass(factor: int, kernel: str, std: float | None, size: int | None, index: int | str | None) -> Tensor:
     std = 0.4 * factor if std is None else positive(std, "std")
     if kernel == "box":
         size = factor if size is None else size

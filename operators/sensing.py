@@ -56,6 +56,7 @@ class MatrixSensing(SizedOperator):
 
     matrix: Tensor
     pictorial = False
+    task = "sensing"
 
     def __init__(self, matrix: Tensor, columns: int, x_shape: tuple[int, int, int], y_shape: tuple[int, ...]) -> None:
         super().__init__(x_shape, y_shape)
@@ -211,6 +212,7 @@ class StructuredSensing(SizedOperator):
     sampled: Tensor
 
     pictorial = False
+    task = "sensing"
 
     def __init__(self, image_shape: tuple[int, int, int], ratio: float = 0.25, seed: int = 0) -> None:
         n = prod(image_shape)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import metrics, priors
+from . import metrics, priors, rules
 from . import operators as operators  # registers the operators
 from .choose import default_solver, fit_lam
 from .loop import Callback, Result, Status, solve
@@ -20,7 +20,7 @@ from .noise import estimate_sigma
 from .operators.base import Operator
 from .problem import Problem
 from .recording import Metric
-from .registry import NOISES, OPERATORS, SOLVERS, SpecError
+from .registry import NOISES, OPERATORS, SOLVERS, Spec, SpecError
 from .solvers.base import Solver, require
 from .stopping import Seconds, StopRule, Tolerance
 
@@ -84,13 +84,14 @@ def restore(
     operator, y = _simulated(job, pixels) if job.simulate else _measured(job, pixels)
     shape = operator.image_shape(tuple(y.shape[1:]))
     prior = priors.parse(job.prior, shape=shape)
-    solver = _solver(job, prior, say)
     sigma, sigma_source = _sigma(job, operator, y, say)
+    rule = rules.find(prior, operator)
+    solver = _solver(job, prior, rule, sigma, say)
     problem = Problem(operator, y, prior, sigma=sigma)
     x0 = problem.initial()
     initial = operator.visible(x0)
     target = None if truth is None else _visible_truth(operator, truth.to(job.device), shape, initial)
-    lam, lam_source, x0 = _lam(job, problem, solver, x0, say)
+    lam, lam_source, x0 = _lam(job, problem, solver, rule, x0, say)
     problem = problem.weighted(lam)
     left = None if job.seconds is None else max(1e-3, job.seconds - (time.perf_counter() - begun))
     stop: list[StopRule] = [Tolerance(job.tol), *([Seconds(left)] if left else [])]
@@ -151,12 +152,21 @@ def _measured(job: Job, y: Tensor) -> tuple[Operator, Tensor]:
     return operator, y
 
 
-def _solver(job: Job, prior: priors.Prior, say: Callable[[str], None]) -> Solver:
-    spec = job.solver
-    if spec is None:
+def _solver(
+    job: Job, prior: priors.Prior, rule: rules.Rule | None, sigma: float | Tensor, say: Callable[[str], None]
+) -> Solver:
+    """The one that was asked for, else the rule's, else the first that fits; a rule also fills in what it knows."""
+    if rule is not None and (job.solver is None or Spec.parse(job.solver).name == Spec.parse(rule.solver).name):
+        solver = rule.make(sigma, job.lam, job.solver)
+        first, last = (_shown(torch.as_tensor(s)) for s in rule.strength(sigma))
+        falls = f", strength {first} to {last}" if rule.start else ""
+        say(f"solver: {job.solver or rule.solver}, {solver.iterations} iterations{falls}")
+    elif job.solver is None:
         spec = default_solver(prior)
+        solver = SOLVERS.build(spec)
         say(f"solver: {spec} (the first that fits {prior.name})")
-    solver = SOLVERS.build(spec)
+    else:
+        solver = SOLVERS.build(job.solver)
     require(solver, prior)
     return solver
 
@@ -177,10 +187,13 @@ def _sigma(job: Job, operator: Operator, y: Tensor, say: Callable[[str], None]) 
 
 
 def _lam(
-    job: Job, problem: Problem, solver: Solver, x0: Tensor, say: Callable[[str], None]
+    job: Job, problem: Problem, solver: Solver, rule: rules.Rule | None, x0: Tensor, say: Callable[[str], None]
 ) -> tuple[float | Tensor, str, Tensor]:
     if job.lam is not None:
         return job.lam, "given", x0
+    if rule is not None and type(solver) is SOLVERS[Spec.parse(rule.solver).name].make:
+        say(f"lam: {rule.lam:g} (the rule for {problem.prior.kind} and {problem.operator.task})")
+        return rule.lam, "rule", x0
     if problem.prior.lam is not None:
         say(f"lam: {problem.prior.lam:g} (the default of {problem.prior.name})")
         return problem.prior.lam, "default of the prior", x0

@@ -31,6 +31,7 @@ class Prior:
     value(x)     = g(x), (B,)
     """
 
+    kind: str = "other"  # by what rule its parameters are chosen when nobody gives any
     closed_convex: bool = False  # the hypothesis of the convergence theorems
     lam: float | None = None  # the weight to take when nobody chooses one; None: fit the residual to the noise
     terms: tuple[tuple[float, Prior], ...] = ()  # (weight, prior) of a sum; empty for a prior of one term

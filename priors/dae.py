@@ -34,7 +34,7 @@ class DAE(Prior):
         if form not in get_args(Form):
             raise ValueError(unknown("form of dae", form, list(get_args(Form))))
         self.denoiser, self.sigma, self.form = denoiser, positive(sigma, "sigma of a dae"), form
-        self.seed = seed
+        self.seed, self.kind = seed, "dae" if form == "mean-shift" else f"dae-{form}"
         self.generator: torch.Generator | None = None  # of one solve
 
     @property

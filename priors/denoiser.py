@@ -20,6 +20,7 @@ class PnP(Prior):
     """
 
     lam = 0.23
+    kind = "denoiser"
 
     def __init__(self, denoiser: Denoiser, turns: bool = False) -> None:
         self.denoiser, self.turns = denoiser, turns
@@ -64,6 +65,7 @@ class Projector(Prior):
     """
 
     lam = 1.0
+    kind = "projector"
 
     def __init__(self, denoiser: Denoiser, sigma: float) -> None:
         self.denoiser, self.sigma = denoiser, positive(sigma, "sigma of a projector")
@@ -86,6 +88,7 @@ class RED(Prior):
     """
 
     lam = 0.2
+    kind = "red"
 
     def __init__(self, denoiser: Denoiser, sigma: float, inner: int = 1) -> None:
         self.denoiser, self.sigma, self.inner = denoiser, positive(sigma, "sigma of RED"), inner

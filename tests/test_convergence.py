@@ -24,7 +24,7 @@ SIGMA = 0.05
 def ended(r: Tensor, operator: object = None, sigma: float = SIGMA, prior: Prior | None = None) -> Convergence:
     """A solve that left the residual r = y − Ax."""
     problem = Problem(operator or Identity(), r, prior or Tikhonov(), sigma=sigma)  # type: ignore[arg-type]
-    return Convergence(None, torch.zeros(len(r)), True, problem, torch.zeros_like(r))
+    return Convergence(None, torch.zeros(len(r)), True, problem, torch.zeros_like(problem.aty))
 
 
 def noise(*shape: int) -> Tensor:

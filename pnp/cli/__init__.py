@@ -11,6 +11,7 @@ from .bench import bench
 from .catalogue import cite, list_, show
 from .solve import solve
 from .train import train
+from .tune import tune
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -25,7 +26,7 @@ def cli() -> None:
     """
 
 
-for _command in (solve, list_, show, cite, train, bench):
+for _command in (solve, list_, show, cite, train, tune, bench):
     cli.add_command(_command)
 
 

@@ -11,9 +11,96 @@ import click
 from .options import one_line_errors
 
 
-@click.group()
+class _Suites(click.Group):
+    """`pnp bench SUITE` is short for `pnp bench suite SUITE`."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["suite", *args]
+        return super().parse_args(context, args)
+
+
+@click.group(cls=_Suites)
 def bench() -> None:
-    """Compare methods on pictures whose truth is known."""
+    """Compare methods on pictures whose truth is known: `pnp bench SUITE`, or `pnp bench denoise`.
+
+    Suites that are shipped: `pnp bench suites`.
+    """
+
+
+@bench.command()
+def suites() -> None:
+    """The suites that are shipped, and what each compares."""
+    from ..benchmark import suite as shipped
+
+    for path in shipped.shipped():
+        found = shipped.load(path.stem)
+        click.echo(f"{found.name}: {found.title}\n    {found.about}")
+
+
+@bench.command()
+@click.argument("name", metavar="SUITE")
+@click.option("--data", type=click.Path(path_type=Path), envvar="PNP_DATA", help="Folder of pictures. Default: bundled "
+              "photographs.")  # fmt: skip
+@click.option("--results", type=click.Path(path_type=Path), default=Path("pnp-bench"), show_default=True,
+              help="Folder for SUITE.jsonl; what it holds is not run again.")  # fmt: skip
+@click.option("--report", type=click.Path(path_type=Path), help="Write one HTML page with tables, curves and pictures.")
+@click.option("--readme", type=click.Path(path_type=Path, exists=True), help="Put the table into this Markdown file.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine.")
+@click.option("--scheduler", metavar="ADDRESS", help="Of a Dask scheduler, e.g. tcp://host:8786, for more machines.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many pictures.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def suite(debug: bool, **options: Any) -> None:
+    """Run a suite, or go on with one; SUITE is a name or a .toml file."""
+    with one_line_errors(debug):
+        _suite(**options)
+
+
+def _suite(
+    name: str,
+    data: Path | None,
+    results: Path,
+    report: Path | None,
+    readme: Path | None,
+    workers: int,
+    scheduler: str | None,
+    limit: int | None,
+) -> None:
+    from dataclasses import replace
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from .. import images
+    from ..benchmark import report as reports
+    from ..benchmark import run as runner
+    from ..benchmark.suite import Data, load
+
+    wanted = load(name)
+    wanted = wanted if limit is None else replace(wanted, limit=limit)
+    if data is not None and not data.is_dir():
+        raise ValueError(f"{data} is no folder of pictures.")
+    if report is not None:
+        images.check_target(report)
+    path, pictures = results / f"{wanted.name}.jsonl", results / "pictures"
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(wanted.title, total=None)
+
+        def say(done: int, total: int, row: runner.Row) -> None:
+            bar.update(task, completed=done, total=total, description=f"{row.method}, {row.task}, {row.picture}")
+
+        keep = None if report is None else pictures
+        rows = runner.run(
+            wanted, Data.of(wanted, data), path, workers=workers, scheduler=scheduler, pictures=keep, say=say
+        )
+    Console(width=None if sys.stdout.isatty() else 200).print(reports.table(wanted, rows))
+    for line in reports.skipped(rows):
+        click.echo(f"note: {line}", err=True)
+    if report is not None:
+        report.write_text(reports.html(wanted, rows, runner.read(path)[0], pictures), encoding="utf-8")
+        click.echo(f"wrote {report}")
+    if readme is not None and not reports.into_readme(readme, wanted, rows):
+        raise ValueError(f"{readme} has no place for the table: <!-- bench:{wanted.name} --> ... <!-- /bench -->.")
 
 
 @bench.command()

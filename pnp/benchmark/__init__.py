@@ -1,0 +1,1 @@
+"""The cross-task benchmark: suites of operators × noise × methods × pictures, their runner, and its report."""

@@ -1,0 +1,177 @@
+"""A suite: a small TOML file that says what is compared, and the cells (one solve each) that it stands for."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import tomllib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..registry import SpecError, unknown
+
+BUNDLED = ("camera", "astronaut", "coffee")  # photographs that come with scikit-image
+FOLDER = Path(__file__).parent / "suites"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What happens to a picture.  `measure` makes y; `assume` is what the solver is told, by default the same."""
+
+    name: str
+    measure: str
+    assume: str | None = None
+    bundled: bool = True  # whether it can be had without --data
+
+
+@dataclass(frozen=True)
+class Method:
+    """What restores it.  sigma: given to the solver or estimated from y; for `blind` solvers neither matters."""
+
+    name: str
+    prior: str
+    solver: str | None = None
+    lam: float | None = None
+    iterations: int | None = None
+    sigma: str = "given"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A row of a paper: values per task and noise level, `note` for how far it was checked."""
+
+    name: str
+    values: dict[str, float | list[float]]  # "task @ sigma" -> mean PSNR in dB, or one a picture
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The file as it was read.  sigmas: of 255.  crop: side of the centre square to keep, 0 for whole pictures."""
+
+    name: str
+    title: str
+    tasks: tuple[Task, ...]
+    sigmas: tuple[float, ...]
+    methods: tuple[Method, ...]
+    pictures: tuple[str, ...] = ()
+    about: str = ""
+    seeds: tuple[int, ...] = (0,)
+    crop: int = 0
+    grey: bool = False
+    limit: int = 0  # at most so many pictures, 0 for all
+    published: tuple[Published, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One solve: everything that its result depends on but the code."""
+
+    suite: str
+    task: Task
+    sigma: float
+    method: Method
+    picture: str  # a path, or the name of a bundled photograph
+    seed: int
+    crop: int
+    grey: bool
+
+    def key(self, code: str) -> str:
+        """Hash of the inputs, the picture's bytes among them, and of the code version; not of the names given."""
+        parts = asdict(self)
+        parts.pop("suite")
+        parts["task"] = [self.task.measure, self.task.assume]
+        parts["method"].pop("name")
+        parts["picture"] = picture_hash(self.picture)
+        text = json.dumps([parts, code], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@lru_cache
+def picture_hash(picture: str) -> str:
+    path = Path(picture)
+    return hashlib.sha256(path.read_bytes() if path.is_file() else picture.encode()).hexdigest()[:16]
+
+
+def load(name: str) -> Suite:
+    """A suite from a path or by the name of a shipped one.  Raises SpecError for what is no suite."""
+    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    if not path.is_file():
+        raise SpecError(unknown("suite", name, [p.stem for p in shipped()]) + "  Or give the path of a .toml file.")
+    try:
+        read = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{path} is no TOML: {error}") from None
+    return parse(read, path.stem)
+
+
+def shipped() -> list[Path]:
+    return sorted(FOLDER.glob("*.toml"))
+
+
+def parse(read: dict[str, Any], name: str) -> Suite:
+    """Check every key and make a Suite.  Raises SpecError."""
+    parts = dict(read)
+    lists = {"tasks": Task, "methods": Method, "published": Published}
+    for key, kind in lists.items():
+        parts[key] = tuple(_made(kind, row, f"{name}: {key}") for row in parts.get(key, []))
+    for key in ("sigmas", "seeds", "pictures"):
+        if key in parts:
+            parts[key] = tuple(parts[key])
+    suite: Suite = _made(Suite, {"name": name, **parts}, name)
+    if not suite.tasks or not suite.methods or not suite.sigmas:
+        raise SpecError(f"suite {name} needs at least one task, one method and one sigma.")
+    for method in suite.methods:
+        if method.sigma not in ("given", "estimated"):
+            raise SpecError(unknown(f"{name}: sigma of method {method.name!r}:", method.sigma, ["given", "estimated"]))
+    names = [m.name for m in suite.methods]
+    if len(set(names)) < len(names):
+        raise SpecError(f"suite {name} has two methods of the same name.")
+    return suite
+
+
+def _made(kind: Any, row: dict[str, Any], where: str) -> Any:
+    known = [f.name for f in fields(kind)]
+    for key in row:
+        if key not in known:
+            raise SpecError(unknown(f"key in {where}:", key, known))
+    try:
+        return kind(**row)
+    except TypeError as error:
+        raise SpecError(f"{where}: {str(error).partition(' ')[2]}") from None
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where pictures come from: a folder, or nothing (bundled photographs)."""
+
+    folder: Path | None = None
+    found: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def of(cls, suite: Suite, folder: Path | None) -> Data:
+        """The suite's own pictures where the folder has them, else every picture in it.  Raises ValueError."""
+        from .. import images
+
+        if folder is None:
+            return cls(None, BUNDLED[: suite.limit or None])
+        own = [str(p) for pattern in suite.pictures for p in sorted(folder.glob(pattern))]
+        found = own or [str(p) for p in images.expand([str(folder)])]
+        return cls(folder, tuple(found[: suite.limit or None]))
+
+
+def cells(suite: Suite, data: Data) -> Iterator[Cell]:
+    """Every solve of the suite, picture by picture."""
+    for picture, task, sigma, method, seed in itertools.product(
+        data.found, suite.tasks, suite.sigmas, suite.methods, suite.seeds
+    ):
+        if data.folder is None and not task.bundled:
+            continue
+        where = "" if data.folder is None else str(data.folder)
+        measure, assume = (text and text.replace("{data}", where) for text in (task.measure, task.assume))
+        placed = replace(task, measure=measure or "", assume=assume)
+        yield Cell(suite.name, placed, sigma, method, picture, seed, suite.crop, suite.grey)

@@ -1,0 +1,97 @@
+"""The parameters that `pnp solve` takes when nobody gives any: one table, a row for each kind of prior and of task.
+
+A row says, as a function of the noise level sigma and of nothing else that is measured, which solver runs, how long,
+with which weight, and how the prior's strength √(lam tau_k) falls:
+
+    from `start` to max(end · sigma, floor), log-spaced over the iterations.
+
+The rows stand in rules.toml, which `pnp tune` wrote on training pictures.  Convex priors have no row: their weight is
+fitted to the noise (`choose.fit_lam`).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .checks import positive
+from .operators.base import Operator
+from .priors.base import Prior
+from .registry import SOLVERS, Spec
+from .schedules import Geometric
+from .solvers.base import Solver
+
+TABLE = Path(__file__).parent / "rules.toml"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row: numbers that a solve is made from.
+
+    solver: a spec.  lam: the weight of the prior.  start, floor: strengths in image units; end: in units of sigma.
+    A solver that takes no falling strength has start = end = floor = 0.
+    """
+
+    solver: str
+    iterations: int
+    lam: float
+    start: float = 0.0
+    end: float = 0.0
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        positive(self.lam, "lam")
+        positive(self.iterations, "iterations")
+
+    def strength(self, sigma: float | Tensor) -> tuple[float | Tensor, float | Tensor]:
+        """√(lam tau) at the first and at the last iteration."""
+        if isinstance(sigma, Tensor):
+            lasts = (self.end * sigma).clamp_min(self.floor)
+            return lasts.clamp_min(self.start), lasts
+        last = max(self.end * sigma, self.floor)
+        return max(self.start, last), last
+
+    def make(self, sigma: float | Tensor, lam: float | Tensor | None = None, spec: str | None = None) -> Solver:
+        """The solver of this row, for this noise level and weight; `spec` sets what it sets, the row the rest."""
+        spec = spec or self.solver
+        solver = SOLVERS.build(spec)
+        given = Spec.parse(spec).options
+        if "iterations" not in given:
+            solver = replace(solver, iterations=self.iterations)
+        if self.start and "tau" not in given:
+            weight = self.lam if lam is None else lam
+            first, last = self.strength(sigma)
+            solver = replace(solver, tau=Geometric(first**2 / weight, last**2 / weight))
+        return solver
+
+
+def find(prior: Prior, operator: Operator, path: Path = TABLE) -> Rule | None:
+    """The row for this kind of prior and this task, or for its kind and any other task; None where there is none."""
+    rows = table(path)
+    return rows.get((prior.kind, operator.task)) or rows.get((prior.kind, "other"))
+
+
+@lru_cache
+def table(path: Path = TABLE) -> dict[tuple[str, str], Rule]:
+    """(kind of prior, task) -> Rule."""
+    read = tomllib.loads(path.read_text(encoding="utf-8"))
+    return {(kind, task): Rule(**row) for kind, tasks in read.items() for task, row in tasks.items()}
+
+
+def write(rows: dict[tuple[str, str], Rule], path: Path) -> None:
+    """Replace the table; what the numbers mean stands at its head."""
+    lines = ["# Written by `pnp tune`; the formula is in rules.py.  [kind of prior.task]"]
+    for (kind, task), rule in sorted(rows.items()):
+        lines += ["", f"[{kind}.{task}]"]
+        lines += [f"{field.name} = {_toml(getattr(rule, field.name))}" for field in fields(rule)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    table.cache_clear()
+
+
+def _toml(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else f"{value:.4g}" if isinstance(value, float) else str(value)
