@@ -20,7 +20,7 @@ from .problem import Problem
 from .registry import OPERATORS
 from .rules import Rule
 
-# The operators and noise levels (of 255) that stand for each task: none of them is one of the benchmark's.
+# The operators and noise levels (of 255) that stand for each task
 TASKS: dict[str, tuple[tuple[str, ...], tuple[float, ...]]] = {
     "blur": (("blur:kernel=motion,length=13,angle=60", "blur:std=1.4", "blur:kernel=disk,radius=3"), (2, 5, 9)),
     "downsample": (("downsample:factor=2,kernel=gaussian", "downsample:factor=3"), (0.5, 2.5, 7)),

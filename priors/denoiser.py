@@ -197,20 +197,20 @@ def deepinv_prior(name: str, pretrained: str = "download", *, shape: tuple[int, 
     return PnP(deepinv(name, pretrained, shape=shape))
 
 
-@PRIORS.register("pnp", cite=("venkatakrishnan2013",), examples=("pnp:denoiser=nlm", "pnp:denoiser=nlm,turns=true"))
-def pnp(denoiser: str = "nlm", turns: bool = False, *, shape: tuple[int, int, int] | None = None) -> Prior:
+@PRIORS.register("pnp", cite=("venkatakrishnan2013",), examples=("pnp:denoiser=nlm", "pnp:denoiser=unet,turns=true"))
+def pnp(denoiser: str = "unet", turns: bool = False, *, shape: tuple[int, int, int] | None = None) -> Prior:
     """Plug-and-play: the denoiser as the prox; turns: with another orientation of the picture at each call."""
     return PnP(make_denoiser(denoiser, shape), turns)
 
 
-@PRIORS.register("projector", cite=("chang2017",), examples=("projector:denoiser=nlm,sigma=0.05",))
-def projector(denoiser: str = "nlm", sigma: float = 0.05, *, shape: tuple[int, int, int] | None = None) -> Prior:
+@PRIORS.register("projector", cite=("chang2017",), examples=("projector", "projector:denoiser=nlm,sigma=0.05"))
+def projector(denoiser: str = "unet", sigma: float = 0.05, *, shape: tuple[int, int, int] | None = None) -> Prior:
     """The denoiser at a fixed strength as a projection."""
     return Projector(make_denoiser(denoiser, shape), sigma)
 
 
-@PRIORS.register("red", cite=("romano2017",), examples=("red:denoiser=nlm,sigma=0.05",))
-def red(denoiser: str = "nlm", sigma: float = 0.05, *, shape: tuple[int, int, int] | None = None) -> Prior:
+@PRIORS.register("red", cite=("romano2017",), examples=("red", "red:denoiser=nlm,sigma=0.05"))
+def red(denoiser: str = "unet", sigma: float = 0.03, *, shape: tuple[int, int, int] | None = None) -> Prior:
     """Regularisation by denoising at a fixed strength."""
     return RED(make_denoiser(denoiser, shape), sigma)
 

@@ -1,5 +1,6 @@
 """deepinv's physics are operators, our operators are physics, and its denoisers are denoisers."""
 
+import math
 import socket
 import sys
 from collections.abc import Callable
@@ -10,8 +11,13 @@ from torch import Tensor
 
 from pnp.interop import deepinv as interop
 from pnp.linalg import norm
+from pnp.loop import solve
+from pnp.operators import Blur, kernels
 from pnp.operators.base import Operator, dot_test
-from pnp.registry import SpecError
+from pnp.priors import PnP
+from pnp.problem import Problem
+from pnp.registry import DENOISERS, SpecError
+from pnp.solvers import ADMM, HQS
 
 deepinv = pytest.importorskip("deepinv")
 
@@ -286,3 +292,31 @@ def test_without_deepinv_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "deepinv", None)
     with pytest.raises(ImportError, match=r"pip install 'pnp-restoration\[deepinv\]'"):
         interop.denoiser("TVDenoiser", channels=1)
+
+
+@pytest.mark.parametrize("name", ["HQS", "ADMM"])
+def test_the_same_denoiser_and_schedule_give_deepinvs_answer(name):
+    """DPIR's falling strength in HQS; in ADMM one strength, because ours rescales its multiplier when tau changes."""
+    op, sigma, lam, count = Blur(kernels.gaussian(1.2, 7)), 0.02, 0.23, 6
+    denoiser = DENOISERS.build("wavelet")
+    y = op(random(2, 1, 24, 24)) + sigma * random(2, 1, 24, 24, seed=1)
+    first = 49 / 255 if name == "HQS" else 0.1
+    strengths = torch.logspace(math.log10(first), math.log10(sigma if name == "HQS" else 0.1), count, **F64)
+    steps = strengths**2 / (lam * sigma**2)  # deepinv's f has no sigma: its step is tau/sigma²
+    settings = {"stepsize": steps.tolist(), "g_param": strengths.tolist(), "lambda": 1.0, "beta": 1.0}
+    model = deepinv.optim.optim_builder(
+        name,
+        max_iter=count,
+        data_fidelity=deepinv.optim.L2(),
+        prior=deepinv.optim.PnP(denoiser=denoiser),
+        params_algo=settings,
+        early_stop=False,
+    )
+    start = op.adjoint(y)
+    with torch.no_grad():
+        theirs = model(y, interop.to_physics(op, (1, 24, 24)), init=(start, torch.zeros_like(start)))
+    problem = Problem(op, y, PnP(denoiser), sigma=sigma, lam=lam)
+    solver = HQS(iterations=count) if name == "HQS" else ADMM(tau=0.1**2 / lam, iterations=count)
+    ours = solve(problem, solver, x0=start, stop=()).x
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
+    assert float((ours - start).abs().max()) > 0.1

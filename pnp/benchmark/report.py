@@ -10,14 +10,15 @@ from statistics import mean, median
 from typing import Any
 
 from .run import Row
-from .suite import Published, Suite
+from .suite import Published, Suite, levels
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 
 
-def cells_of(suite: Suite) -> list[tuple[str, float]]:
-    """(task, sigma): the columns of every table."""
-    return [(task.name, sigma) for task in suite.tasks for sigma in suite.sigmas]
+def cells_of(suite: Suite, rows: Sequence[Row]) -> list[tuple[str, float]]:
+    """(task, sigma) of those that were run: the columns of every table."""
+    there = {(row.task, row.sigma) for row in rows}
+    return [(task.name, sigma) for task, sigma in levels(suite) if (task.name, sigma) in there]
 
 
 def column(task: str, sigma: float) -> str:
@@ -28,7 +29,7 @@ def averages(suite: Suite, rows: Sequence[Row], quantity: str = "psnr") -> dict[
     """method -> column -> mean over pictures and seeds (median for seconds); "measured" is what the person has."""
     found: dict[str, dict[str, float]] = {}
     for name in ("measured", *(m.name for m in suite.methods)):
-        for task, sigma in cells_of(suite):
+        for task, sigma in cells_of(suite, rows):
             mine = [r for r in rows if (r.task, r.sigma) == (task, sigma) and (name in ("measured", r.method))]
             which = "psnr_initial" if name == "measured" and quantity == "psnr" else quantity
             values = [v for r in mine if (v := getattr(r, which)) is not None]
@@ -57,7 +58,7 @@ def skipped(rows: Sequence[Row]) -> list[str]:
 
 def lines(suite: Suite, rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
     """(name, one text a column and the median seconds): every method, then the published rows."""
-    columns = [column(*c) for c in cells_of(suite)]
+    columns = [column(*c) for c in cells_of(suite, rows)]
     scores, seconds = averages(suite, rows), averages(suite, rows, "seconds")
     papers = {f"{p.name}, published{f' ({p.note})' if p.note else ''}": published(p) for p in suite.published}
     made = []
@@ -70,7 +71,7 @@ def lines(suite: Suite, rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
 
 def markdown(suite: Suite, rows: Sequence[Row]) -> str:
     """A table of mean PSNR in dB with the median seconds of a picture, and the published rows."""
-    columns = [column(*c) for c in cells_of(suite)]
+    columns = [column(*c) for c in cells_of(suite, rows)]
     head = [f"| {suite.title} | {' | '.join(columns)} | s |", f"|---|{'---|' * (len(columns) + 1)}"]
     return "\n".join([*head, *(f"| {name} | {' | '.join(cells)} |" for name, cells in lines(suite, rows))])
 
@@ -80,7 +81,7 @@ def table(suite: Suite, rows: Sequence[Row]) -> Any:
     from rich.table import Table
 
     shown = Table(title=f"{suite.title}: mean PSNR in dB", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for name in ("method", *(column(*c) for c in cells_of(suite)), "seconds"):
+    for name in ("method", *(column(*c) for c in cells_of(suite, rows)), "seconds"):
         shown.add_column(name, justify="left" if name == "method" else "right")
     for name, cells in lines(suite, rows):
         shown.add_row(name, *cells, style="dim" if ", published" in name else None)
@@ -91,7 +92,7 @@ def html(suite: Suite, rows: Sequence[Row], machines: dict[str, dict[str, Any]],
     """One page without outside links: tables, quality against time and against iterations, pictures side by side."""
     from jinja2 import Environment
 
-    columns = [column(*c) for c in cells_of(suite)]
+    columns = [column(*c) for c in cells_of(suite, rows)]
     used = {row.machine for row in rows}
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(TEMPLATE.read_text("utf-8"))
     return page.render(
@@ -104,7 +105,7 @@ def html(suite: Suite, rows: Sequence[Row], machines: dict[str, dict[str, Any]],
         ],
         published=[(p, published(p)) for p in suite.published],
         remarks=skipped(rows),
-        figures=[_curves(suite, rows, *cell) for cell in cells_of(suite)],
+        figures=[_curves(suite, rows, *cell) for cell in cells_of(suite, rows)],
         comparisons=[] if pictures is None else _pictures(suite, rows, pictures),
         rows=rows,
         machines={k: v for k, v in machines.items() if k in used},
@@ -142,7 +143,7 @@ def _uri(figure: Any) -> str:
 def _pictures(suite: Suite, rows: Sequence[Row], folder: Path) -> list[tuple[str, list[tuple[str, str]]]]:
     """For each column the first picture: truth, measured, and every method's, as data URIs with their PSNR."""
     found = []
-    for task, sigma in cells_of(suite):
+    for task, sigma in cells_of(suite, rows):
         mine = [r for r in rows if (r.task, r.sigma) == (task, sigma) and (folder / f"{r.key}-restored.png").is_file()]
         mine = [r for r in mine if r.picture == mine[0].picture and r.seed == mine[0].seed]
         if mine:

@@ -20,12 +20,17 @@ FOLDER = Path(__file__).parent / "suites"
 
 @dataclass(frozen=True)
 class Task:
-    """What happens to a picture.  `measure` makes y; `assume` is what the solver is told, by default the same."""
+    """What happens to a picture.  `measure` makes y; `assume` is what the solver is told, by default the same.
+
+    {data} in a spec is the folder of --data.  sigma: its own noise level, of 255, in place of the suite's.
+    pictures: data for a task that needs --data, bundled for one that stands in for such a task, else all.
+    """
 
     name: str
     measure: str
     assume: str | None = None
-    bundled: bool = True  # whether it can be had without --data
+    sigma: float | None = None
+    pictures: str = "all"
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,11 @@ def parse(read: dict[str, Any], name: str) -> Suite:
     for method in suite.methods:
         if method.sigma not in ("given", "estimated"):
             raise SpecError(unknown(f"{name}: sigma of method {method.name!r}:", method.sigma, ["given", "estimated"]))
+    for task in suite.tasks:
+        if task.pictures not in ("all", "data", "bundled"):
+            raise SpecError(
+                unknown(f"{name}: pictures of task {task.name!r}:", task.pictures, ["all", "bundled", "data"])
+            )
     names = [m.name for m in suite.methods]
     if len(set(names)) < len(names):
         raise SpecError(f"suite {name} has two methods of the same name.")
@@ -164,12 +174,17 @@ class Data:
         return cls(folder, tuple(found[: suite.limit or None]))
 
 
+def levels(suite: Suite) -> list[tuple[Task, float]]:
+    """Every task at each of its noise levels."""
+    return [(t, sigma) for t in suite.tasks for sigma in (suite.sigmas if t.sigma is None else (t.sigma,))]
+
+
 def cells(suite: Suite, data: Data) -> Iterator[Cell]:
     """Every solve of the suite, picture by picture."""
-    for picture, task, sigma, method, seed in itertools.product(
-        data.found, suite.tasks, suite.sigmas, suite.methods, suite.seeds
+    for picture, (task, sigma), method, seed in itertools.product(
+        data.found, levels(suite), suite.methods, suite.seeds
     ):
-        if data.folder is None and not task.bundled:
+        if task.pictures not in ("all", "bundled" if data.folder is None else "data"):
             continue
         where = "" if data.folder is None else str(data.folder)
         measure, assume = (text and text.replace("{data}", where) for text in (task.measure, task.assume))

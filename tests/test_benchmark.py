@@ -1,0 +1,199 @@
+"""Suites, their runner and their report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_cli import pnp
+
+from pnp.benchmark import report, run, suite
+from pnp.benchmark.suite import Data, Suite
+from pnp.registry import SpecError
+
+Ran = tuple[Path, list[run.Row]]  # the folder of the results, and the rows
+
+TINY = {
+    "title": "Tiny",
+    "crop": 32,
+    "grey": True,
+    "limit": 2,
+    "sigmas": [5],
+    "tasks": [
+        {"name": "blur", "measure": "blur:std=1"},
+        {"name": "inside", "measure": "blur:std=1,border=valid", "assume": "blur:std=1,border=valid"},
+        {"name": "sensed", "measure": "sensing:kind=block,ratio=0.3,block=8", "sigma": 2},
+    ],
+    "methods": [
+        {"name": "TV", "prior": "tv", "lam": 5, "iterations": 4},
+        {"name": "TV, blind", "prior": "tv", "iterations": 3, "sigma": "estimated"},
+    ],
+    "published": [{"name": "Paper", "values": {"blur @ 5": [30.0, 31.0]}, "note": "recalled"}],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Suite:
+    return suite.parse(TINY, "tiny")
+
+
+@pytest.fixture(scope="module")
+def ran(tiny: Suite, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """A suite run once, in a worker."""
+    folder = tmp_path_factory.mktemp("bench")
+    rows = run.run(tiny, Data.of(tiny, None), folder / "tiny.jsonl", pictures=folder / "pictures")
+    return folder, rows
+
+
+def test_every_shipped_suite_is_read_and_stands_for_cells() -> None:
+    names = [path.stem for path in suite.shipped()]
+    assert {"five-tasks", "deblurring", "borders", "super-resolution", "inpainting", "sensing", "mean-shift"} <= set(
+        names
+    )
+    for name in names:
+        found = suite.load(name)
+        bundled = list(suite.cells(found, Data.of(found, None)))
+        assert bundled and all("{data}" not in c.task.measure + str(c.task.assume) for c in bundled)
+        assert all(run.code_version(c) for c in bundled[:3])
+        columns = {report.column(task.name, sigma) for task, sigma in suite.levels(found)}
+        assert all(set(paper.values) <= columns for paper in found.published), name
+
+
+def test_a_suite_is_every_task_at_its_levels_with_every_method(tiny: Suite) -> None:
+    cells = list(suite.cells(tiny, Data.of(tiny, None)))
+    assert len(cells) == 2 * 3 * 2 and {c.sigma for c in cells if c.task.name == "sensed"} == {2}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sigma": [5]}, "Did you mean 'sigmas'"),
+        ({"methods": [{"name": "TV", "prio": "tv"}]}, "Did you mean 'prior'"),
+        ({"methods": [{"name": "TV"}]}, "prior"),
+        ({"methods": [{"name": "TV", "prior": "tv", "sigma": "known"}]}, "given"),
+        ({"methods": [{"name": "TV", "prior": "tv"}] * 2}, "two methods of the same name"),
+        ({"tasks": []}, "at least one task"),
+        ({"tasks": [{"name": "a", "measure": "blur", "pictures": "mine"}]}, "bundled"),
+    ],
+)
+def test_a_suite_with_a_mistake_is_refused(change: dict, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        suite.parse({**TINY, **change}, "tiny")
+
+
+def test_each_row_has_scores_or_says_why_not(tiny: Suite, ran: Ran) -> None:
+    _, rows = ran
+    assert len(rows) == 12
+    for row in rows:
+        if (row.method, row.task) == ("TV, blind", "sensed"):
+            assert row.psnr is None and "cannot be estimated" in str(row.skipped)
+        else:
+            assert row.skipped is None and row.psnr and row.psnr_initial and row.seconds and row.curve
+            assert row.psnr == pytest.approx(row.curve[-1][2], abs=0.01) and row.iterations == row.curve[-1][0]
+    better = [r for r in rows if r.method == "TV" and r.task == "blur"]
+    assert all(r.psnr > r.psnr_initial + 0.5 for r in better)  # type: ignore[operator]
+
+
+def test_a_second_run_runs_nothing_and_a_killed_one_goes_on(tiny: Suite, ran: Ran, tmp_path: Path) -> None:
+    folder, rows = ran
+    results = tmp_path / "tiny.jsonl"
+    shutil.copy(folder / "tiny.jsonl", results)
+    seen: list[str] = []
+    again = run.run(tiny, Data.of(tiny, None), results, say=lambda done, total, row: seen.append(row.key))
+    assert not seen and [r.key for r in again] == [r.key for r in rows]
+    text = results.read_text()
+    lines = text.splitlines(keepends=True)
+    results.write_text("".join(lines[:-2]) + lines[-2][:40])  # killed in the middle of a line
+    again = run.run(tiny, Data.of(tiny, None), results, say=lambda done, total, row: seen.append(row.key))
+    assert len(seen) == 2 and [r.key for r in again] == [r.key for r in rows]
+    assert (
+        sum(
+            "machine" in json.loads(line) and "key" not in json.loads(line) for line in results.read_text().splitlines()
+        )
+        == 1
+    )
+
+
+def test_what_a_result_depends_on_is_in_its_key(tiny: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = next(suite.cells(tiny, Data.of(tiny, None)))
+    key = cell.key(run.code_version(cell))
+    method = replace(cell.method, lam=6)
+    others = [replace(cell, seed=1), replace(cell, sigma=6.0), replace(cell, picture="coffee"), replace(cell, crop=40),
+              replace(cell, method=method), replace(cell, task=replace(cell.task, measure="blur:std=2"))]  # fmt: skip
+    assert len({key, *(c.key(run.code_version(c)) for c in others)}) == len(others) + 1
+    renamed = replace(cell, suite="other", method=replace(cell.method, name="total variation"))
+    assert renamed.key(run.code_version(renamed)) == key
+    network = replace(cell, method=replace(cell.method, prior="unet"))
+    before = run.code_version(network), run.code_version(cell)
+    from pnp import weights
+
+    records = {k: {**r, "sha256": "other"} for k, r in weights.manifest().items()}
+    monkeypatch.setattr(weights, "manifest", lambda: records)
+    assert run.code_version(network) != before[0] and run.code_version(cell) == before[1]
+
+
+def test_a_results_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"key": 1, "colour": 2}\n')
+    with pytest.raises(ValueError, match="line 1: unknown columns"):
+        run.read(tmp_path / "a.jsonl")
+    (tmp_path / "b.jsonl").write_text('{"key": 1,\n{}\n')
+    with pytest.raises(ValueError, match="line 1: no JSON"):
+        run.read(tmp_path / "b.jsonl")
+
+
+def test_tables_hold_the_means_and_the_published_rows(tiny: Suite, ran: Ran, tmp_path: Path) -> None:
+    _, rows = ran
+    mine = [r.psnr for r in rows if r.method == "TV" and r.task == "blur"]
+    mean = sum(mine) / len(mine)  # type: ignore[arg-type]
+    text = report.markdown(tiny, rows)
+    assert f"| TV | {mean:.2f} |" in text and "| Paper, published (recalled) | 30.50 |" in text and "measured" in text
+    readme = tmp_path / "README.md"
+    readme.write_text("a\n<!-- bench:tiny -->\nold\n<!-- /bench -->\nb\n")
+    assert report.into_readme(readme, tiny, rows) and text in readme.read_text() and "old" not in readme.read_text()
+    readme.write_text("nothing")
+    assert not report.into_readme(readme, tiny, rows) and readme.read_text() == "nothing"
+    assert any("cannot be estimated" in line for line in report.skipped(rows))
+    worse = [replace(r, psnr=1.0) for r in rows if r.psnr]
+    assert any("below the measured picture" in line for line in report.skipped(worse))
+
+
+def test_the_page_is_whole_in_itself(tiny: Suite, ran: Ran, tmp_path: Path) -> None:
+    folder, rows = ran
+    page = report.html(
+        replace(tiny, title="<b>Tiny</b>"), rows, run.read(folder / "tiny.jsonl")[0], folder / "pictures"
+    )
+    assert "&lt;b&gt;Tiny" in page and "<b>Tiny" not in page
+    assert page.count("data:image/png;base64,") >= 3 + 3 * 3 and "http" not in page.replace("http-equiv", "")
+    assert "cannot be estimated" in page and "Paper, published" in page
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium on this machine")
+def test_the_page_opens_in_a_browser(tiny: Suite, ran: Ran, tmp_path: Path) -> None:
+    folder, rows = ran
+    page = tmp_path / "page.html"
+    page.write_text(report.html(tiny, rows, run.read(folder / "tiny.jsonl")[0], folder / "pictures"))
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    command = ["chromium", *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert "<h1>Tiny</h1>" in dom and dom.count("<tr>") > 12
+
+
+def test_the_command_runs_a_suite_and_refuses_what_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(
+        'title = "Mine"\ncrop = 32\ngrey = true\nsigmas = [5]\ntasks = [{name = "blur", measure = "blur:std=1"}]\n'
+        'methods = [{name = "TV", prior = "tv", lam = 5, iterations = 3}]\n'
+    )
+    assert pnp("bench", "mine.toml", "--limit", "1", "--report", "page.html") == 0
+    assert "TV" in capsys.readouterr().out and "data:image" in (tmp_path / "page.html").read_text()
+    assert len((tmp_path / "pnp-bench" / "mine.jsonl").read_text().splitlines()) == 2
+    assert pnp("bench", "deblurrin") == 2
+    assert "Did you mean 'deblurring'" in capsys.readouterr().err
+    assert pnp("bench", "suites") == 0 and "Compressive sensing" in capsys.readouterr().out
+    assert pnp("bench", "mine.toml", "--data", "nowhere") == 2

@@ -1,0 +1,91 @@
+"""The table of default parameters, and the search that fills it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pnp import priors, rules, tuning
+from pnp.operators import Blur, Identity, Mask, kernels
+from pnp.registry import OPERATORS, PRIORS
+from pnp.rules import Rule
+from pnp.solvers.base import require
+
+RULE = Rule("hqs", 8, 0.23, start=0.2, end=1.5, floor=0.01)
+
+
+def test_the_strength_falls_from_start_to_a_multiple_of_sigma_but_not_below_the_floor() -> None:
+    assert RULE.strength(0.02) == (0.2, pytest.approx(0.03))
+    assert RULE.strength(0.001) == (0.2, 0.01)
+    assert RULE.strength(0.5) == (0.75, 0.75)  # never upwards
+    first, last = RULE.strength(torch.tensor([0.02, 0.001, 0.5]).view(3, 1, 1, 1))
+    torch.testing.assert_close(first.flatten(), torch.tensor([0.2, 0.2, 0.75]))  # type: ignore[union-attr]
+    torch.testing.assert_close(last.flatten(), torch.tensor([0.03, 0.01, 0.75]))  # type: ignore[union-attr]
+
+
+def test_a_solver_of_a_rule_has_its_schedule_and_what_is_given_stays() -> None:
+    solver = RULE.make(0.02)
+    tau = solver.tau  # type: ignore[attr-defined]
+    assert (
+        solver.iterations == 8
+        and (0.23 * tau.start) ** 0.5 == pytest.approx(0.2)
+        and (0.23 * tau.end) ** 0.5 == pytest.approx(0.03)
+    )
+    assert RULE.make(0.02, lam=1.0).tau.start == pytest.approx(0.04)  # type: ignore[attr-defined]
+    given = RULE.make(0.02, spec="hqs:tau=0.5,iterations=3")
+    assert (given.tau, given.iterations) == (0.5, 3)  # type: ignore[attr-defined]
+
+
+def test_every_row_of_the_table_makes_a_solver_that_fits_its_kind() -> None:
+    table = rules.table()
+    kinds = {kind for kind, _ in table}
+    specs = [spec for entry in PRIORS.values() for spec in entry.examples if not spec.startswith("deepinv")]
+    found = {p.kind: p for p in (priors.parse(spec, shape=(1, 16, 16)) for spec in specs)}
+    assert kinds and kinds <= set(found)
+    for (kind, _), rule in table.items():
+        require(rule.make(0.01), found[kind])
+
+
+def test_every_operator_has_a_row_for_every_learned_prior() -> None:
+    tasks = {OPERATORS.build(e.examples[0], shape=(1, 16, 16), seed=0).task for e in OPERATORS.values()}
+    assert tasks == {"blur", "downsample", "identity", "mask", "sensing"}
+    for kind in ("denoiser", "projector", "red", "dae", "dae-autoencoder", "dae-gradient-step"):
+        assert all((kind, task) in rules.table() for task in tasks)
+    prior = priors.parse("dae", shape=(1, 16, 16))
+    assert rules.find(prior, Blur(kernels.gaussian(1.0, 5))) == rules.table()["dae", "blur"]
+    assert rules.find(priors.TV(), Identity()) is None
+    odd = Mask(torch.ones(1, 4, 4))
+    odd.task = "never heard of"
+    assert rules.find(prior, odd) == rules.table()["dae", "other"]
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
+    rows = {("denoiser", "blur"): RULE, ("dae", "mask"): Rule("mean-shift:blind=true", 30, 1.0)}
+    rules.write(rows, tmp_path / "rules.toml")
+    assert rules.table(tmp_path / "rules.toml") == rows
+
+
+def test_the_search_finds_the_top_of_a_hill_and_leaves_zeros_alone() -> None:
+    def hill(rule: Rule) -> float:
+        return 30 - (rule.lam - 0.5) ** 2 * 20 - (rule.end - 1.2) ** 2 * 10 - (rule.floor - 0.02) ** 2 * 1000
+
+    *_, (best, value) = tuning.search(replace(RULE, floor=0.0), hill)
+    assert value > 29.5 and abs(best.lam - 0.5) < 0.15 and abs(best.end - 1.2) < 0.2 and best.floor == 0
+    values = [v for _, v in tuning.search(RULE, hill)]
+    assert values == sorted(values)
+
+
+def test_tuning_betters_a_bad_row_on_real_cases() -> None:
+    from skimage.data import camera
+
+    truth = torch.from_numpy(camera()[100:148, 200:248].copy()).float()[None, None] / 255
+    prior = priors.parse("pnp:denoiser=wavelet", shape=(1, 48, 48))
+    measured = tuning.cases("identity", truth)
+    bad = Rule("hqs", 1, 0.23, start=0.001, end=0.2, floor=0.0)
+    *_, (best, value) = tuning.search(bad, lambda rule: tuning.score(rule, prior, measured))
+    assert value > tuning.score(bad, prior, measured) + 2 and 0.5 < best.end < 2
+
+
