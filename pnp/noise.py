@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -92,33 +93,108 @@ def estimate_sigma(y: Tensor, known: Tensor | None = None) -> Tensor:
     Ponomarenko et al. 2007 in the form of Colom & Buades 2013 (IPOL), with our own choice of constants.
     `benchmarks/noise_level.py` compares it with other estimators.
     """
-    if y.ndim != 4 or min(y.shape[-2:]) < 2:
-        raise ValueError(f"y has shape {tuple(y.shape)}: not a picture, so its noise cannot be estimated.  Give sigma.")
-    pixels = checks.image(y, "y").detach().to("cpu", torch.float64)
-    mask = torch.ones_like(pixels, dtype=torch.bool) if known is None else (known.cpu() != 0).expand_as(pixels)
+    pixels, mask = _checked(y, known)
     return torch.tensor([_sigma_of_one(*pair) for pair in zip(pixels, mask, strict=True)]).to(y)
 
 
-def _sigma_of_one(y: Tensor, known: Tensor) -> float:
-    """sigma of one picture (C, H, W)."""
+class PoissonGaussian(NamedTuple):
+    """Noise of variance gain · picture + offset²: photon counts and read-out.  gain, offset: (B,), in image units."""
+
+    gain: Tensor
+    offset: Tensor
+
+    def sigma(self, y: Tensor) -> Tensor:
+        """The standard deviation of white noise with the same mean variance over y, (B,)."""
+        return (self._photons(y) + self.offset**2).sqrt().clamp_min(FLOOR)
+
+    def dominates(self, y: Tensor, sigma: Tensor) -> Tensor:
+        """Whether it explains y better than white noise of std sigma, (B,): mostly photons, and more of them."""
+        return (self._photons(y) > 2 * self.offset**2) & (self.sigma(y) > 1.1 * sigma)
+
+    def _photons(self, y: Tensor) -> Tensor:
+        return self.gain * y.flatten(1).mean(1).clamp_min(0)
+
+
+def estimate_poisson_gaussian(y: Tensor, known: Tensor | None = None) -> PoissonGaussian:
+    """Gain and offset of noise whose variance grows with brightness: var = gain · mean + offset².
+
+    The windows of `estimate_sigma` are sorted by their mean into eight groups of equal size; in each the flattest 5 %
+    give a variance as there; the line through the groups, weighted by 1/variance² and with neither coefficient below
+    0, is the answer.  Arguments and errors as in `estimate_sigma`.
+    After Foi et al. 2008 (Practical Poissonian-Gaussian noise modeling and fitting), who fit the same line.
+    """
+    pixels, mask = _checked(y, known)
+    pairs = [_line_of_one(*pair) for pair in zip(pixels, mask, strict=True)]
+    gain, variance = torch.tensor(pairs, dtype=torch.float64).T
+    return PoissonGaussian(gain.to(y), variance.sqrt().to(y))
+
+
+def _checked(y: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
+    """y in float64 on the CPU, and which of its pixels are known."""
+    if y.ndim != 4 or min(y.shape[-2:]) < 2:
+        raise ValueError(f"y has shape {tuple(y.shape)}: not a picture, so its noise cannot be estimated.  Give sigma.")
+    pixels = checks.image(y, "y").detach().to("cpu", torch.float64)
+    return pixels, torch.ones_like(pixels, dtype=torch.bool) if known is None else (known.cpu() != 0).expand_as(pixels)
+
+
+class _Spectra(NamedTuple):
+    """Of N windows: mean, energy of the low coefficients, and squares of the high ones (N, p (p - 1) / 2)."""
+
+    mean: Tensor
+    energy: Tensor
+    high: Tensor
+
+    def variance(self, share: float) -> float:
+        """The noise variance that the flattest `share` of the windows shows."""
+        count = max(int(len(self.high) * share), min(len(self.high), 500 // self.high.shape[1]))
+        flat = self.energy.topk(count, largest=False).indices
+        return float(self.high[flat].mean(0).quantile(0.5))
+
+
+def _spectra(y: Tensor, known: Tensor) -> _Spectra | None:
+    """The DCT of the windows of one picture (C, H, W); None where no window is free of clipping."""
     if not bool(_windows(known, 2, 1).any()):
         raise ValueError("no 2 x 2 window of y is known, so its noise cannot be estimated.  Give sigma.")
     shown = y[known]
     p, corners = _corners(known & (y != shown.min()) & (y != shown.max()))
     if len(corners) == 0:
-        return FLOOR
+        return None
     if p < 6:
-        warnings.warn(f"sigma is a rough estimate, from windows of {p} x {p} known pixels; give sigma.", stacklevel=3)
+        warnings.warn(f"sigma is a rough estimate, from windows of {p} x {p} known pixels; give sigma.", stacklevel=4)
     order = torch.arange(p)
     degree = (order[:, None] + order).flatten()  # i + j
     c, i, j = corners.T
     basis = torch.kron(_dct(p), _dct(p))
     coefficients = y.unfold(1, p, 1).unfold(2, p, 1)[c, i, j].flatten(1) @ basis.T  # (N, p²)
     energy = coefficients[:, (degree > 0) & (degree < p)].square().sum(1)
-    high = coefficients[:, degree >= p].square()  # (N, p (p - 1) / 2)
-    count = max(len(high) // 50, min(len(high), 500 // high.shape[1]))
-    flat = energy.topk(count, largest=False).indices
-    return max(float(high[flat].mean(0).quantile(0.5).sqrt()), FLOOR)
+    return _Spectra(coefficients[:, 0] / p, energy, coefficients[:, degree >= p].square())
+
+
+def _sigma_of_one(y: Tensor, known: Tensor) -> float:
+    """sigma of one picture (C, H, W)."""
+    spectra = _spectra(y, known)
+    return FLOOR if spectra is None else max(spectra.variance(0.02) ** 0.5, FLOOR)
+
+
+def _line_of_one(y: Tensor, known: Tensor) -> tuple[float, float]:
+    """(gain, offset²) of one picture (C, H, W)."""
+    spectra = _spectra(y, known)
+    if spectra is None:
+        return 0.0, FLOOR**2
+    groups = spectra.mean.argsort().tensor_split(8)
+    parts = [_Spectra(*(t[g] for t in spectra)) for g in groups if len(g) >= 8]
+    mean = torch.tensor([float(part.mean.mean()) for part in parts], dtype=torch.float64)
+    variance = torch.tensor([max(part.variance(0.05), FLOOR**2) for part in parts], dtype=torch.float64)
+    return _positive_line(mean, variance, 1 / variance)
+
+
+def _positive_line(x: Tensor, y: Tensor, weight: Tensor) -> tuple[float, float]:
+    """a, b >= 0 that minimise Σ weight² (a x + b − y)²."""
+    from scipy.optimize import nnls
+
+    columns = torch.stack([x.clamp_min(0), torch.ones_like(x)], 1)
+    (a, b), _ = nnls((columns * weight[:, None]).numpy(), (y * weight).numpy())
+    return float(a), float(b)
 
 
 def _corners(good: Tensor) -> tuple[int, Tensor]:

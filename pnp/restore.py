@@ -16,7 +16,7 @@ from . import metrics, priors, rules
 from . import operators as operators  # registers the operators
 from .choose import default_solver, fit_lam
 from .loop import Callback, Result, Status, solve
-from .noise import estimate_sigma
+from .noise import estimate_poisson_gaussian, estimate_sigma
 from .operators.base import Operator
 from .problem import Problem
 from .recording import Metric
@@ -179,7 +179,10 @@ def _sigma(job: Job, operator: Operator, y: Tensor, say: Callable[[str], None]) 
         if added is not None:
             return added, "simulated"
         raise ValueError("this measurement is no picture, so its noise cannot be estimated.  Give sigma.")
-    sigma = estimate_sigma(y, operator.known())
+    sigma, photons = estimate_sigma(y, operator.known()), estimate_poisson_gaussian(y, operator.known())
+    if bool(photons.dominates(y, sigma).all()):
+        sigma = photons.sigma(y)
+        say(f"noise: grows with brightness as that of photons, gain {_shown(photons.gain)}; its mean is taken")
     if added is not None and float((sigma / added).log().abs().max()) > 0.3:
         warnings.warn(f"the estimated sigma is far from the noise that was added, {added}.", stacklevel=2)
     say(f"sigma: {_shown(sigma)} (estimated from the measurement)")

@@ -7,7 +7,7 @@ import torch
 from skimage import data
 
 import pnp.noise
-from pnp.noise import FLOOR, Gaussian, Poisson, SaltPepper, estimate_sigma
+from pnp.noise import FLOOR, Gaussian, Poisson, SaltPepper, estimate_poisson_gaussian, estimate_sigma
 from pnp.registry import NOISES
 
 SIZE = (2, 3, 96, 96)
@@ -167,3 +167,24 @@ def test_the_window_basis_is_orthonormal():
     for p in (2, 3, 4, 6, 8):
         d = pnp.noise._dct(p)
         torch.testing.assert_close(d @ d.T, torch.eye(p, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(0.01, 0.0), (0.003, 0.01), (0.02, 0.02)])
+def test_gain_and_offset_of_photon_noise_are_found(gain: float, offset: float) -> None:
+    clean = blurred(photo("camera", 512))
+    y = Poisson(gain)(clean, seeded())
+    y = Gaussian(offset)(y, seeded(1)) if offset else y
+    found = estimate_poisson_gaussian(y)
+    true = (gain * clean.mean() + offset**2).sqrt()
+    assert float(found.gain) == pytest.approx(gain, rel=0.25)
+    assert float(found.sigma(y)) == pytest.approx(float(true), rel=0.12)
+    assert bool(found.dominates(y, estimate_sigma(y)).all())
+    assert float(estimate_sigma(y)) < 0.93 * float(true)  # what the flattest windows say
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.05])
+def test_white_noise_is_not_taken_for_photons(sigma: float) -> None:
+    y = Gaussian(sigma)(photo("camera", 512), seeded())
+    found = estimate_poisson_gaussian(y)
+    assert float(found.offset) == pytest.approx(sigma, rel=0.25)
+    assert not bool(found.dominates(y, estimate_sigma(y)).any())

@@ -22,6 +22,7 @@ from pnp.solvers import (
     ADMM,
     FISTA,
     HQS,
+    Anderson,
     FixedPoint,
     GradientDescent,
     MeanShift,
@@ -46,6 +47,7 @@ S, SIGMA = 0.3, 0.2  # of the Gaussian denoiser, and of the noise
 SOLVER_SPECS = {  # to the closed-form solution; hqs has its own test
     "admm": 300, "admm:tau=0.1": 300, "fista": 600, "pgd": 1500, "chambolle-pock": 600, "condat-vu": 1500, "gd": 1500,
     "gd:momentum=0.5": 800, "gd:momentum=0.7,nesterov=true": 500, "mean-shift": 1500, "fixed-point": 300,
+    "anderson": 100,
 }  # fmt: skip
 
 
@@ -119,6 +121,7 @@ def test_projector_and_red_reach_their_own_fixed_points() -> None:
 RED_SOLVERS = [
     GradientDescent(iterations=1500), ADMM(tau=0.1, iterations=400), FISTA(iterations=500), FixedPoint(iterations=400),
     MeanShift(iterations=1500), MeanShift(iterations=400, momentum=0.0, step_size=1.0),
+    Anderson(iterations=60),
 ]  # fmt: skip
 
 
@@ -333,7 +336,7 @@ def test_gradient_descent_refuses_what_it_cannot_do() -> None:
 EVERY = [
     "admm", "admm:tau=0.01", "hqs", "hqs:tau=0.1..0.001", "fista", "pgd", "chambolle-pock", "condat-vu", "gd",
     "gd:momentum=0.9", "gd:optimizer=Adam,lr=0.01", "mean-shift", "mean-shift:blind=true", "fixed-point",
-    "fixed-point:backtrack=false",
+    "fixed-point:backtrack=false", "anderson:memory=3",
 ]  # fmt: skip
 
 
@@ -495,7 +498,7 @@ def test_wrong_settings_are_refused_where_they_are_made(spec: str) -> None:
 def test_the_error_of_a_misfit_names_the_solvers_that_fit() -> None:
     with pytest.raises(TypeError) as error:
         require(GradientDescent(), TV())
-    others = ", ".join(name for name in SOLVERS if name not in ("gd", "mean-shift", "fixed-point"))
+    others = ", ".join(name for name in SOLVERS if name not in ("gd", "mean-shift", "fixed-point", "anderson"))
     assert (
         str(error.value)
         == f"GradientDescent needs grad; prior TV offers prox, split, value. Solvers that fit: {others}."

@@ -9,12 +9,14 @@ from .primal_dual import ChambollePock, CondatVu
 from .gradient import GradientDescent
 from .mean_shift import MeanShift
 from .fixed_point import FixedPoint
+from .anderson import Anderson
 from .base import Solver, fits, require
 
 __all__ = [
     "ADMM",
     "FISTA",
     "HQS",
+    "Anderson",
     "ChambollePock",
     "CondatVu",
     "FixedPoint",
