@@ -98,35 +98,38 @@ def estimate_sigma(y: Tensor, known: Tensor | None = None) -> Tensor:
 
 
 class PoissonGaussian(NamedTuple):
-    """Noise of variance gain · picture + offset²: photon counts and read-out.  gain, offset: (B,), in image units."""
+    """Noise of variance gain · picture + offset²: photon counts and read-out.
+
+    gain, offset: (B,), in image units.  mean: of the measured pixels.  fit: how well the line explains the variances
+    of the groups of windows, 1 for all of their spread, 0 for none.
+    """
 
     gain: Tensor
     offset: Tensor
+    mean: Tensor
+    fit: Tensor
 
-    def sigma(self, y: Tensor) -> Tensor:
-        """The standard deviation of white noise with the same mean variance over y, (B,)."""
-        return (self._photons(y) + self.offset**2).sqrt().clamp_min(FLOOR)
+    def sigma(self) -> Tensor:
+        """The standard deviation of white noise with the same mean variance over the picture, (B,)."""
+        return (self.gain * self.mean + self.offset**2).sqrt().clamp_min(FLOOR)
 
-    def dominates(self, y: Tensor, sigma: Tensor) -> Tensor:
-        """Whether it explains y better than white noise of std sigma, (B,): mostly photons, and more of them."""
-        return (self._photons(y) > 2 * self.offset**2) & (self.sigma(y) > 1.1 * sigma)
-
-    def _photons(self, y: Tensor) -> Tensor:
-        return self.gain * y.flatten(1).mean(1).clamp_min(0)
+    def dominates(self, sigma: Tensor) -> Tensor:
+        """Whether it explains the picture better than white noise of std sigma, (B,): mostly photons, and visibly."""
+        return (self.gain * self.mean > 2 * self.offset**2) & (self.fit > 0.8) & (self.sigma() > 1.1 * sigma)
 
 
 def estimate_poisson_gaussian(y: Tensor, known: Tensor | None = None) -> PoissonGaussian:
     """Gain and offset of noise whose variance grows with brightness: var = gain · mean + offset².
 
     The windows of `estimate_sigma` are sorted by their mean into eight groups of equal size; in each the flattest 5 %
-    give a variance as there; the line through the groups, weighted by 1/variance² and with neither coefficient below
+    give a variance as there; the line through the groups, weighted by 1/variance and with neither coefficient below
     0, is the answer.  Arguments and errors as in `estimate_sigma`.
     After Foi et al. 2008 (Practical Poissonian-Gaussian noise modeling and fitting), who fit the same line.
     """
     pixels, mask = _checked(y, known)
-    pairs = [_line_of_one(*pair) for pair in zip(pixels, mask, strict=True)]
-    gain, variance = torch.tensor(pairs, dtype=torch.float64).T
-    return PoissonGaussian(gain.to(y), variance.sqrt().to(y))
+    rows = [(*_line_of_one(*pair), float(pair[0][pair[1]].mean())) for pair in zip(pixels, mask, strict=True)]
+    gain, variance, fit, mean = torch.tensor(rows, dtype=torch.float64).T.to(y)
+    return PoissonGaussian(gain, variance.sqrt(), mean.clamp_min(0), fit)
 
 
 def _checked(y: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -176,25 +179,29 @@ def _sigma_of_one(y: Tensor, known: Tensor) -> float:
     return FLOOR if spectra is None else max(spectra.variance(0.02) ** 0.5, FLOOR)
 
 
-def _line_of_one(y: Tensor, known: Tensor) -> tuple[float, float]:
-    """(gain, offset²) of one picture (C, H, W)."""
+def _line_of_one(y: Tensor, known: Tensor) -> tuple[float, float, float]:
+    """(gain, offset², fit) of one picture (C, H, W)."""
     spectra = _spectra(y, known)
     if spectra is None:
-        return 0.0, FLOOR**2
+        return 0.0, FLOOR**2, 0.0
     groups = spectra.mean.argsort().tensor_split(8)
     parts = [_Spectra(*(t[g] for t in spectra)) for g in groups if len(g) >= 8]
     mean = torch.tensor([float(part.mean.mean()) for part in parts], dtype=torch.float64)
     variance = torch.tensor([max(part.variance(0.05), FLOOR**2) for part in parts], dtype=torch.float64)
-    return _positive_line(mean, variance, 1 / variance)
+    return _positive_line(mean, variance)
 
 
-def _positive_line(x: Tensor, y: Tensor, weight: Tensor) -> tuple[float, float]:
-    """a, b >= 0 that minimise Σ weight² (a x + b − y)²."""
+def _positive_line(x: Tensor, y: Tensor) -> tuple[float, float, float]:
+    """a, b >= 0 that minimise Σ (a x/y + b/y − 1)², and 1 − Σ log²((a x + b)/y) / Σ log²(y/ȳ), ȳ the geometric mean."""
     from scipy.optimize import nnls
 
-    columns = torch.stack([x.clamp_min(0), torch.ones_like(x)], 1)
-    (a, b), _ = nnls((columns * weight[:, None]).numpy(), (y * weight).numpy())
-    return float(a), float(b)
+    if len(x) < 4:
+        return 0.0, float(y.median()) if len(y) else FLOOR**2, 0.0
+    columns = torch.stack([x.clamp_min(0) / y, 1 / y], 1)
+    (a, b), _ = nnls(columns.numpy(), torch.ones_like(y).numpy())
+    left = ((a * x + b) / y).clamp_min(1e-9).log().square().sum()
+    spread = (y.log() - y.log().mean()).square().sum()
+    return float(a), float(b), float(1 - left / spread.clamp_min(1e-12))
 
 
 def _corners(good: Tensor) -> tuple[int, Tensor]:

@@ -180,8 +180,9 @@ def _sigma(job: Job, operator: Operator, y: Tensor, say: Callable[[str], None]) 
             return added, "simulated"
         raise ValueError("this measurement is no picture, so its noise cannot be estimated.  Give sigma.")
     sigma, photons = estimate_sigma(y, operator.known()), estimate_poisson_gaussian(y, operator.known())
-    if bool(photons.dominates(y, sigma).all()):
-        sigma = photons.sigma(y)
+    which = photons.dominates(sigma)
+    if bool(which.any()):
+        sigma = torch.where(which, photons.sigma(), sigma)
         say(f"noise: grows with brightness as that of photons, gain {_shown(photons.gain)}; its mean is taken")
     if added is not None and float((sigma / added).log().abs().max()) > 0.3:
         warnings.warn(f"the estimated sigma is far from the noise that was added, {added}.", stacklevel=2)

@@ -85,7 +85,7 @@ def table(path: Path = TABLE) -> dict[tuple[str, str], Rule]:
 
 def write(rows: dict[tuple[str, str], Rule], path: Path) -> None:
     """Replace the table; what the numbers mean stands at its head."""
-    lines = ["# Written by `pnp tune`; the formula is in rules.py.  [kind of prior.task]"]
+    lines = ["# Written by `pnp tune`, but for the iterations; the formula is in rules.py.  [kind of prior.task]"]
     for (kind, task), rule in sorted(rows.items()):
         lines += ["", f"[{kind}.{task}]"]
         lines += [f"{field.name} = {_toml(getattr(rule, field.name))}" for field in fields(rule)]

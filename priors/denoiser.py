@@ -24,16 +24,21 @@ class PnP(Prior):
 
     def __init__(self, denoiser: Denoiser, turns: bool = False) -> None:
         self.denoiser, self.turns = denoiser, turns
+        self.step: Denoiser = denoiser  # what one solve calls
 
     @property
     def name(self) -> str:
         return f"PnP({_label(self.denoiser)})"
 
     def begin(self, x0: Tensor) -> Prior:
-        return PnP(Turning(self.denoiser)) if self.turns else self
+        if not self.turns:
+            return self
+        begun = PnP(self.denoiser, turns=True)
+        begun.step = Turning(self.denoiser)
+        return begun
 
     def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
-        return self.denoiser(v, tau**0.5)
+        return self.step(v, tau**0.5)
 
 
 class Turning:

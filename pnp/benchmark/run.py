@@ -77,13 +77,15 @@ def run(
     results: Path,
     *,
     workers: int = 1,
+    threads: int | None = None,
     scheduler: str | None = None,
     pictures: Path | None = None,
     say: Callable[[int, int, Row], None] = lambda done, total, row: None,
 ) -> list[Row]:
     """Every row of the suite, those of `results` (a .jsonl file) as they are and the others run and appended there.
 
-    workers: local processes, among which the cores are divided; times are best with one.  scheduler: the address of a
+    workers: local processes; threads: of each, by default the cores divided among them; times are best with one worker
+    on an idle machine.  scheduler: the address of a
     Dask scheduler, whose workers have this package, instead.  pictures: folder for restored pictures, for the report.
     """
     _, there = read(results)
@@ -94,12 +96,13 @@ def run(
     if missing:
         results.parent.mkdir(parents=True, exist_ok=True)
         _mend(results)
-        machine = _machine(workers, scheduler)
+        threads = threads or max(1, (os.cpu_count() or 1) // workers)
+        machine = {**_machine(workers, scheduler), "threads": threads}
         identity = hashlib.sha256(json.dumps(machine, sort_keys=True).encode()).hexdigest()[:8]
         with open(results, "a", encoding="utf-8") as file:
             if identity not in read(results)[0]:
                 file.write(json.dumps({"id": identity, "machine": machine}) + "\n")
-            for row in _rows(missing, identity, workers, scheduler, pictures):
+            for row in _rows(missing, identity, workers, threads, scheduler, pictures):
                 file.write(json.dumps(_compact(row), ensure_ascii=False) + "\n")
                 file.flush()
                 done.append(row)
@@ -115,11 +118,10 @@ def _mend(results: Path) -> None:
 
 
 def _rows(
-    missing: dict[str, Cell], machine: str, workers: int, scheduler: str | None, pictures: Path | None
+    missing: dict[str, Cell], machine: str, workers: int, threads: int, scheduler: str | None, pictures: Path | None
 ) -> Iterator[Row]:
     from distributed import Client, LocalCluster, as_completed
 
-    threads = max(1, (os.cpu_count() or 1) // workers)
     keep = None if pictures is None else str(pictures)
     cluster = None if scheduler else LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
     with Client(scheduler or cluster) as client:

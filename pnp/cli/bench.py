@@ -47,6 +47,7 @@ def suites() -> None:
 @click.option("--report", type=click.Path(path_type=Path), help="Write one HTML page with tables, curves and pictures.")
 @click.option("--readme", type=click.Path(path_type=Path, exists=True), help="Put the table into this Markdown file.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine.")
+@click.option("--threads", type=click.IntRange(1), help="Of each process. Default: the cores divided among them.")
 @click.option("--scheduler", metavar="ADDRESS", help="Of a Dask scheduler, e.g. tcp://host:8786, for more machines.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many pictures.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -63,6 +64,7 @@ def _suite(
     report: Path | None,
     readme: Path | None,
     workers: int,
+    threads: int | None,
     scheduler: str | None,
     limit: int | None,
 ) -> None:
@@ -90,9 +92,8 @@ def _suite(
             bar.update(task, completed=done, total=total, description=f"{row.method}, {row.task}, {row.picture}")
 
         keep = None if report is None else pictures
-        rows = runner.run(
-            wanted, Data.of(wanted, data), path, workers=workers, scheduler=scheduler, pictures=keep, say=say
-        )
+        places = {"workers": workers, "threads": threads, "scheduler": scheduler, "pictures": keep}
+        rows = runner.run(wanted, Data.of(wanted, data), path, say=say, **places)  # type: ignore[arg-type]
     Console(width=None if sys.stdout.isatty() else 200).print(reports.table(wanted, rows))
     for line in reports.skipped(rows):
         click.echo(f"note: {line}", err=True)
