@@ -76,14 +76,14 @@ class Convergence:
         with torch.no_grad():
             return _lipschitz(lambda v: found[0](v) - v, x, found[1] / 10)
 
-    def _step(self, x: Tensor) -> tuple[Callable[[Tensor], Tensor], float] | None:
+    def _step(self, x: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor] | None:
         """The prior's part of an iteration as a denoiser, and its strength; the same random draws at each call."""
         prior, smoothness = self.problem.prior, self.problem.prior.smoothness()
         if self.tau is not None and "prox" in prior.offers():
-            tau = torch.as_tensor(self.problem.lam * self.tau)
-            return lambda v: prior.begin(x).prox(v, tau), float(tau.max()) ** 0.5
+            tau = torch.as_tensor(self.problem.lam * self.tau).to(x)
+            return lambda v: prior.begin(x).prox(v, tau), tau.sqrt()
         if "grad" in prior.offers() and smoothness < float("inf"):
-            return lambda v: v - prior.begin(x).grad(v) / smoothness, smoothness**-0.5
+            return lambda v: v - prior.begin(x).grad(v) / smoothness, x.new_tensor(smoothness**-0.5)
         return None
 
     @property
@@ -104,7 +104,7 @@ class Convergence:
 
 
 def _verdict(fit: float, rho: float | None) -> str:
-    coloured = rho is not None and rho > COLOURED
+    coloured = rho is not None and abs(rho) > COLOURED
     if fit > LOOSE:
         return "the residual is larger than the noise: lam too high, kernel wrong, or sigma too small"
     if coloured:
@@ -124,7 +124,7 @@ def _correlation(r: Tensor, down: int, right: int) -> Tensor:
     return ((a * b).flatten(1).sum(1) / (norm(a) * norm(b)).flatten().clamp_min(1e-30)).clamp(-1, 1)
 
 
-def _lipschitz(residual: Callable[[Tensor], Tensor], x: Tensor, h: float, rounds: int = 8) -> Tensor:
+def _lipschitz(residual: Callable[[Tensor], Tensor], x: Tensor, h: Tensor, rounds: int = 8) -> Tensor:
     """max over v of ‖R(x + v) − R(x)‖/‖v‖ for v of h a pixel, (B,)."""
     at, size = residual(x), h * (x[0].numel() ** 0.5)
     v = torch.randn((1, *x.shape[1:]), generator=torch.Generator().manual_seed(0)).to(x).expand_as(x)
@@ -132,5 +132,5 @@ def _lipschitz(residual: Callable[[Tensor], Tensor], x: Tensor, h: float, rounds
     for _ in range(rounds):
         v = v * (size / norm(v).clamp_min(1e-30))
         v = residual(x + v) - at
-        best = torch.maximum(best, norm(v).flatten() / size)
+        best = torch.maximum(best, (norm(v) / size).flatten())
     return best

@@ -70,7 +70,8 @@ def solve(
     """Run `solver` on `problem` and return a Result.
 
     x0: first image, by default the operator's plain guess.  iterations: at most so many, by default the solver's own.
-    stop: rules asked after each step, image by image; a stopped image no longer changes.
+    stop: rules asked after each step, image by image; a stopped image no longer changes.  Where the change is watched,
+    by a rule or in `record`, as it is by default, an image whose moves run away is ended as well.
     record: any of "change", "residual", "objective"; metrics: name -> function of the image batch, both into `history`.
     callbacks: called with a Snapshot after each step.
     Raises TypeError where the solver needs what the prior lacks, ValueError for shapes and non-finite input.
@@ -113,6 +114,7 @@ class _Run:
         self.done = 0  # steps so far
         self.change = torch.full((batch,), float("inf"), device=x0.device)
         self.last: Snapshot | None = None
+        self.scale = torch.maximum(norm(x0), norm(problem.initial())).flatten()  # of a picture of this measurement
         self.best, self.least = x0, torch.full((batch,), float("inf"), device=x0.device)  # the smallest move
         self.seconds = 0.0
         self.x0 = x0
@@ -141,7 +143,7 @@ class _Run:
             self.problem.prior.closed_convex,
             self.problem,
             x,
-            self.solver.last_tau(self.problem, self.state, max(0, self.done - 1)),
+            self._last_tau(),
         )
         return Result(
             x,
@@ -153,6 +155,15 @@ class _Run:
             convergence,
             self.problem,
         )
+
+    def _last_tau(self) -> Tensor | None:
+        """The tau of each image's own last iteration, (B, 1, 1, 1)."""
+        taus = [self.solver.last_tau(self.problem, self.state, max(0, n - 1)) for n in self.iterations]
+        if any(tau is None for tau in taus):
+            return None
+        batch = len(taus)
+        each = [torch.as_tensor(t, dtype=self.x0.dtype).reshape(-1).expand(batch)[i] for i, t in enumerate(taus)]
+        return torch.stack(each).view(-1, 1, 1, 1).to(self.x0.device)
 
     def _advance(self, state: State, k: int) -> None:
         new = self._timed(lambda: self.solver.step(self.problem, state, k))
@@ -184,7 +195,8 @@ class _Run:
         """Remember the iterate that moved least; end an image whose moves have grown past everything before."""
         size = norm(now.x).flatten()
         move = now.change * size
-        away = self.active & (move > 10 * self.least) & (move > norm(self.x0).flatten() + norm(self.best).flatten())
+        far = self.scale + norm(self.best).flatten()
+        away = self.active & (move > 10 * self.least) & (move > far)
         self._end(away, Status.DIVERGED, f"moves ran away at iteration {now.k + 1}")
         nearer = self.active & (move < self.least)
         self.least = torch.where(nearer, move, self.least)

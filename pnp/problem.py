@@ -32,6 +32,9 @@ class Problem:
         checks.image(self.y, "y")
         checks.per_image(self.sigma, "sigma", len(self.y))
         checks.per_image(self.lam, "lam", len(self.y))
+        for name in ("sigma", "lam"):
+            if isinstance(value := getattr(self, name), Tensor):
+                object.__setattr__(self, name, value.to(self.y))  # the image's precision is the caller's choice
         self.operator.image_shape(tuple(self.y.shape[1:]))  # a wrong shape is an error here, not in the loop
         known = self.operator.known()
         if known is not None:

@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -33,8 +33,9 @@ class Job:
     """What to do with a picture, all of it as text and numbers, so that it can be repeated from a record.
 
     simulate: the picture is clean; degrade it first with `noise` (default: Gaussian of `sigma`, 0.01 if not given).
-    sigma: noise level told to the solver; None: estimated.  lam: weight of the prior; None: the prior's own, else
-    fitted by discrepancy.  solver: None is the first that fits.  size: (C, H, W) of the image, where y does not tell.
+    sigma: noise level told to the solver; None: estimated.  lam: weight of the prior; None: that of the table of rules,
+    the prior's own, or fitted by discrepancy.  solver: None is the table's, or the first that fits.
+    size: (C, H, W) of the image, where y does not tell.
     """
 
     op: str
@@ -105,12 +106,8 @@ def restore(
         metrics={} if target is None else {"psnr": _psnr_metric(operator, target)},
         callbacks=callbacks,
     )
-    if Status.DIVERGED in result.status:
-        first = result.status.index(Status.DIVERGED)
-        advice = f"{type(solver).__name__} diverged ({result.reason[first]}): lower its tau, or leave it out."
-        if bool((problem.residual(result.x) >= problem.residual(x0))[first]):
-            raise ValueError(advice)  # nothing was gained before
-        warnings.warn(f"{advice}  What is written is the iterate that moved least.", stacklevel=2)
+    seconds = time.perf_counter() - begun
+    result = _spared(result, problem, solver, x0)
     restored = operator.visible(result.x)
     limit = job.iterations or solver.iterations
     record = {
@@ -128,9 +125,27 @@ def restore(
         "residual_whiteness": _maybe(result.convergence.whiteness),
         "verdict": list(result.convergence.verdict),
         **({} if target is None else {"metrics": _scores(initial, restored, target)}),
-        "seconds": {"solve": result.seconds, "total": time.perf_counter() - begun},
+        "seconds": {"solve": result.seconds, "total": seconds},
     }
     return Restoration(restored, initial, target, result, solver, record)
+
+
+def _spared(result: Result, problem: Problem, solver: Solver, x0: Tensor) -> Result:
+    """The result with the first guess in place of pictures whose iteration ran away before it had gained anything.
+
+    Raises ValueError where that is all of them.
+    """
+    away = torch.tensor([status is Status.DIVERGED for status in result.status], device=x0.device)
+    if not bool(away.any()):
+        return result
+    moved = problem.residual(x0) + 1e-3 * problem.noise_norm()  # a first guess may fit exactly: missing pixels
+    lost = away & (problem.residual(result.x) >= moved)
+    first = int(away.nonzero()[0])
+    advice = f"{type(solver).__name__} diverged ({result.reason[first]}): lower its tau, or leave it out."
+    if bool(lost.all()):
+        raise ValueError(advice)
+    warnings.warn(f"{advice}  What is written is the iterate that moved least, or the first guess.", stacklevel=3)
+    return replace(result, x=torch.where(lost.view(-1, 1, 1, 1), x0, result.x))
 
 
 def _simulated(job: Job, clean: Tensor) -> tuple[Operator, Tensor]:
@@ -159,7 +174,7 @@ def _solver(
     if rule is not None and (job.solver is None or Spec.parse(job.solver).name == Spec.parse(rule.solver).name):
         solver = rule.make(sigma, job.lam, job.solver)
         first, last = (_shown(torch.as_tensor(s)) for s in rule.strength(sigma))
-        falls = f", strength {first} to {last}" if rule.start else ""
+        falls = f", strength {first} to {last}" if rule.start and not _sets_tau(job) else ""
         say(f"solver: {job.solver or rule.solver}, {solver.iterations} iterations{falls}")
     elif job.solver is None:
         spec = default_solver(prior)
@@ -169,6 +184,10 @@ def _solver(
         solver = SOLVERS.build(job.solver)
     require(solver, prior)
     return solver
+
+
+def _sets_tau(job: Job) -> bool:
+    return job.solver is not None and "tau" in Spec.parse(job.solver).options
 
 
 def _sigma(job: Job, operator: Operator, y: Tensor, say: Callable[[str], None]) -> tuple[float | Tensor, str]:
@@ -195,7 +214,7 @@ def _lam(
 ) -> tuple[float | Tensor, str, Tensor]:
     if job.lam is not None:
         return job.lam, "given", x0
-    if rule is not None and type(solver) is SOLVERS[Spec.parse(rule.solver).name].make:
+    if rule is not None and type(solver) is SOLVERS[Spec.parse(rule.solver).name].make and not _sets_tau(job):
         say(f"lam: {rule.lam:g} (the rule for {problem.prior.kind} and {problem.operator.task})")
         return rule.lam, "rule", x0
     if problem.prior.lam is not None:

@@ -19,6 +19,9 @@ from .denoiser import PnP
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
+Window = tuple[EllipsisType, slice, slice]
+
+
 class NetworkDenoiser:
     """D(x, sigma) = x − N(x, sigma) with a trained N; a deepinv denoiser as it is.
 
@@ -48,12 +51,17 @@ class NetworkDenoiser:
 
     def _noise(self, x: Tensor, level: Tensor) -> Tensor:
         if torch.is_grad_enabled() and x.requires_grad:
-            return self._run(x, level)
+            learning = any(p.requires_grad for p in self.net.parameters())
+            whole = learning or len(list(self._tiles(x))) == 1
+            return self._run(x, level) if whole else _TileByTile.apply(x, level, self)
         out = torch.empty_like(x)
         with torch.inference_mode():
-            for outer, inner, keep in _tiles(x.shape[-2:], self.tile, self.net.receptive_radius()):  # type: ignore[operator]
+            for outer, inner, keep in self._tiles(x):
                 out[inner] = self._run(x[outer], level)[keep]
         return out
+
+    def _tiles(self, x: Tensor) -> Iterator[tuple[Window, Window, Window]]:
+        return _tiles(x.shape[-2:], self.tile, self.net.receptive_radius())  # type: ignore[operator]
 
     def _run(self, x: Tensor, level: Tensor) -> Tensor:
         half = self.precision == "bfloat16" or (self.precision == "auto" and _has_bfloat16(x.device.type))
@@ -61,7 +69,26 @@ class NetworkDenoiser:
             return self.net(x.contiguous(memory_format=torch.channels_last), level).float()
 
 
-Window = tuple[EllipsisType, slice, slice]
+class _TileByTile(torch.autograd.Function):
+    """N(x, sigma) tile by tile, and its vector-Jacobian product likewise: the memory of one tile, twice the forward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, level: Tensor, denoiser: NetworkDenoiser) -> Tensor:
+        ctx.save_for_backward(x, level)
+        ctx.denoiser = denoiser
+        with torch.no_grad():
+            return denoiser._noise(x, level)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        x, level = ctx.saved_tensors
+        total = torch.zeros_like(x)
+        for outer, inner, keep in ctx.denoiser._tiles(x):
+            with torch.enable_grad():
+                tile = x[outer].detach().requires_grad_(True)
+                noise = ctx.denoiser._run(tile, level)[keep]
+            total[outer] += torch.autograd.grad(noise, tile, gradients[0][inner])[0]
+        return total, None, None
 
 
 def _tiles(size: tuple[int, ...], tile: int, radius: int) -> Iterator[tuple[Window, Window, Window]]:

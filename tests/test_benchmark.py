@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_cli import pnp
 
@@ -104,12 +105,16 @@ def test_a_second_run_runs_nothing_and_a_killed_one_goes_on(tiny: Suite, ran: Ra
     shutil.copy(folder / "tiny.jsonl", results)
     seen: list[str] = []
     again = run.run(tiny, Data.of(tiny, None), results, say=lambda done, total, row: seen.append(row.key))
-    assert not seen and [r.key for r in again] == [r.key for r in rows]
+    failed = {r.key for r in rows if r.skipped}
+    assert set(seen) == failed and [r.key for r in again] == [r.key for r in rows]  # what failed is tried again
+    seen.clear()
+    renamed = replace(tiny, methods=tuple(replace(m, name=f"my {m.name}") for m in tiny.methods))
+    assert {r.method for r in run.run(renamed, Data.of(tiny, None), results)} == {"my TV", "my TV, blind"}
     text = results.read_text()
     lines = text.splitlines(keepends=True)
     results.write_text("".join(lines[:-2]) + lines[-2][:40])  # killed in the middle of a line
     again = run.run(tiny, Data.of(tiny, None), results, say=lambda done, total, row: seen.append(row.key))
-    assert len(seen) == 2 and [r.key for r in again] == [r.key for r in rows]
+    assert len(seen) >= 2 and [r.key for r in again] == [r.key for r in rows]
     assert (
         sum(
             "machine" in json.loads(line) and "key" not in json.loads(line) for line in results.read_text().splitlines()
@@ -118,7 +123,9 @@ def test_a_second_run_runs_nothing_and_a_killed_one_goes_on(tiny: Suite, ran: Ra
     )
 
 
-def test_what_a_result_depends_on_is_in_its_key(tiny: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_result_depends_on_is_in_its_key(
+    tiny: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     cell = next(suite.cells(tiny, Data.of(tiny, None)))
     key = cell.key(run.code_version(cell))
     method = replace(cell.method, lam=6)
@@ -127,6 +134,13 @@ def test_what_a_result_depends_on_is_in_its_key(tiny: Suite, monkeypatch: pytest
     assert len({key, *(c.key(run.code_version(c)) for c in others)}) == len(others) + 1
     renamed = replace(cell, suite="other", method=replace(cell.method, name="total variation"))
     assert renamed.key(run.code_version(renamed)) == key
+    kernel = tmp_path / "psf.npy"
+    keys = set()
+    for side in (3, 5):
+        np.save(kernel, np.full((side, side), 1 / side**2))
+        filed = replace(cell, task=replace(cell.task, measure=f"blur:kernel={kernel}"))
+        keys.add(filed.key(run.code_version(filed)))
+    assert len(keys) == 2  # what a file holds, not only where it lies
     network = replace(cell, method=replace(cell.method, prior="unet"))
     before = run.code_version(network), run.code_version(cell)
     from pnp import weights
@@ -197,3 +211,9 @@ def test_the_command_runs_a_suite_and_refuses_what_is_none(
     assert "Did you mean 'deblurring'" in capsys.readouterr().err
     assert pnp("bench", "suites") == 0 and "Compressive sensing" in capsys.readouterr().out
     assert pnp("bench", "mine.toml", "--data", "nowhere") == 2
+
+
+def test_source_is_followed_through_its_imports() -> None:
+    assert "pnp.solvers.fixed_point" in run._imports("pnp.solvers.anderson")
+    assert {"pnp.choose", "pnp.rules", "pnp.loop", "pnp.noise"} <= run._imports("pnp.restore")
+    assert "pnp.convergence" in run._imports("pnp.loop") and "pnp.priors.nets.trd" in run._imports("pnp.priors.nets")

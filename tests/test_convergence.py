@@ -15,8 +15,11 @@ from pnp.operators import BlockSensing, Blur, Identity, Mask, kernels
 from pnp.priors import RED, PnP, Tikhonov
 from pnp.priors.base import Prior
 from pnp.problem import Problem
-from pnp.solvers import HQS, GradientDescent
+from pnp.recording import Snapshot
+from pnp.schedules import Geometric
+from pnp.solvers import FISTA, HQS, GradientDescent
 from pnp.solvers.base import ImageState, Solver
+from pnp.stopping import StopRule
 
 SIGMA = 0.05
 
@@ -38,9 +41,13 @@ def test_white_noise_of_the_right_size_is_what_the_noise_would_leave() -> None:
     assert end.verdict == ("the residual is what the noise would leave",) * 2
 
 
+CHECKS = (torch.arange(64)[:, None] + torch.arange(64)).remainder(2).double()[None, None]
+
+
 @pytest.mark.parametrize(
     ("residual", "verdict"),
     [
+        (SIGMA * (2 * CHECKS - 1), "structure of the picture"),
         (2 * noise(1, 1, 64, 64), "larger than the noise"),
         (0.5 * noise(1, 1, 64, 64), "smaller than the noise"),
         (2.5 * Blur(kernels.gaussian(0.8, 5))(noise(1, 1, 64, 64)), "structure of the picture"),
@@ -61,7 +68,7 @@ def test_missing_pixels_say_nothing_about_whiteness() -> None:
 def test_measurements_that_are_no_picture_have_no_whiteness() -> None:
     sensing = BlockSensing(torch.eye(16, dtype=torch.float64)[:8], (1, 8, 8), 4)
     end = ended(sensing(images(1, 1, 8, 8)), sensing)
-    assert end.whiteness is None and end.verdict[0].startswith("the residual")
+    assert end.whiteness is None and "larger than the noise" in end.verdict[0]
 
 
 @pytest.mark.parametrize("s", [0.1, 0.3])
@@ -106,3 +113,32 @@ def test_the_guard_returns_the_iterate_that_moved_least_long_before_anything_ove
     assert result.status == (Status.DIVERGED,) * 2 and max(result.iterations) < 15
     torch.testing.assert_close(result.x, problem.initial() * 0.5**5)
     assert "ran away" in result.reason[0] and "moved least" in result.status[0].value
+
+
+def test_the_lipschitz_constant_compares_like_with_like_where_the_picture_is_turned() -> None:
+    """D = (x + x moved)/2: D − Id has norm 1, in whatever orientation it is seen."""
+    prior = PnP(lambda x, sigma: (x + x.roll(1, -1)) / 2, turns=True)
+    problem = Problem(Identity(), images(1, 1, 12, 12), prior, sigma=SIGMA)
+    found = solve(problem, HQS(iterations=3)).convergence.lipschitz
+    assert found is not None and 0.8 < float(found) <= 1 + 1e-9
+
+
+def test_the_lipschitz_constant_of_each_picture_is_that_at_its_own_last_step() -> None:
+    problem = Problem(Identity(), images(2, 1, 12, 12), PnP(GaussianDenoiser(0.3)), sigma=SIGMA, lam=0.5)
+
+    class First(StopRule):
+        reason = "the first picture after two steps"
+
+        def __call__(self, now: Snapshot) -> Tensor:
+            return torch.tensor([now.k == 1, False])
+
+    end = solve(problem, HQS(tau=Geometric(0.1, 0.001), iterations=4), stop=(First(),))
+    taus = torch.tensor([Geometric(0.1, 0.001, 4)(1), 0.001], dtype=torch.float64) * 0.5
+    torch.testing.assert_close(end.convergence.lipschitz, taus / (0.3**2 + taus))
+
+
+def test_a_start_from_black_is_no_run_away() -> None:
+    problem = Problem(Blur(kernels.gaussian(1.0, 5)), images(1, 1, 24, 24), Tikhonov(), sigma=0.01, lam=1e-3)
+    black = torch.zeros(1, 1, 24, 24, dtype=torch.float64)
+    result = solve(problem, FISTA(tau=1e-7, iterations=60), x0=black)
+    assert result.status == (Status.LIMIT,)

@@ -10,7 +10,7 @@ from conftest import GaussianDenoiser, images, squares
 from torch import Tensor
 
 from pnp.linalg import trace
-from pnp.loop import solve
+from pnp.loop import Status, solve
 from pnp.operators import Blur, Mask, kernels
 from pnp.priors import DAE, PnP, parse
 from pnp.priors.denoiser import Turning
@@ -138,3 +138,30 @@ def test_bad_settings_of_the_auto_encoder_are_refused() -> None:
         DAE(bent, 0.0)
     with pytest.raises(ValueError, match="Did you mean 'mean-shift'"):
         DAE(bent, SD, "meanshift")  # type: ignore[arg-type]
+
+
+def test_a_line_search_that_finds_no_descent_is_no_convergence() -> None:
+    class Wrong(DAE):
+        def begin(self, x0: Tensor) -> DAE:
+            return self
+
+        def grad(self, x: Tensor) -> Tensor:
+            return -super().grad(x)
+
+    _, y = blurred()
+    problem = Problem(BLUR, y, Wrong(bent, SD, "gradient-step"), sigma=1.0, lam=50.0)
+    result = solve(problem, FixedPoint(iterations=4), stop=(Tolerance(1e-3),))
+    assert result.status == (Status.LIMIT,) and torch.equal(result.x, problem.initial())
+    assert float(result.convergence.residual) > 1e-3
+
+
+def test_a_descent_of_short_steps_does_not_stop_before_it_has_moved() -> None:
+    mask = Mask((images(1, 1, 24, 24)[0] > 0.5).float())
+    x = squares(1, 1, 24, 24)
+    problem = Problem(mask, mask(x), DAE(bent, SD), sigma=0.0004)
+    assert solve(problem, MeanShift(iterations=30)).iterations == (30,)
+
+
+def test_a_blind_descent_needs_a_prior_that_says_how_much_it_smooths() -> None:
+    with pytest.raises(ValueError, match="takes dae or red"):
+        solve(Problem(BLUR, blurred()[1], parse("tikhonov"), sigma=0.1), MeanShift(blind=True))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pnp import images, weights
 from pnp.metrics import psnr
 from pnp.priors.nets import ARCHITECTURES, DnCNN, UNet, trd
-from pnp.priors.network import NearestLevel, NetworkDenoiser
+from pnp.priors.network import NearestLevel, NetworkDenoiser, shipped
 from pnp.registry import DENOISERS
 from pnp.training import TrainSettings, draw_noise, resumed, start, train
 
@@ -304,3 +304,15 @@ def test_a_new_network_changes_nothing(make: type) -> None:
     check_noise_estimate(make(), torch.rand(1, 1, 32, 32))
     with pytest.raises(AssertionError):
         check_noise_estimate(network("unet"), torch.rand(1, 1, 32, 32))
+
+
+def test_the_gradient_through_tiles_is_that_through_the_whole_picture() -> None:
+    net = shipped("unet-grey").net
+    x = torch.rand(1, 1, 72, 88, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for tile in (512, 32):
+        at = x.clone().requires_grad_(True)
+        (at - NetworkDenoiser(net, "float32", tile)(at, 0.1)).square().sum().backward()
+        gradients.append(at.grad)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-4)
+    assert float(gradients[0].abs().max()) > 1e-2

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import math
 import os
+import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from .suite import Cell, Data, Suite, cells
-
-CORE = ("loop", "problem", "restore", "choose", "linalg", "schedules", "stopping", "noise", "metrics", "registry",
-        "solvers.base", "operators.base", "priors.base", "benchmark.run")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,10 +88,9 @@ def run(
     Dask scheduler, whose workers have this package, instead.  pictures: folder for restored pictures, for the report.
     """
     _, there = read(results)
-    have = {row.key: row for row in there}
-    wanted = {cell.key(code_version(cell)): cell for cell in cells(suite, data)}
-    missing = {key: cell for key, cell in wanted.items() if key not in have}
-    done = [have[key] for key in wanted if key in have]
+    have = {row.key: row for row in there if row.skipped is None}  # what failed is tried again
+    wanted = [(cell.key(code_version(cell)), cell) for cell in cells(suite, data)]
+    missing = {key: cell for key, cell in wanted if key not in have}
     if missing:
         results.parent.mkdir(parents=True, exist_ok=True)
         _mend(results)
@@ -105,10 +103,15 @@ def run(
             for row in _rows(missing, identity, workers, threads, scheduler, pictures):
                 file.write(json.dumps(_compact(row), ensure_ascii=False) + "\n")
                 file.flush()
-                done.append(row)
-                say(len(done), len(wanted), row)
-    order = {key: i for i, key in enumerate(wanted)}
-    return sorted(done, key=lambda row: order[row.key])
+                have[row.key] = row
+                say(len(have), len(wanted), row)
+    return [_named(have[key], cell) for key, cell in wanted]
+
+
+def _named(row: Row, cell: Cell) -> Row:
+    """The row under the names that the suite has for its cell."""
+    task, method, picture = cell.task.name, cell.method.name, Path(cell.picture).stem
+    return replace(row, suite=cell.suite, task=task, method=method, sigma=cell.sigma, picture=picture, seed=cell.seed)
 
 
 def _mend(results: Path) -> None:
@@ -120,13 +123,20 @@ def _mend(results: Path) -> None:
 def _rows(
     missing: dict[str, Cell], machine: str, workers: int, threads: int, scheduler: str | None, pictures: Path | None
 ) -> Iterator[Row]:
-    from distributed import Client, LocalCluster, as_completed
+    try:
+        from distributed import Client, LocalCluster, as_completed
+    except ModuleNotFoundError:
+        raise ImportError("a suite runs in workers of Dask: pip install 'pnp-restoration[bench]'") from None
 
     keep = None if pictures is None else str(pictures)
-    cluster = None if scheduler else LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
-    with Client(scheduler or cluster) as client:
+    with ExitStack() as stack:
+        options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+        cluster = scheduler or stack.enter_context(LocalCluster(**options))
+        client = stack.enter_context(Client(cluster))
+        first = next(iter(missing.values())).picture  # one picture is shown; the others are numbers
         futures = [
-            client.submit(solve_cell, key, cell, machine, threads, keep, pure=False) for key, cell in missing.items()
+            client.submit(solve_cell, key, cell, machine, threads, keep if cell.picture == first else None, pure=False)
+            for key, cell in missing.items()
         ]
         try:
             for future, row in as_completed(futures, with_results=True):
@@ -134,8 +144,6 @@ def _rows(
                 yield row
         finally:
             client.cancel(futures)
-    if cluster is not None:
-        cluster.close()
 
 
 def solve_cell(key: str, cell: Cell, machine: str, threads: int, keep: str | None) -> Row:
@@ -255,57 +263,74 @@ def picture(cell: Cell) -> Any:
 
 
 def code_version(cell: Cell) -> str:
-    """Hash of the source files behind a cell, of its row of rules, and of the weights of its networks."""
+    """Hash of what is behind a cell beside its own text: source, rules, weights, and the files that its specs name.
+
+    Source: the module of each named operator, prior, denoiser and solver, and all that it and the path of `pnp solve`
+    import.  A change of one solver so leaves the results of the others as they are.
+    """
     from .. import operators as operators
     from .. import priors, rules, weights
-    from ..registry import OPERATORS, PRIORS, SOLVERS, Spec
+    from ..registry import DENOISERS, OPERATORS, PRIORS, SOLVERS, Registry, Spec
 
-    files = {f"pnp.{name}" for name in CORE}
-    task = cell.task
-    for registry, spec in ((OPERATORS, task.measure), (OPERATORS, task.assume), (SOLVERS, cell.method.solver)):
-        if spec and Spec.parse(spec).name in registry:
-            files |= _modules(registry[Spec.parse(spec).name].make)
-    names = [Spec.parse(part.rpartition("*")[2]).name for part in cell.method.prior.split("+")]
-    for name in names:
-        files |= _modules(PRIORS[name].make) if name in PRIORS else set()
-    nets = "unet" if "dae" in names else cell.method.prior  # dae stands on unet
-    learned = {k: record["sha256"] for k, record in weights.manifest().items() if k.split("-")[0] in nets}
-    files |= {"pnp.priors.network", "pnp.priors.denoiser"} if learned else set()
+    task, method = cell.task, cell.method
+    words = re.findall(r"[\w./-]+", " ".join(filter(None, (task.measure, task.assume, method.prior, method.solver))))
+    registries: tuple[Registry, ...] = (OPERATORS, PRIORS, DENOISERS, SOLVERS)
+    modules = {registry[word].make.__module__ for word in words for registry in registries if word in registry}
+    nets = {word for word in words if word in DENOISERS} | {"unet"}  # what dae, red and projector stand on by default
     try:
-        kind = priors.parse(cell.method.prior, shape=(1, 64, 64)).kind
+        kind = priors.parse(method.prior, shape=(1, 64, 64)).kind
     except Exception:  # the cell's own row will say what is wrong
         kind = ""
     rows = sorted((task, repr(rule)) for (k, task), rule in rules.table().items() if k == kind)
-    if not cell.method.solver:
-        files |= {f"pnp.solvers.{m}" for m in ("admm", "hqs")} | {m for _, r in rows for m in _rule_modules(r)}
-    text = json.dumps([_source_hash(tuple(sorted(files))), learned, rows], sort_keys=True)
+    if not method.solver:
+        named = [Spec.parse(rule.solver).name for (k, _), rule in rules.table().items() if k == kind] or ["admm", "hqs"]
+        modules |= {SOLVERS[name].make.__module__ for name in named}
+    learned = {k: r["sha256"] for k, r in weights.manifest().items() if kind and k.split("-")[0] in nets}
+    files = {word: _bytes_hash(word) for word in words if Path(word).is_file()}
+    text = json.dumps([_source_hash(frozenset(modules)), rows, learned, list(files.values())], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _rule_modules(rule: str) -> set[str]:
-    from ..registry import SOLVERS
-
-    name = rule.split("solver='")[1].split("'")[0].split(":")[0]
-    return _modules(SOLVERS[name].make)
-
-
-def _modules(make: Any) -> set[str]:
-    """The module of a class or function of this package, and the modules of this package that it imports from."""
-    module = sys.modules[make.__module__]
-    near = {getattr(v, "__module__", "") for v in vars(module).values()}
-    return {module.__name__} | {m for m in near if isinstance(m, str) and m.startswith(("pnp.operators", "pnp.priors"))}
+def _bytes_hash(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 @lru_cache
-def _source_hash(modules: tuple[str, ...]) -> str:
-    import importlib
-
+def _source_hash(modules: frozenset[str]) -> str:
+    """Hash of the source of these modules and of `pnp.restore`, with everything of this package that they import."""
+    left, seen = {*modules, "pnp.restore", __name__}, set()
+    while left:
+        name = left.pop()
+        seen.add(name)
+        left |= _imports(name) - seen
     found = hashlib.sha256()
-    for name in modules:
-        file = importlib.import_module(name).__file__
-        if file:
-            found.update(Path(file).read_bytes())
+    for name in sorted(seen):
+        found.update(_source(name))
     return found.hexdigest()
+
+
+@lru_cache
+def _imports(name: str) -> frozenset[str]:
+    """Modules of this package that `name` imports at its top; packages that only gather others are not followed."""
+    package = name if _path(name).stem == "__init__" else name.rpartition(".")[0]
+    found = set()
+    for node in ast.parse(_source(name)).body:
+        if isinstance(node, ast.ImportFrom) and node.level:
+            above = package.split(".")
+            base = ".".join([*above[: len(above) + 1 - node.level], *filter(None, [node.module])])
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    gather = {"pnp", "pnp.operators", "pnp.priors", "pnp.solvers"}
+    return frozenset(f for f in found - gather if f.startswith("pnp.") and _path(f).is_file())
+
+
+def _source(name: str) -> bytes:
+    return _path(name).read_bytes()
+
+
+def _path(name: str) -> Path:
+    """Of a module of this package; not a file if there is none."""
+    at = Path(__file__).parents[1].joinpath(*name.split(".")[1:])
+    return at / "__init__.py" if at.is_dir() else at.with_suffix(".py")
 
 
 def _machine(workers: int, scheduler: str | None) -> dict[str, Any]:

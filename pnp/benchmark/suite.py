@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -43,6 +44,10 @@ class Method:
     lam: float | None = None
     iterations: int | None = None
     sigma: str = "given"
+
+    def __post_init__(self) -> None:
+        if self.lam is not None:
+            object.__setattr__(self, "lam", float(self.lam))  # 5 and 5.0 are the same
 
 
 @dataclass(frozen=True)
@@ -89,11 +94,17 @@ class Cell:
         """Hash of the inputs, the picture's bytes among them, and of the code version; not of the names given."""
         parts = asdict(self)
         parts.pop("suite")
-        parts["task"] = [self.task.measure, self.task.assume]
+        parts["task"] = [_placeless(spec) for spec in (self.task.measure, self.task.assume)]
+        parts["sigma"] = float(self.sigma)
         parts["method"].pop("name")
         parts["picture"] = picture_hash(self.picture)
         text = json.dumps([parts, code], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _placeless(spec: str | None) -> str | None:
+    """A spec with the names of its files in place of their paths: where they lie is no input, what they hold is."""
+    return spec and re.sub(r"=[^=,]*/([^/=,]+)", r"=\1", spec)
 
 
 @lru_cache
@@ -161,6 +172,7 @@ class Data:
 
     folder: Path | None = None
     found: tuple[str, ...] = field(default=())
+    own: bool = False  # the suite's pictures, whose published figures may stand beside ours
 
     @classmethod
     def of(cls, suite: Suite, folder: Path | None) -> Data:
@@ -171,7 +183,7 @@ class Data:
             return cls(None, BUNDLED[: suite.limit or None])
         own = [str(p) for pattern in suite.pictures for p in sorted(folder.glob(pattern))]
         found = own or [str(p) for p in images.expand([str(folder)])]
-        return cls(folder, tuple(found[: suite.limit or None]))
+        return cls(folder, tuple(found[: suite.limit or None]), bool(own))
 
 
 def levels(suite: Suite) -> list[tuple[Task, float]]:

@@ -91,9 +91,11 @@ def _suite(
         def say(done: int, total: int, row: runner.Row) -> None:
             bar.update(task, completed=done, total=total, description=f"{row.method}, {row.task}, {row.picture}")
 
-        keep = None if report is None else pictures
-        places = {"workers": workers, "threads": threads, "scheduler": scheduler, "pictures": keep}
-        rows = runner.run(wanted, Data.of(wanted, data), path, say=say, **places)  # type: ignore[arg-type]
+        places = {"workers": workers, "threads": threads, "scheduler": scheduler, "pictures": pictures}
+        found = Data.of(wanted, data)
+        rows = runner.run(wanted, found, path, say=say, **places)  # type: ignore[arg-type]
+    if not found.own or limit is not None:
+        wanted = replace(wanted, published=())  # those figures are of other pictures
     Console(width=None if sys.stdout.isatty() else 200).print(reports.table(wanted, rows))
     for line in reports.skipped(rows):
         click.echo(f"note: {line}", err=True)

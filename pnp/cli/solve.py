@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 @click.argument("inputs", nargs=-1, metavar="[PICTURE]...")
 @click.option("--op", required=True, metavar="SPEC", help="What the camera did: blur:kernel=psf.png, ... (pnp list).")
 @click.option("--prior", required=True, metavar="SPEC", help="What pictures look like, e.g. tv or tv+0.5*haar.")
-@click.option("--solver", metavar="SPEC", help="Default: the first that fits the prior.")
+@click.option("--solver", metavar="SPEC", help="Default: the table's for a learned prior, else the first that fits.")
 @click.option("--sigma", callback=positive, metavar="S", help="Noise level in [0, 1] units, e.g. 0.01 or 2.55/255. "
               "Default: estimated; with --simulate it is also what is added (0.01).")  # fmt: skip
-@click.option("--lam", callback=positive, metavar="L", help="Weight of the prior. Default: chosen to fit the noise.")
+@click.option("--lam", callback=positive, metavar="L", help="Weight of the prior. Default: the table's, or "
+              "chosen to fit the noise.")  # fmt: skip
 @click.option("--simulate", is_flag=True, help="The pictures are clean: degrade them first, restore, and score.")
 @click.option("--noise", metavar="SPEC", help="Noise of the simulation, e.g. poisson:gain=0.01. Default: gaussian.")
 @click.option("--truth", type=click.Path(path_type=Path), help="The clean picture, for scores.")

@@ -11,15 +11,19 @@ from torch import Tensor
 from ..linalg import norm
 from ..problem import Problem
 from ..registry import SOLVERS
-from .base import Solver
+from .base import Solver, relative
+
+HALVINGS = 20
 
 
 class FixedPointState(NamedTuple):
-    """x the image; tau its step, (B, 1, 1, 1); value f + lam g at x, (B,), NaN for a prior without a value."""
+    """x the image; tau its step, (B, 1, 1, 1); value f + lam g at x, (B,), NaN for a prior without a value; move: how
+    far the step at tau would go, relative to x, (B,)."""
 
     x: Tensor
     tau: Tensor
     value: Tensor
+    move: Tensor
 
 
 @SOLVERS.register("fixed-point", cite=("romano2017", "hurault2022"), examples=("fixed-point", "fixed-point:tau=0.001"))
@@ -32,7 +36,8 @@ class FixedPoint(Solver):
 
         F(x⁺) <= F(x) − gamma/tau ‖x⁺ − x‖²,   F = f + lam g,  gamma = 0.1,
 
-    so that F never rises; an image for which 20 halvings do not suffice stays where it is.
+    so that F never rises; an image for which 20 halvings do not suffice stays where it is, and counts as converged only
+    if its first trial would not have moved it either.
     tau: a variance; None is 1/(lam L), L the prior's smoothness.  backtrack: whether tau is halved.
     """
 
@@ -48,15 +53,18 @@ class FixedPoint(Solver):
         tau = 1 / (problem.lam * smoothness) if self.tau is None else self.tau
         tau = torch.as_tensor(tau, dtype=x0.dtype, device=x0.device).expand(len(x0), 1, 1, 1)
         nothing = x0.new_full((len(x0),), float("nan"))
-        return FixedPointState(x0, tau, problem.objective(x0) if self._descends(problem) else nothing)
+        value = problem.objective(x0) if self._descends(problem) else nothing
+        return FixedPointState(x0, tau, value, torch.full_like(nothing, float("inf")))
 
     def step(self, problem: Problem, s: FixedPointState, k: int) -> FixedPointState:
         forward = problem.lam * problem.prior.grad(s.x)
+        first = problem.data_prox(s.x - s.tau * forward, s.tau, x0=s.x)
+        move = relative(norm(first - s.x), first)
         if not self._descends(problem):
-            return s._replace(x=problem.data_prox(s.x - s.tau * forward, s.tau, x0=s.x))
-        x, value, tau, good = s.x, s.value, s.tau, torch.zeros_like(s.value, dtype=torch.bool)
-        for _ in range(20):
-            trial = problem.data_prox(s.x - tau * forward, tau, x0=s.x)
+            return s._replace(x=first, move=move)
+        x, value, tau, trial = s.x, s.value, s.tau, first
+        good = torch.zeros_like(s.value, dtype=torch.bool)
+        for _ in range(HALVINGS):
             now = problem.objective(trial)
             enough = now <= s.value - 0.1 * (norm(trial - s.x) ** 2 / tau).flatten()
             new = enough & ~good
@@ -65,7 +73,14 @@ class FixedPoint(Solver):
             if bool(good.all()):
                 break
             tau = torch.where(good.view(-1, 1, 1, 1), tau, tau / 2)
-        return FixedPointState(x, tau, value)
+            trial = problem.data_prox(s.x - tau * forward, tau, x0=s.x)
+        tau = torch.where(good.view(-1, 1, 1, 1), tau, s.tau)
+        return FixedPointState(x, tau, value, move)
+
+    def change(self, problem: Problem, state: FixedPointState, before: FixedPointState) -> Tensor:
+        """How far the step at tau goes: a standstill of the line search is no convergence."""
+        moved = super().change(problem, state, before)
+        return torch.where(moved > 0, moved, state.move)
 
     def theorem(self, problem: Problem) -> str | None:
         if self._descends(problem):

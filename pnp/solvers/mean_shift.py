@@ -9,26 +9,28 @@ import torch
 from torch import Tensor
 
 from ..checks import positive
-from ..linalg import trace
+from ..linalg import norm, trace
 from ..problem import Problem
 from ..registry import SOLVERS, SpecError
-from .base import Solver
+from .base import Solver, relative
 
 
 class MeanShiftState(NamedTuple):
-    """x the image; v its velocity; trace tr(AᵀA), needed when the noise level is not known."""
+    """x the image; v its velocity; trace tr(AᵀA), needed when the noise level is not known; pull: the gradient's length
+    in units of the prior's, relative to x, (B,)."""
 
     x: Tensor
     v: Tensor
     trace: float
+    pull: Tensor
 
 
 @SOLVERS.register("mean-shift", cite=("bigdeli2017",), examples=("mean-shift", "mean-shift:blind=true"))
 @dataclass(frozen=True)
 class MeanShift(Solver):
-    """Descent with momentum along ∇f + lam ∇g, a fixed share `step` of 1/L at a time.   Bigdeli et al. 2017.
+    """Descent with momentum along ∇f + lam ∇g, a fixed share of 1/L at a time.   Bigdeli et al. 2017.
 
-        v <- momentum v − step/(‖A‖²/sigma² + lam L) (∇f(x) + lam ∇g(x));   x <- x + v
+        v <- momentum v − step_size/(‖A‖²/sigma² + lam L) (∇f(x) + lam ∇g(x));   x <- x + v
 
     L: the prior's smoothness, 1/s² for a denoising auto-encoder of strength s.
     blind: sigma is not used, but estimated anew at each step from what is left, given that the picture is known up to
@@ -52,7 +54,10 @@ class MeanShift(Solver):
     def init(self, problem: Problem, x0: Tensor) -> MeanShiftState:
         if problem.prior.smoothness() == float("inf"):
             raise ValueError(f"no smoothness constant is known for {problem.prior.name}; mean-shift needs one.")
-        return MeanShiftState(x0, torch.zeros_like(x0), trace(problem.operator.normal, x0) if self.blind else 0.0)
+        if self.blind and problem.prior.smoothing() == 0:
+            raise ValueError(f"{problem.prior.name} smooths nothing: a blind descent takes dae or red.")
+        size = trace(problem.operator.normal, x0) if self.blind else 0.0
+        return MeanShiftState(x0, torch.zeros_like(x0), size, x0.new_full((len(x0),), float("inf")))
 
     def step(self, problem: Problem, s: MeanShiftState, k: int) -> MeanShiftState:
         prior, data = problem.prior, problem.operator(s.x) - problem.y
@@ -63,4 +68,9 @@ class MeanShift(Solver):
         gradient = problem.operator.adjoint(data) / variance + problem.lam * prior.grad(s.x)
         size = self.step_size / (problem.norm**2 / variance + problem.lam * prior.smoothness())
         v = self.momentum * s.v - size * gradient
-        return MeanShiftState(s.x + v, v, s.trace)
+        pull = relative(norm(gradient) / (problem.lam * prior.smoothness()), s.x)
+        return MeanShiftState(s.x + v, v, s.trace, pull)
+
+    def change(self, problem: Problem, state: MeanShiftState, before: MeanShiftState) -> Tensor:
+        """‖∇f + lam ∇g‖/(lam L ‖x‖): its steps are short where the noise is little, and say nothing."""
+        return state.pull
