@@ -35,6 +35,7 @@ _ENTRIES: dict[str, tuple[str, str, str, str, int]] = {
     "venkatakrishnan2013": ("Venkatakrishnan, S. V. and Bouman, C. A. and Wohlberg, B.", "Plug-and-play priors for model based reconstruction", "IEEE GlobalSIP", "945-948", 2013),
     "vu2013": ("Vu, B. C.", "A splitting algorithm for dual monotone inclusions involving cocoercive operators", "Advances in Computational Mathematics", "38, 667-681", 2013),
     "walker2011": ("Walker, H. F. and Ni, P.", "Anderson acceleration for fixed-point iterations", "SIAM Journal on Numerical Analysis", "49(4), 1715-1735", 2011),
+    "zhang2017": ("Zhang, K. and Zuo, W. and Chen, Y. and Meng, D. and Zhang, L.", "Beyond a Gaussian denoiser: residual learning of deep CNN for image denoising", "IEEE Transactions on Image Processing", "26(7), 3142-3155", 2017),
     "zhang2018": ("Zhang, J. and Ghanem, B.", "ISTA-Net: interpretable optimization-inspired deep network for image compressive sensing", "CVPR", "1828-1837", 2018),
     "zhang2021": ("Zhang, K. and Li, Y. and Zuo, W. and Zhang, L. and Van Gool, L. and Timofte, R.", "Plug-and-play image restoration with deep denoiser prior", "IEEE Transactions on Pattern Analysis and Machine Intelligence", "44(10), 6360-6376", 2021),
     "zhao2016": ("Zhao, N. and Wei, Q. and Basarab, A. and Dobigeon, N. and Kouame, D. and Tourneret, J.-Y.", "Fast single image super-resolution using a new analytical solution for l2-l2 problems", "IEEE Transactions on Image Processing", "25(8), 3683-3697", 2016),

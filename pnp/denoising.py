@@ -17,7 +17,7 @@ from . import images, metrics
 from .priors.base import Denoiser
 from .registry import DENOISERS
 
-DEFAULT = ("tv", "wavelet", "nlm", "unet", "deepinv:DRUNet", "deepinv:DnCNN")
+DEFAULT = ("tv", "wavelet", "nlm", "unet", "dncnn", "trd", "deepinv:DRUNet", "deepinv:DnCNN")
 # PSNR in dB at sigma 15, 25, 50: BM3D, TNRD, DnCNN, FFDNet and DRUNet as reported by Zhang et al. 2017, 2018 and 2021
 PUBLISHED: dict[str, dict[str, tuple[float, float, float]]] = {
     "bsd68": {

@@ -177,6 +177,26 @@ def unet_prior(
     return PnP(unet(precision, weights, shape=shape), turns)
 
 
+@DENOISERS.register("dncnn", cite=("zhang2017",))
+def dncnn(
+    precision: Precision = "auto", weights: str | None = None, *, shape: tuple[int, int, int] | None = None
+) -> NetworkDenoiser:
+    """DnCNN with a noise map, any noise level up to 55/255; weights: a file, also KAIR's and deepinv's."""
+    return _network("dncnn", _colour(shape), weights, precision)
+
+
+@PRIORS.register("dncnn", cite=("venkatakrishnan2013", "zhang2017"))
+def dncnn_prior(
+    precision: Precision = "auto",
+    weights: str | None = None,
+    turns: bool = True,
+    *,
+    shape: tuple[int, int, int] | None = None,
+) -> Prior:
+    """Plug-and-play with DnCNN, one network for every operator and noise level."""
+    return PnP(dncnn(precision, weights, shape=shape), turns)
+
+
 @DENOISERS.register("trd", cite=("chen2017",))
 def trd(size: int = 5, stages: int = 5) -> Denoiser:
     """Trainable nonlinear reaction diffusion with size × size filters, channel by channel; the nearest level."""

@@ -316,3 +316,13 @@ def test_the_gradient_through_tiles_is_that_through_the_whole_picture() -> None:
         gradients.append(at.grad)
     torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-4)
     assert float(gradients[0].abs().max()) > 1e-2
+
+
+@pytest.mark.parametrize("name", ["unet-grey", "dncnn-grey"])
+def test_half_precision_costs_a_shipped_network_at_most_two_hundredths_of_a_decibel(name: str) -> None:
+    net = shipped(name).net
+    x = torch.from_numpy(camera()).float()[None, None, 128:384, 128:384] / 255
+    for level in (15, 25, 50):
+        y = x + level / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+        exact, half = (psnr(NetworkDenoiser(net, p)(y, level / 255), x) for p in ("float32", "bfloat16"))  # type: ignore[arg-type]
+        assert float(exact - half) < 0.02 and float(half) > {15: 30, 25: 27, 50: 24}[level]
