@@ -335,7 +335,7 @@ def test_gradient_descent_refuses_what_it_cannot_do() -> None:
 
 EVERY = [
     "admm", "admm:tau=0.01", "hqs", "hqs:tau=0.1..0.001", "fista", "pgd", "chambolle-pock", "condat-vu", "gd",
-    "gd:momentum=0.9", "gd:optimizer=Adam,lr=0.01", "mean-shift", "mean-shift:blind=true", "fixed-point",
+    "gd:momentum=0.9", "gd:optimizer=Adam,lr=0.01", "mean-shift", "fixed-point",
     "fixed-point:backtrack=false", "anderson:memory=3",
 ]  # fmt: skip
 
@@ -365,11 +365,26 @@ def test_each_picture_of_a_batch_is_solved_as_if_alone(spec: str, prior: str) ->
     if not fits(solver, problem.prior):
         pytest.skip("the solver needs what the prior lacks")
     together = solve(problem, solver, stop=(Tolerance(1e-3),))
-    assert len(set(together.iterations)) > 1 or prior != ("tikhonov" if "anderson" in spec else "tv")
+    assert len(set(together.iterations)) > 1 or spec not in ("admm", "fista", "pgd") or prior != "tv"
     for i in range(3):
         one = solve(alone(problem, i), solver, stop=(Tolerance(1e-3),))
         assert one.iterations == together.iterations[i : i + 1] and one.status == together.status[i : i + 1]
         torch.testing.assert_close(together.x[i : i + 1], one.x, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("spec", ["mean-shift:blind=true", "anderson", "fixed-point"])
+def test_each_picture_is_regularised_by_denoising_as_if_alone(spec: str) -> None:
+    problem = batch_problem(RED(GaussianDenoiser(S), 0.15))
+    solver = replace(SOLVERS.build(spec), iterations=40)
+    counts = set()
+    for tol in (0.1, 0.03, 0.003):
+        together = solve(problem, solver, stop=(Tolerance(tol),))
+        counts.add(len(set(together.iterations)))
+        for i in range(3):
+            one = solve(alone(problem, i), solver, stop=(Tolerance(tol),))
+            assert one.iterations == together.iterations[i : i + 1]
+            torch.testing.assert_close(together.x[i : i + 1], one.x, rtol=0, atol=1e-9)
+    assert max(counts) > 1  # some stop while others go on
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def _rows(
 
     keep = None if pictures is None else str(pictures)
     with ExitStack() as stack:
-        options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+        options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": ":0"}
         cluster = scheduler or stack.enter_context(LocalCluster(**options))
         client = stack.enter_context(Client(cluster))
         first = next(iter(missing.values())).picture  # one picture is shown; the others are numbers
@@ -276,7 +276,6 @@ def code_version(cell: Cell) -> str:
     words = re.findall(r"[\w./-]+", " ".join(filter(None, (task.measure, task.assume, method.prior, method.solver))))
     registries: tuple[Registry, ...] = (OPERATORS, PRIORS, DENOISERS, SOLVERS)
     modules = {registry[word].make.__module__ for word in words for registry in registries if word in registry}
-    nets = {word for word in words if word in DENOISERS} | {"unet"}  # what dae, red and projector stand on by default
     try:
         kind = priors.parse(method.prior, shape=(1, 64, 64)).kind
     except Exception:  # the cell's own row will say what is wrong
@@ -285,6 +284,8 @@ def code_version(cell: Cell) -> str:
     if not method.solver:
         named = [Spec.parse(rule.solver).name for (k, _), rule in rules.table().items() if k == kind] or ["admm", "hqs"]
         modules |= {SOLVERS[name].make.__module__ for name in named}
+    nets = {word for word in words if word in DENOISERS}
+    nets |= {"unet"} if kind not in ("", "other") else set()  # what dae, red and projector stand on by default
     learned = {k: r["sha256"] for k, r in weights.manifest().items() if kind and k.split("-")[0] in nets}
     files = {word: _bytes_hash(word) for word in words if Path(word).is_file()}
     text = json.dumps([_source_hash(frozenset(modules)), rows, learned, list(files.values())], sort_keys=True)
