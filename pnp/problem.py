@@ -51,8 +51,13 @@ class Problem:
         return self.operator.norm(self.aty)
 
     def data_prox(self, v: Tensor, tau: float | Tensor, x0: Tensor | None = None) -> Tensor:
-        """prox_{tau f}(v) = (AᵀA + rho I)⁻¹(Aᵀy + rho v), rho = sigma²/tau."""
+        """prox_{tau f}(v) = (AᵀA + rho I)⁻¹(Aᵀy + rho v), rho = sigma²/tau.
+
+        rho is kept above 1600 eps ‖A‖² (2e-4 in float32): below it rounding would lose rho v beside Aᵀy, and with it
+        the picture where A sees nothing, while the fit to y differs by less than one part in 5000.
+        """
         rho = torch.as_tensor(self.sigma**2 / tau, dtype=v.dtype, device=v.device)
+        rho = rho.clamp_min(1600 * torch.finfo(v.dtype).eps * self.norm**2)
         return self.operator.solve_normal(torch.addcmul(self.aty, rho, v), rho, x0)
 
     def data_grad(self, x: Tensor) -> Tensor:

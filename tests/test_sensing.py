@@ -294,3 +294,14 @@ def save(file: str, *arrays: np.ndarray) -> None:
     from scipy.io import savemat
 
     np.save(file, *arrays) if file.endswith(".npy") else savemat(file, {f"phi{i}": a for i, a in enumerate(arrays)})
+
+
+def test_almost_no_noise_leaves_what_the_measurement_does_not_see_as_it_was() -> None:
+    """rho v would be lost beside Aᵀy in float32: with rho of 1e-8 the picture's unseen part would become noise."""
+    from pnp.priors import Tikhonov
+    from pnp.problem import Problem
+
+    op = OPERATORS.build("sensing:ratio=0.3", shape=(1, 16, 16), seed=0)
+    x = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    step = Problem(op, op(x), Tikhonov(), sigma=1e-4).data_prox(x, 1.0)
+    torch.testing.assert_close(step, x, rtol=0, atol=2e-3)
