@@ -293,7 +293,7 @@ def validate(settings: TrainSettings, net: nn.Module, pictures: list[Tensor], de
 def crop_centre(picture: Tensor, side: int) -> Tensor:
     h, w = picture.shape[-2:]
     top, left = max(0, (h - side) // 2), max(0, (w - side) // 2)
-    return picture[:, top : top + side, left : left + side]
+    return picture[..., top : top + side, left : left + side]
 
 
 def log(out: Path, settings: TrainSettings, run: Run, progress: float, losses: list[Tensor], psnr: Any) -> None:

@@ -131,13 +131,13 @@ def _curves(suite: Suite, rows: Sequence[Row], task: str, sigma: float) -> tuple
     axes[0].set_ylabel("PSNR, dB")
     if mine:
         axes[1].legend(fontsize=7)
-    return f"{column(task, sigma)}, {first}", _uri(figure)
+    return f"{column(task, sigma)}, {first}", _drawn(figure)
 
 
-def _uri(figure: Any) -> str:
+def _drawn(figure: Any) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=90)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return _uri(buffer.getvalue())
 
 
 def _pictures(suite: Suite, rows: Sequence[Row], folder: Path) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -150,12 +150,12 @@ def _pictures(suite: Suite, rows: Sequence[Row], folder: Path) -> list[tuple[str
             shown = [("truth", folder / f"{mine[0].key}-truth.png")]
             shown.append((f"measured, {mine[0].psnr_initial:.2f} dB", folder / f"{mine[0].key}-initial.png"))
             shown += [(f"{r.method}, {r.psnr:.2f} dB", folder / f"{r.key}-restored.png") for r in mine]
-            found.append((f"{column(task, sigma)}, {mine[0].picture}", [(t, _file_uri(p)) for t, p in shown]))
+            found.append((f"{column(task, sigma)}, {mine[0].picture}", [(t, _uri(p.read_bytes())) for t, p in shown]))
     return found
 
 
-def _file_uri(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+def _uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def into_readme(path: Path, suite: Suite, rows: Sequence[Row]) -> bool:

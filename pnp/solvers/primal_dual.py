@@ -24,7 +24,7 @@ class PrimalDualState(NamedTuple):
 class _PrimalDual(Solver):
     """What Chambolle-Pock and Condat-Vu share: the dual half of the step.
 
-    uᵢ <- prox_{s (lam wᵢ hᵢ)*}(uᵢ + s Kᵢ(2x⁺ − x)),   prox_{s φ*}(v) = v − s prox_{φ/s}(v/s)
+        uᵢ <- prox_{s (lam wᵢ hᵢ)*}(uᵢ + s Kᵢ(2x⁺ − x)),   prox_{s φ*}(v) = v − s prox_{φ/s}(v/s)
     """
 
     needs: ClassVar[tuple[str, ...]] = ("split",)
