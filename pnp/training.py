@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_type_hints
 import torch
 from torch import Tensor, nn
 
+from .images import crop_centre
 from .optimizer import Optimizer
 from .priors.nets import ARCHITECTURES
 from .registry import Spec, SpecError, convert, unknown
@@ -45,7 +46,8 @@ class TrainSettings:
     weight_decay: float = 1e-3
     clip: float = 0.1
     ema: float = 0.999
-    levels: tuple[float, float] = (0.0, 55 / 255)  # noise is drawn evenly between these, unless the network has its own
+    levels: tuple[float, float] = (0.0, 55 / 255)  # noise is drawn between these, unless the network has its own
+    coloured: float = 0.0  # share of the patches with noise as a data step leaves it
     mode: Mode = "joint"  # of a network in stages: all at once, one after the other (greedy), or first so, then all
     seed: int = 0
 
@@ -217,19 +219,22 @@ def pace(settings: TrainSettings, run: Run) -> Iterator[tuple[float, float]]:
 def step(settings: TrainSettings, run: Run, pool: PatchPool, progress: float, device: torch.device) -> Tensor:
     """One optimiser step on fresh patches; returns the loss.
 
-    loss = mean of ‖N(x + n, sigma) − n‖²/(sigma + 2/255): the error of a good denoiser grows about as sigma, so every
-    noise level weighs the same.
+    loss = mean of ‖N(x + n, sigma) − n‖²/(sigma + 1/255): the error of a good denoiser grows about as sigma, so every
+    noise level weighs the same.  Low levels are drawn more often, sigma = low + (high − low) u^1.5 with u in [0, 1]:
+    a restoration spends most of its steps there.
     """
     rate = settings.rate(_enter_phase(settings, run, progress))
     batch, side = settings.shape(progress)
     clean = pool.draw(batch, side, run.generator).to(device)
     low, high = levels(settings, run.net)
-    sigma = low + (high - low) * torch.rand(batch, 1, 1, 1, generator=run.generator).to(device)
+    sigma = low + (high - low) * torch.rand(batch, 1, 1, 1, generator=run.generator).pow(1.5).to(device)
     noise = draw_noise(run.net, clean, sigma, run.generator)
+    some = int(settings.coloured * batch)
+    noise[:some] = colour(noise[:some], run.generator)
     noisy = (clean + noise).contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16):
         estimate = run.net(noisy, sigma)
-    loss = ((estimate.float() - noise).square() / (sigma + 2 / 255)).mean()
+    loss = ((estimate.float() - noise).square() / (sigma + 1 / 255)).mean()
     run.net.zero_grad()
     loss.backward()
     length = float(nn.utils.clip_grad_norm_(run.net.parameters(), settings.clip))
@@ -257,6 +262,30 @@ def draw_noise(net: nn.Module, clean: Tensor, sigma: Tensor, generator: torch.Ge
         return sigma * torch.randn(clean.shape, generator=generator).to(clean)
     gain = sigma.square().cpu()
     return (gain * torch.poisson(clean.cpu() / gain, generator=generator)).to(clean) - clean
+
+
+def colour(noise: Tensor, generator: torch.Generator) -> Tensor:
+    """White noise (B, C, H, W) as the data step of a deblurring leaves it: the spectrum filtered by
+
+        2 √rho a/(a² + rho) <= 1,   a = |mean over j of exp(−2πi f·p_j)| exp(−2π² s² |f|²),
+
+    a being the transfer function of a blur along a random walk p_j with a Gaussian of std s, rho = sigma²/tau.  Each
+    picture has its own blur and rho in [0.001, 1].  Zhang et al. 2017 (IRCNN), eq. 6, for the data step.
+    """
+    batch, side = len(noise), noise.shape[-1]
+
+    def draw(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator)
+
+    turns = draw(batch, 1).sub(0.5) * 6.28 + (draw(batch, 24).sub(0.5) * 4 * draw(batch, 1)).cumsum(1)
+    steps = torch.stack([turns.cos(), turns.sin()], -1) * draw(batch, 1, 1) * 1.5  # pixels
+    f = torch.stack(torch.meshgrid(torch.fft.fftfreq(side), torch.fft.rfftfreq(side), indexing="ij"), -1)
+    phase = torch.einsum("hwd,bjd->bjhw", 2 * torch.pi * f, steps.cumsum(1))
+    walk = torch.polar(torch.ones(()), phase).mean(1).abs()
+    a = walk * torch.exp(-2 * torch.pi**2 * (2 * draw(batch, 1, 1)) ** 2 * f.square().sum(-1))
+    rho = 10 ** (-3 * draw(batch, 1, 1))
+    gain = 2 * rho.sqrt() * a / (a**2 + rho)
+    return torch.fft.irfft2(torch.fft.rfft2(noise) * gain[:, None].to(noise.device), s=noise.shape[-2:])
 
 
 def _enter_phase(settings: TrainSettings, run: Run, progress: float) -> float:
@@ -288,12 +317,6 @@ def validate(settings: TrainSettings, net: nn.Module, pictures: list[Tensor], de
             values.append(-10 * math.log10(float((restored.clamp(0, 1) - clean).square().mean())))
         result[f"{255 * sigma:.0f}"] = sum(values) / len(values)
     return result
-
-
-def crop_centre(picture: Tensor, side: int) -> Tensor:
-    h, w = picture.shape[-2:]
-    top, left = max(0, (h - side) // 2), max(0, (w - side) // 2)
-    return picture[..., top : top + side, left : left + side]
 
 
 def log(out: Path, settings: TrainSettings, run: Run, progress: float, losses: list[Tensor], psnr: Any) -> None:
