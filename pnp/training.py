@@ -47,7 +47,6 @@ class TrainSettings:
     clip: float = 0.1
     ema: float = 0.999
     levels: tuple[float, float] = (0.0, 55 / 255)  # noise is drawn between these, unless the network has its own
-    coloured: float = 0.0  # share of the patches with noise as a data step leaves it
     mode: Mode = "joint"  # of a network in stages: all at once, one after the other (greedy), or first so, then all
     seed: int = 0
 
@@ -229,8 +228,6 @@ def step(settings: TrainSettings, run: Run, pool: PatchPool, progress: float, de
     low, high = levels(settings, run.net)
     sigma = low + (high - low) * torch.rand(batch, 1, 1, 1, generator=run.generator).pow(1.5).to(device)
     noise = draw_noise(run.net, clean, sigma, run.generator)
-    some = int(settings.coloured * batch)
-    noise[:some] = colour(noise[:some], run.generator)
     noisy = (clean + noise).contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16):
         estimate = run.net(noisy, sigma)
@@ -262,30 +259,6 @@ def draw_noise(net: nn.Module, clean: Tensor, sigma: Tensor, generator: torch.Ge
         return sigma * torch.randn(clean.shape, generator=generator).to(clean)
     gain = sigma.square().cpu()
     return (gain * torch.poisson(clean.cpu() / gain, generator=generator)).to(clean) - clean
-
-
-def colour(noise: Tensor, generator: torch.Generator) -> Tensor:
-    """White noise (B, C, H, W) as the data step of a deblurring leaves it: the spectrum filtered by
-
-        2 √rho a/(a² + rho) <= 1,   a = |mean over j of exp(−2πi f·p_j)| exp(−2π² s² |f|²),
-
-    a being the transfer function of a blur along a random walk p_j with a Gaussian of std s, rho = sigma²/tau.  Each
-    picture has its own blur and rho in [0.001, 1].  Zhang et al. 2017 (IRCNN), eq. 6, for the data step.
-    """
-    batch, side = len(noise), noise.shape[-1]
-
-    def draw(*shape: int) -> Tensor:
-        return torch.rand(shape, generator=generator)
-
-    turns = draw(batch, 1).sub(0.5) * 6.28 + (draw(batch, 24).sub(0.5) * 4 * draw(batch, 1)).cumsum(1)
-    steps = torch.stack([turns.cos(), turns.sin()], -1) * draw(batch, 1, 1) * 1.5  # pixels
-    f = torch.stack(torch.meshgrid(torch.fft.fftfreq(side), torch.fft.rfftfreq(side), indexing="ij"), -1)
-    phase = torch.einsum("hwd,bjd->bjhw", 2 * torch.pi * f, steps.cumsum(1))
-    walk = torch.polar(torch.ones(()), phase).mean(1).abs()
-    a = walk * torch.exp(-2 * torch.pi**2 * (2 * draw(batch, 1, 1)) ** 2 * f.square().sum(-1))
-    rho = 10 ** (-3 * draw(batch, 1, 1))
-    gain = 2 * rho.sqrt() * a / (a**2 + rho)
-    return torch.fft.irfft2(torch.fft.rfft2(noise) * gain[:, None].to(noise.device), s=noise.shape[-2:])
 
 
 def _enter_phase(settings: TrainSettings, run: Run, progress: float) -> float:

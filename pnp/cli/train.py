@@ -21,8 +21,6 @@ from .options import levels, one_line_errors, seconds
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for checkpoint, log and weights.")
 @click.option("--levels", default="0..55/255", show_default=True, callback=levels, metavar="LOW..HIGH",
               help="Noise levels to train for.")  # fmt: skip
-@click.option("--coloured", default=0.0, show_default=True, type=click.FloatRange(0, 1), metavar="SHARE",
-              help="Share of the patches with noise as a data step leaves it.")  # fmt: skip
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate. Default: the network's own.")
 @click.option("--mode", default="joint", show_default=True, help="Of trd: joint, greedy or greedy+joint.")
 @click.option("--init", metavar="WEIGHTS", help="Start from these: a file, or the name of shipped weights.")
@@ -48,7 +46,6 @@ def _train(
     steps: int | None,
     out: Path,
     levels: tuple[float, float],
-    coloured: float,
     lr: float | None,
     mode: Any,
     init: str | None,
@@ -70,7 +67,6 @@ def _train(
         steps=steps,
         config=config,
         levels=levels,
-        coloured=coloured,
         lr=lr,
         mode=mode,
         seed=seed,
