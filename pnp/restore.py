@@ -86,7 +86,7 @@ def restore(
     shape = operator.image_shape(tuple(y.shape[1:]))
     prior = priors.parse(job.prior, shape=shape)
     sigma, sigma_source = _sigma(job, operator, y, say)
-    rule = rules.find(prior, operator)
+    rule = rules.find(prior, operator, job.solver)
     solver = _solver(job, prior, rule, sigma, say)
     problem = Problem(operator, y, prior, sigma=sigma)
     x0 = problem.initial()

@@ -5,7 +5,8 @@ with which weight, and how the prior's strength √(lam tau_k) falls:
 
     from `start` to max(end · sigma, floor), log-spaced over the iterations.
 
-The rows stand in rules.toml, which `pnp tune` wrote on training pictures.  Convex priors have no row: their weight is
+The rows stand in rules.toml; `pnp tune` finds weight and strength on training pictures.  A row `task-solver` is for a
+solver that was asked for in the place of the task's own.  Convex priors have no row: their weight is
 fitted to the noise (`choose.fit_lam`).
 """
 
@@ -70,10 +71,16 @@ class Rule:
         return solver
 
 
-def find(prior: Prior, operator: Operator, path: Path = TABLE) -> Rule | None:
-    """The row for this kind of prior and this task, or for its kind and any other task; None where there is none."""
-    rows = table(path)
-    return rows.get((prior.kind, operator.task)) or rows.get((prior.kind, "other"))
+def find(prior: Prior, operator: Operator, solver: str | None = None, path: Path = TABLE) -> Rule | None:
+    """The row for this kind of prior and this task, or for its kind and any other task; None where there is none.
+
+    solver: the spec that was asked for, which may have rows of its own.
+    """
+    rows, own = table(path), "" if solver is None else f"-{Spec.parse(solver).name}"
+    for task in (f"{operator.task}{own}", f"other{own}", operator.task, "other"):
+        if (prior.kind, task) in rows:
+            return rows[prior.kind, task]
+    return None
 
 
 @lru_cache
@@ -85,7 +92,10 @@ def table(path: Path = TABLE) -> dict[tuple[str, str], Rule]:
 
 def write(rows: dict[tuple[str, str], Rule], path: Path) -> None:
     """Replace the table; what the numbers mean stands at its head."""
-    lines = ["# Written by `pnp tune`, but for the iterations; the formula is in rules.py.  [kind of prior.task]"]
+    lines = [
+        "# [kind of prior.task]; rules.py has the formula.  Iterations are set by hand, the rest is from `pnp tune`,",
+        "# but for lam of red and dae-* in sensing.",
+    ]
     for (kind, task), rule in sorted(rows.items()):
         lines += ["", f"[{kind}.{task}]"]
         lines += [f"{field.name} = {_toml(getattr(rule, field.name))}" for field in fields(rule)]

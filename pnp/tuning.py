@@ -25,7 +25,7 @@ TASKS: dict[str, tuple[tuple[str, ...], tuple[float, ...]]] = {
     "blur": (("blur:kernel=motion,length=13,angle=60", "blur:std=1.4", "blur:kernel=disk,radius=3"), (2, 5, 9)),
     "downsample": (("downsample:factor=2,kernel=gaussian", "downsample:factor=3"), (0.5, 2.5, 7)),
     "mask": (("mask:keep=0.5", "mask:keep=0.2", "mask:kind=boxes,boxes=12,size=7"), (0.5, 12)),
-    "sensing": (("sensing:kind=block,ratio=0.1", "sensing:kind=block,ratio=0.3"), (0.5, 4)),
+    "sensing": (tuple(f"sensing:kind=block,ratio={r}" for r in (0.04, 0.1, 0.3)), (0.5, 4)),
     "identity": (("identity",), (5, 15, 40)),
 }
 STEPS = {"lam": (1.6, 1.25), "start": (1.5, 1.2), "end": (1.4, 1.15), "floor": (1.6, 1.25)}  # factors, coarse then fine

@@ -57,6 +57,9 @@ def test_every_operator_has_a_row_for_every_learned_prior() -> None:
     prior = priors.parse("dae", shape=(1, 16, 16))
     assert rules.find(prior, Blur(kernels.gaussian(1.0, 5))) == rules.table()["dae", "blur"]
     assert rules.find(priors.TV(), Identity()) is None
+    blur, unet = Blur(kernels.gaussian(1.0, 5)), priors.parse("unet", shape=(1, 16, 16))
+    assert rules.find(unet, blur, "admm:iterations=9") == rules.table()["denoiser", "blur-admm"]
+    assert rules.find(unet, blur, "fista") == rules.find(unet, blur) == rules.table()["denoiser", "blur"]
     odd = Mask(torch.ones(1, 4, 4))
     odd.task = "never heard of"
     assert rules.find(prior, odd) == rules.table()["dae", "other"]

@@ -17,6 +17,7 @@ from .options import one_line_errors
 @click.option("--side", default=128, show_default=True, help="Their side in pixels.")
 @click.option("--channels", type=click.Choice(["1", "3"]), default="1", show_default=True)
 @click.option("--iterations", type=click.IntRange(1), help="Of the solver; default: as the table has it.")
+@click.option("--solver", metavar="NAME", help="Tune the row of this solver. Default: the task's own.")
 @click.option("--out", type=click.Path(path_type=Path), help="Table to change. Default: the one in use.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def tune(
@@ -27,6 +28,7 @@ def tune(
     side: int,
     channels: str,
     iterations: int | None,
+    solver: str | None,
     out: Path | None,
     debug: bool,
 ) -> None:
@@ -47,13 +49,14 @@ def tune(
             if task not in tuning.TASKS:
                 raise ValueError(unknown("task", task, list(tuning.TASKS)))
             rows = dict(rules.table(path if path.is_file() else rules.TABLE))
-            start = rows.get((kind, task)) or rows.get((kind, "other"))
+            name = task if solver is None else f"{task}-{solver}"
+            start = rows.get((kind, name)) or rows.get((kind, task)) or rows.get((kind, "other"))
             if start is None:
                 raise ValueError(f"the table has no row for priors of kind {kind!r} to start from; known kinds: "
                                  f"{', '.join(sorted({k for k, _ in rows}))}.")  # fmt: skip
-            start = replace(start, iterations=iterations or start.iterations)
+            start = replace(start, iterations=iterations or start.iterations, solver=solver or start.solver)
             for row, value in tuning.tune(prior, task, start, truth):
                 best = row
-                click.echo(f"{kind} {task}: {value:.3f} dB  lam={row.lam:.4g} start={row.start:.4g} "
+                click.echo(f"{kind} {name}: {value:.3f} dB  lam={row.lam:.4g} start={row.start:.4g} "
                            f"end={row.end:.4g} floor={row.floor:.4g} iterations={row.iterations}")  # fmt: skip
-            rules.write({**rows, (kind, task): best}, path)
+            rules.write({**rows, (kind, name): best}, path)
