@@ -14,10 +14,15 @@ from PIL import Image
 from skimage.data import astronaut
 
 from pnp import cli, images
+from pnp import noise as noise  # they fill the registries
+from pnp import priors as priors
+from pnp import solvers as solvers
 from pnp.operators import ValidBlur, kernels
 from pnp.registry import NOISES, OPERATORS, PRIORS, SOLVERS
 
 FAST = ["--iterations", "3"]
+EVERY_PRIOR = [*(e.examples[0] for name, e in PRIORS.items() if name != "deepinv"), "tv+0.5*haar"]
+assert all(map(len, (OPERATORS, PRIORS, SOLVERS, NOISES)))
 
 
 @pytest.fixture
@@ -84,9 +89,9 @@ def test_the_record_repeats_the_run(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "op", ["downsample:factor=3", "sensing:kind=structured,ratio=0.5", "identity", "mask:kind=block"]
+    "op", ["blur:std=1", "downsample:factor=3", "sensing:kind=structured,ratio=0.5", "identity", "mask:kind=block"]
 )
-@pytest.mark.parametrize("prior", ["tv", "wavelet", "tv+0.5*haar", "tikhonov", "nlm", "moreau:prior=tv"])
+@pytest.mark.parametrize("prior", EVERY_PRIOR)
 def test_operators_and_priors_run_in_every_pair(folder: Path, op: str, prior: str) -> None:
     settings = ("--op", op, "--prior", prior, "--lam", "5", *FAST, "--report", "out")
     assert pnp("solve", "clean.png", "--simulate", *settings) == 0
