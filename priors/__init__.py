@@ -8,6 +8,7 @@ from ..registry import PRIORS, SpecError, number
 from .base import Denoiser, Moreau, Prior, Split, Sum
 from .dae import DAE
 from .denoiser import RED, NonLocalMeans, PnP, Projector
+from .dip import DIP
 from .network import NetworkDenoiser
 from .quadratic import Smooth, Tikhonov
 from .sparse import L1, InvariantWaveletL1, WaveletL1
@@ -15,6 +16,7 @@ from .tv import TV
 
 __all__ = [
     "DAE",
+    "DIP",
     "L1",
     "RED",
     "TV",

@@ -147,7 +147,7 @@ def test_prox_keeps_dtype_shape_and_flat_pictures_stay_flat(spec: str, dtype: to
 def test_what_a_prior_offers_it_has_and_the_rest_says_so(spec: str) -> None:
     prior, x = build(spec), images(1, 1, 16, 16)
     offered = prior.offers()
-    assert offered and offered <= {"prox", "grad", "value", "split"}
+    assert offered and offered <= {"prox", "grad", "value", "split", "parametrise"}
     for name, call in {"grad": prior.grad, "value": prior.value}.items():
         if name not in offered:
             with pytest.raises(NotImplementedError, match=prior.name.split("(")[0]):
