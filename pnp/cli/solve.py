@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 @click.option("--size", callback=size, metavar="HxW", help="Image size behind a compressive measurement (.npy).")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--iterations", type=click.IntRange(1), help="At most so many. Default: the solver's own.")
+@click.option("--stop", metavar="SPEC", help="When to stop, e.g. wmv or wmv+discrepancy (pnp list stops). Default: the "
+              "table's for a deep image prior, else --tol.")  # fmt: skip
 @click.option("--tol", callback=positive, default="1e-4", show_default=True, metavar="T",
               help="Stop at this relative change of the picture.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds.")
@@ -216,6 +218,8 @@ def _summary(plan: Plan, done: Restoration) -> str:
         residual = f"residual {record['residual_over_noise'][i]:.2f} x noise"
         at_the_end = reason == f"{n} iterations"  # of the solver, not of a clock
         how = f"all {n} iterations" if at_the_end else f"{status} after {n} iterations ({reason})"
+        if record["chosen"][i] < n:
+            how += f", the image of iteration {record['chosen'][i]}"
         lines.append(f"{plan.name}{page}: {scores}{how}; {residual}")
     lines.append(f"theory: {record['theory']}")
     lines += [f"verdict: {verdict}" for verdict in dict.fromkeys(record["verdict"])]
@@ -225,7 +229,10 @@ def _summary(plan: Plan, done: Restoration) -> str:
 
 @contextmanager
 def _progress() -> Iterator[tuple[Callable[[Snapshot], None], Callable[[str], None]]]:
-    """A progress bar on a terminal (residual, and PSNR where the truth is known), and a line printer beside it."""
+    """A progress bar on a terminal, and a line printer beside it.
+
+    The bar shows the residual, what the stop rules measure, and PSNR where the truth is known.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -236,9 +243,10 @@ def _progress() -> Iterator[tuple[Callable[[Snapshot], None], Callable[[str], No
 
         def callback(now: Snapshot) -> None:
             ratio = float((now.residual / now.problem.noise_norm()).max())
-            rows = now.history.rows.get("psnr")
-            score = f"  {float(rows[-1].mean()):.2f} dB" if rows else ""
-            bar.update(task, completed=now.k + 1, total=now.limit, description=f"residual {ratio:.2f} x noise{score}")
+            last = {name: float(now.history.rows[name][-1].mean()) for name in now.history.metrics}
+            shown = [f"{value:.2f} dB" if name == "psnr" else f"{name} {value:.2e}" for name, value in last.items()]
+            text = "  ".join([f"residual {ratio:.2f} x noise", *shown])
+            bar.update(task, completed=now.k + 1, total=now.limit, description=text)
 
         def say(line: str) -> None:
             bar.console.print(line, highlight=False, soft_wrap=True)
