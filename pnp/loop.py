@@ -54,7 +54,7 @@ class Result:
 
     def __str__(self) -> str:
         lines = [
-            f"image {i}: {s.name.lower()} after {n} iterations ({r})" + (f", the image of iteration {c}" if c < n else "")
+            f"image {i}: {s.name.lower()} after {n} iterations ({r})" + f", the image of iteration {c}" * (c < n)
             for i, (s, n, r, c) in enumerate(
                 zip(self.status, self.iterations, self.reason, self.chosen, strict=True)
             )

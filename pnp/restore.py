@@ -35,8 +35,8 @@ class Job:
 
     simulate: the picture is clean; degrade it first with `noise` (default: Gaussian of `sigma`, 0.01 if not given).
     sigma: noise level told to the solver; None: estimated.  lam: weight of the prior; None: that of the table of rules,
-    the prior's own, or fitted by discrepancy.  solver: None is the table's, or the first that fits.  stop: specs of stop
-    rules, `wmv+discrepancy`; None is the table's, or a relative change of `tol`.
+    the prior's own, or fitted by discrepancy.  solver: None is the table's, or the first that fits.  stop: specs of
+    stop rules, `wmv+discrepancy`; None is the table's, or a relative change of `tol`.
     size: (C, H, W) of the image, where y does not tell.
     """
 

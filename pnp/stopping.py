@@ -152,7 +152,7 @@ class WindowedVariance(_LeastVariance):
     """
 
     window: int = 50
-    patience: int = 200
+    patience: int = 300
 
     def __post_init__(self) -> None:
         positive(self.patience, "patience")
@@ -174,7 +174,7 @@ class ExponentialVariance(_LeastVariance):
     """
 
     rate: float = 0.05
-    patience: int = 200
+    patience: int = 300
 
     def __post_init__(self) -> None:
         positive(self.patience, "patience")
@@ -254,6 +254,6 @@ class _Exponential:
 
 
 def _sampled(x: Tensor) -> Tensor:
-    """At most about SAMPLES pixels of each image, spread evenly, (B, pixels): what is left of noise stays what it is."""
+    """At most about SAMPLES pixels of each image, spread evenly, (B, pixels): their noise is that of the whole."""
     flat = x.detach().flatten(1)
     return flat[:, :: max(1, flat.shape[1] // SAMPLES)].float()

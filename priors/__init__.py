@@ -12,7 +12,7 @@ from .dip import DIP
 from .network import NetworkDenoiser
 from .quadratic import Smooth, Tikhonov
 from .sparse import L1, InvariantWaveletL1, WaveletL1
-from .tv import TV
+from .tv import TV, SmoothTV, WeightedTV
 
 __all__ = [
     "DAE",
@@ -29,10 +29,12 @@ __all__ = [
     "Prior",
     "Projector",
     "Smooth",
+    "SmoothTV",
     "Split",
     "Sum",
     "Tikhonov",
     "WaveletL1",
+    "WeightedTV",
     "parse",
 ]
 

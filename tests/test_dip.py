@@ -48,7 +48,7 @@ def test_a_network_draws_pictures_of_its_size_and_learns(name: str, channels: in
     net = UNTRAINED[name](channels=channels, width=8, depth=2)
     z = torch.rand(1, net.inputs, *(32 // getattr(net, "shrink", 1),) * 2)
     x = net(z)
-    assert x.shape == (1, channels, 32, 32) and bool((0 < x).all() and (x < 1).all())
+    assert x.shape == (1, channels, 32, 32) and bool((x > 0).all() and (x < 1).all())
     x.square().sum().backward()
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in net.parameters())
     assert UNTRAINED[name](width=8, depth=2, bounded=False)(z).amin() < 0
@@ -162,7 +162,7 @@ def test_only_a_solver_that_moves_what_draws_fits() -> None:
     for prior in (small(), parse(f"{SMALL}+tikhonov"), parse(f"{SMALL}+tv")):
         assert not fits(ADMM, prior) and not fits(FixedPoint, prior)
     assert fits(GradientDescent, small()) and fits(GradientDescent, parse(f"{SMALL}+tikhonov"))
-    with pytest.raises(TypeError, match="Solvers that fit: .*gd"):
+    with pytest.raises(TypeError, match=r"Solvers that fit: gd"):
         solve(Problem(Identity(), noisy()[1], parse(f"{SMALL}+tikhonov")), ADMM())
 
 
@@ -198,7 +198,7 @@ def test_the_average_is_the_mean_with_weights_that_fall_with_age() -> None:
         GradientDescent(average=1.0)
 
 
-@pytest.mark.parametrize("operator", [Identity(), Blur(kernels.gaussian(1.0, 5)), Mask((torch.rand(1, 32, 32) > 0.3))])
+@pytest.mark.parametrize("operator", [Identity(), Blur(kernels.gaussian(1.0, 5)), Mask(torch.rand(1, 32, 32) > 0.3)])
 def test_it_restores_without_training(operator: nn.Module) -> None:
     x = squares(1, 1, 32, 32, dtype=torch.float32)
     y = operator(x) + 0.05 * torch.randn(x.shape, generator=torch.Generator().manual_seed(2))

@@ -17,7 +17,19 @@ import pnp.solvers
 import pnp.stopping  # noqa: F401
 from pnp.citations import bibtex
 from pnp.priors import TV, InvariantWaveletL1, Sum, parse
-from pnp.registry import DENOISERS, NOISES, OPERATORS, PRIORS, SOLVERS, STOPS, Registry, Spec, SpecError, convert, number
+from pnp.registry import (
+    DENOISERS,
+    NOISES,
+    OPERATORS,
+    PRIORS,
+    SOLVERS,
+    STOPS,
+    Registry,
+    Spec,
+    SpecError,
+    convert,
+    number,
+)
 from pnp.schedules import Geometric
 
 ALL = {"operator": OPERATORS, "prior": PRIORS, "denoiser": DENOISERS, "solver": SOLVERS, "noise": NOISES,
