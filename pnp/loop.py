@@ -36,6 +36,14 @@ class Status(Enum):
 
 
 @dataclass(frozen=True)
+class Memory:
+    """What a solve leaves behind for one that goes on from it: what its prior learned, and what its solver carries."""
+
+    learned: dict[str, Tensor]
+    solver: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Result:
     """The restored batch and how it was reached; everything per image where it can differ.
 
@@ -51,6 +59,7 @@ class Result:
     history: History
     convergence: Convergence
     problem: Problem  # as it was solved, with sigma and lam
+    memory: Memory
 
     def __str__(self) -> str:
         lines = [
@@ -72,6 +81,7 @@ def solve(
     record: Sequence[str] = ("change",),
     metrics: dict[str, Metric] | None = None,
     callbacks: Sequence[Callback] = (),
+    after: Memory | None = None,
 ) -> Result:
     """Run `solver` on `problem` and return a Result.
 
@@ -81,6 +91,7 @@ def solve(
     best image by the rule that fired, if it ranks them; where a limit or an interrupt ends, by the first that does.
     record: any of "change", "residual", "objective"; metrics: name -> function of the image batch, both into `history`.
     callbacks: called with a Snapshot after each step.
+    after: the `memory` of another result, to go on from it: of this problem, or of a similar one (the frame before).
     Raises TypeError where the solver needs what the prior lacks, ValueError for shapes and non-finite input.
     """
     require(solver, problem.prior)
@@ -93,10 +104,12 @@ def solve(
     expected = (len(problem.y), *problem.operator.image_shape(tuple(problem.y.shape[1:])))
     if tuple(x0.shape) != expected:
         raise ValueError(f"x0 has shape {tuple(x0.shape)}; the image has {expected}.")
+    if after is not None:
+        problem = replace(problem, prior=problem.prior.starting(after.learned))
     problem = problem.begin(x0)
     watched = tuple(dict.fromkeys([*record, *(q for rule in stop for q in rule.watches)]))
     recorder = Recorder(watched, {**(metrics or {}), **{k: m for rule in stop for k, m in rule.measures().items()}})
-    return _Run(problem, solver, x0, recorder, tuple(stop), tuple(callbacks)).go()
+    return _Run(problem, solver, x0, recorder, tuple(stop), tuple(callbacks)).go(after)
 
 
 class _Run:
@@ -129,8 +142,10 @@ class _Run:
         self.seconds = 0.0
         self.x0 = x0
 
-    def go(self) -> Result:
+    def go(self, after: Memory | None) -> Result:
         self.state = self._timed(lambda: self.solver.init(self.problem, self.x0))
+        if after is not None:
+            self.state = self.solver.recall(self.state, after.solver)
         try:
             for k in range(self.solver.iterations):
                 self._advance(self.state, k)
@@ -166,6 +181,7 @@ class _Run:
             self.recorder.history(),
             convergence,
             self.problem,
+            Memory(self.problem.prior.learned(), self.solver.carried(self.state)),
         )
 
     def _chosen(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:

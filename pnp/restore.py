@@ -15,7 +15,7 @@ from torch import Tensor
 from . import metrics, priors, rules
 from . import operators as operators  # registers the operators
 from .choose import default_solver, fit_lam
-from .loop import Callback, Result, Status, solve
+from .loop import Callback, Memory, Result, Status, solve
 from .noise import estimate_poisson_gaussian, estimate_sigma
 from .operators.base import Operator
 from .problem import Problem
@@ -37,7 +37,7 @@ class Job:
     sigma: noise level told to the solver; None: estimated.  lam: weight of the prior; None: that of the table of rules,
     the prior's own, or fitted by discrepancy.  solver: None is the table's, or the first that fits.  stop: specs of
     stop rules, `wmv+discrepancy`; None is the table's, or a relative change of `tol`.
-    size: (C, H, W) of the image, where y does not tell.
+    size: (C, H, W) of the image, where y does not tell.  recursive: the pages are frames (`movie.restore_movie`).
     """
 
     op: str
@@ -52,6 +52,7 @@ class Job:
     stop: str | None = None
     tol: float = 1e-4
     seconds: float | None = None
+    recursive: bool = False
     device: str = "cpu"
     size: tuple[int, int, int] | None = None
 
@@ -75,10 +76,13 @@ def restore(
     truth: Tensor | None = None,
     callbacks: Sequence[Callback] = (),
     say: Callable[[str], None] = lambda line: None,
+    after: Memory | None = None,
+    sooner: int = 1,
 ) -> Restoration:
     """Restore one batch of pictures (B, C, H, W), or of measurements, by a Job.
 
     truth: the clean pictures, for scores only.  callbacks: passed to the loop.  say: hears one line about each choice.
+    after: what a solve before has left (`Result.memory`).  sooner: by what factor the stop rules wait less.
     Raises ValueError (SpecError for specs), TypeError for a solver that the prior does not fit.
     """
     begun = time.perf_counter()
@@ -98,7 +102,7 @@ def restore(
     lam, lam_source, x0 = _lam(job, problem, solver, rule, x0, say)
     problem = problem.weighted(lam)
     left = None if job.seconds is None else max(1e-3, job.seconds - (time.perf_counter() - begun))
-    stop = [*_stop(job, rule, solver, say), *([Seconds(left)] if left else [])]
+    stop = [r.sooner(sooner) for r in _stop(job, rule, solver, say)] + ([Seconds(left)] if left else [])
     result = solve(
         problem,
         solver,
@@ -108,6 +112,7 @@ def restore(
         record=("change", "residual"),
         metrics={} if target is None else {"psnr": _psnr_metric(operator, target)},
         callbacks=callbacks,
+        after=after,
     )
     seconds = time.perf_counter() - begun
     result = _spared(result, problem, solver, x0)

@@ -43,6 +43,10 @@ class StopRule(ABC):
         """More such quantities, name -> function of the image batch, made anew for each solve: they may remember."""
         return {}
 
+    def sooner(self, factor: int) -> StopRule:
+        """The rule for a solve that starts near its end: what it waits for is shortened."""
+        return self
+
     @abstractmethod
     def __call__(self, now: Snapshot) -> Tensor:
         """Which images to stop, (B,)."""
@@ -89,6 +93,9 @@ class Plateau(StopRule):
     @property
     def reason(self) -> str:
         return f"{self.quantity} on a plateau for {self.window} iterations"
+
+    def sooner(self, factor: int) -> StopRule:
+        return Plateau(self.quantity, max(1, self.window // factor), self.tol)
 
     def __call__(self, now: Snapshot) -> Tensor:
         return _stagnates(now.history.rows[self.quantity], self.window, self.tol)
@@ -162,6 +169,9 @@ class WindowedVariance(_LeastVariance):
     def measures(self) -> dict[str, Metric]:
         return {"variance": _Windowed(self.window)}
 
+    def sooner(self, factor: int) -> StopRule:
+        return WindowedVariance(max(2, self.window // factor), max(1, self.patience // factor))
+
 
 @STOPS.register("emv", cite=("wang2023",))
 @dataclass(frozen=True)
@@ -183,6 +193,9 @@ class ExponentialVariance(_LeastVariance):
 
     def measures(self) -> dict[str, Metric]:
         return {"variance": _Exponential(self.rate)}
+
+    def sooner(self, factor: int) -> StopRule:
+        return ExponentialVariance(min(0.5, self.rate * factor), max(1, self.patience // factor))
 
 
 @dataclass(frozen=True)

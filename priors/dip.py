@@ -128,7 +128,11 @@ def _load(nets: list[nn.Module], learned: dict[str, Tensor]) -> None:
         net.load_state_dict({k.partition(".")[2]: v for k, v in learned.items() if k.partition(".")[0] == str(i)})
 
 
-@PRIORS.register("dip", cite=("ulyanov2018",), examples=("dip", "dip:net=decoder", "dip:width=16,depth=3,noise=0"))
+@PRIORS.register(
+    "dip",
+    cite=("ulyanov2018", "heckel2019", "cascarano2021video"),
+    examples=("dip", "dip:net=decoder", "dip:width=16,depth=3,noise=0"),
+)
 def dip(
     net: Literal["hourglass", "decoder"] = "hourglass",
     width: int | None = None,

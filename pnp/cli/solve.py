@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 @click.option("--tol", callback=positive, default="1e-4", show_default=True, metavar="T",
               help="Stop at this relative change of the picture.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds.")
+@click.option("--recursive", is_flag=True, help="The pages are frames of a movie: each starts from what the one before "
+              "has taught (for priors that learn: dip).")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint in the report's folder (priors that learn).")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def solve(inputs: tuple[str, ...], more: tuple[str, ...], **options: Any) -> None:
@@ -61,6 +64,7 @@ def _solve(
     report: Path | None,
     truth: Path | None,
     simulate: bool,
+    resume: bool,
     **settings: Any,
 ) -> None:
     from ..registry import SpecError
@@ -70,8 +74,10 @@ def _solve(
     plans = _plans(inputs, output, report, job)
     if truth is not None and (len(plans) > 1 or job.simulate):
         raise click.UsageError("--truth is for one measured picture; a simulation has its own truth.")
+    if resume and (len(plans) > 1 or job.recursive):
+        raise click.UsageError("--resume goes on with one picture; a movie or a folder starts over.")
     if len(plans) == 1:
-        _solve_one(job, plans[0], truth)
+        _solve_one(job, plans[0], truth, resume)
         return
     restored = failed = 0
     try:
@@ -130,8 +136,9 @@ def _plans(inputs: list[str], output: Path | None, report: Path | None, job: Job
     return plans
 
 
-def _solve_one(job: Job, plan: Plan, truth: Path | None) -> None:
-    from .. import images
+def _solve_one(job: Job, plan: Plan, truth: Path | None, resume: bool = False) -> None:
+    from .. import checkpoint, images
+    from ..movie import restore_movie
     from ..restore import restore
 
     picture, pixels = _load(job, plan)
@@ -139,8 +146,13 @@ def _solve_one(job: Job, plan: Plan, truth: Path | None) -> None:
     clean = None if truth is None else images.read(truth).pixels
     if clean is not None and len(clean) != len(pixels):
         raise ValueError(f"the truth has {len(clean)} pages; the measurement has {len(pixels)}.")
+    saved = plan.report / checkpoint.NAME
+    after = checkpoint.read(saved, job) if resume else None
     with _progress() as (callback, say):
-        done = restore(job, pixels, truth=clean, callbacks=[callback], say=say)
+        if job.recursive:
+            done = restore_movie(job, pixels, truth=clean, callbacks=[callback], say=say)
+        else:
+            done = restore(job, pixels, truth=clean, callbacks=[callback], say=say, after=after)
     _write(job, plan, picture, done, truth)
     click.echo(_summary(plan, done))
     if "interrupted" in done.record["status"]:
@@ -182,13 +194,14 @@ def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None
             raise images.PictureError(f"cannot write to {folder}: {error.strerror} in {there}.") from None
     named = [Path(part) for part in re.split("[=:,]", f"{job.op},{job.prior}")]  # kernels, masks, weights
     sources = [p for p in (plan.source, truth, *named) if p is not None and p.is_file()]
-    for target in (plan.output, *(plan.report / name for name in ("figure.png", "degraded.png", "result.json"))):
+    made = ("figure.png", "degraded.png", "result.json", "checkpoint.pt")
+    for target in (plan.output, *(plan.report / name for name in made)):
         if target.parent.is_dir():
             images.check_target(target, sources)
 
 
 def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration, truth: Path | None) -> None:
-    from .. import images, report
+    from .. import checkpoint, images, report
 
     for folder in (plan.output.parent, plan.report):
         folder.mkdir(parents=True, exist_ok=True)
@@ -204,6 +217,7 @@ def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration, tru
         "environment": report.environment(),
     }
     report.write_json(plan.report / "result.json", record)
+    checkpoint.write(plan.report / checkpoint.NAME, done.result.memory, job)
     report.write_figure(plan.report / "figure.png", done, f"{plan.name}: {job.op}, {job.prior}")
 
 

@@ -106,8 +106,8 @@ class ADMMDescent(Solver):
         moved = relative(apart.amax(0).view(-1, 1, 1, 1), self.image(state))
         return torch.maximum(super().change(problem, state, before), moved)
 
-    def memory(self, state: ADMMDescentState) -> dict[str, Any]:
-        return state.descent.memory()
+    def carried(self, state: ADMMDescentState) -> dict[str, Any]:
+        return state.descent.moments()
 
     def recall(self, state: ADMMDescentState, memory: dict[str, Any]) -> ADMMDescentState:
         state.descent.recall(memory)

@@ -66,6 +66,14 @@ class Solver:
         x = self.image(state)
         return relative(norm(x - self.image(before)), x)
 
+    def carried(self, state: State) -> dict[str, Any]:
+        """What the next solve of a similar problem can use beside what the prior has learned; empty: nothing."""
+        return {}
+
+    def recall(self, state: State, memory: dict[str, Any]) -> State:
+        """The first state of a solve with what another has `carried`; of nothing: the state itself."""
+        return state
+
     def last_tau(self, problem: Problem, state: State, k: int) -> float | Tensor | None:
         """tau of iteration k's call of prior.prox(v, lam tau); None for a solver that makes none."""
         return None

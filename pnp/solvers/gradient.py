@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,6 +41,14 @@ class Descent:
         self.back(gradient)
         self.optimizer.step()
         return self.draw()
+
+    def moments(self) -> dict[str, Any]:
+        """The optimiser's: one that forgot them would leap from where it stands."""
+        return {"optimizer": self.optimizer.state_dict()}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        if memory:
+            self.optimizer.load_state_dict(memory["optimizer"])
 
     @property
     def image(self) -> Tensor:
@@ -121,6 +129,13 @@ class GradientDescent(Solver):
     def image(self, state: DescentState) -> Tensor:
         """The average; at the start, where there is none yet, the image."""
         return torch.where(state.weight > 0, state.mean / state.weight.clamp_min(1e-12), state.x)
+
+    def carried(self, state: DescentState) -> dict[str, Any]:
+        return state.descent.moments()
+
+    def recall(self, state: DescentState, memory: dict[str, Any]) -> DescentState:
+        state.descent.recall(memory)
+        return state
 
     def theorem(self, problem: Problem) -> str | None:
         if not problem.prior.closed_convex or self.optimizer != "SGD":
