@@ -97,7 +97,7 @@ def make_kernel(
         return kernels.box(9 if size is None else size)
     if Path(kernel).suffix:
         return kernels.from_file(kernel, index)
-    raise SpecError(unknown("kernel", kernel, [*KERNELS[:-1], "a file (.png, .npy, .mat)"]))
+    raise SpecError(unknown("kernel", kernel, [*KERNELS[:-1], "a file (.png, .npy, .npz, .mat)"]))
 
 
 def _low_pass(factor: int, kernel: str, std: float | None, size: int | None, index: int | str | None) -> Tensor:

@@ -63,12 +63,8 @@ def load(paths: list[Path], grey: bool = False) -> list[Tensor]:
     if paths:
         clean = [images.read(path).pixels for path in paths]
     else:
-        from skimage import data
-
-        arrays = [np.atleast_3d(getattr(data, name)()) for name in ("camera", "brick", "grass")]
-        clean = [torch.from_numpy(a.copy()).permute(2, 0, 1)[None].float() / 255 for a in arrays]
-    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    clean = [finished((x * weights).sum(1, keepdim=True)) if grey and x.shape[1] == 3 else x for x in clean]
+        clean = [images.photograph(name) for name in ("camera", "brick", "grass")]
+    clean = [finished(images.luma(x)) if grey and x.shape[1] == 3 else x for x in clean]
     if len({x.shape[1] for x in clean}) > 1:
         raise ValueError("some pictures are grey and some in colour; --grey takes all as grey.")
     return [page for x in clean for page in x.split(1)]

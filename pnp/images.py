@@ -72,6 +72,27 @@ def read_array(path: str | os.PathLike[str]) -> Tensor:
     return x
 
 
+def photograph(name: str) -> Tensor:
+    """A picture that comes with scikit-image, (1, C, H, W)."""
+    from skimage import data
+
+    array = np.atleast_3d(getattr(data, name)())
+    return torch.from_numpy(array.copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def luma(x: Tensor) -> Tensor:
+    """BT.601 luma of colour pictures, (B, 1, H, W); others as they are."""
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1).to(x)
+    return (x * weights).sum(1, keepdim=True) if x.shape[1] == 3 else x
+
+
+def crop_centre(x: Tensor, side: int) -> Tensor:
+    """The central square (…, side, side), or as much of it as there is."""
+    h, w = x.shape[-2:]
+    top, left = max(0, (h - side) // 2), max(0, (w - side) // 2)
+    return x[..., top : top + side, left : left + side]
+
+
 def write(path: str | os.PathLike[str], pixels: Tensor, like: Picture | None = None) -> None:
     """Write (B, C, H, W) or (C, H, W) in the format that the name of `path` asks for, as a whole or not at all.
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_type_hints
 import torch
 from torch import Tensor, nn
 
+from .images import crop_centre
 from .optimizer import Optimizer
 from .priors.nets import ARCHITECTURES
 from .registry import Spec, SpecError, convert, unknown
@@ -45,7 +46,7 @@ class TrainSettings:
     weight_decay: float = 1e-3
     clip: float = 0.1
     ema: float = 0.999
-    levels: tuple[float, float] = (0.0, 55 / 255)  # noise is drawn evenly between these, unless the network has its own
+    levels: tuple[float, float] = (0.0, 55 / 255)  # noise is drawn between these, unless the network has its own
     mode: Mode = "joint"  # of a network in stages: all at once, one after the other (greedy), or first so, then all
     seed: int = 0
 
@@ -217,19 +218,20 @@ def pace(settings: TrainSettings, run: Run) -> Iterator[tuple[float, float]]:
 def step(settings: TrainSettings, run: Run, pool: PatchPool, progress: float, device: torch.device) -> Tensor:
     """One optimiser step on fresh patches; returns the loss.
 
-    loss = mean of ‖N(x + n, sigma) − n‖²/(sigma + 2/255): the error of a good denoiser grows about as sigma, so every
-    noise level weighs the same.
+    loss = mean of ‖N(x + n, sigma) − n‖²/(sigma + 1/255): the error of a good denoiser grows about as sigma, so every
+    noise level weighs the same.  Low levels are drawn more often, sigma = low + (high − low) u^1.5 with u in [0, 1]:
+    a restoration spends most of its steps there.
     """
     rate = settings.rate(_enter_phase(settings, run, progress))
     batch, side = settings.shape(progress)
     clean = pool.draw(batch, side, run.generator).to(device)
     low, high = levels(settings, run.net)
-    sigma = low + (high - low) * torch.rand(batch, 1, 1, 1, generator=run.generator).to(device)
+    sigma = low + (high - low) * torch.rand(batch, 1, 1, 1, generator=run.generator).pow(1.5).to(device)
     noise = draw_noise(run.net, clean, sigma, run.generator)
     noisy = (clean + noise).contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16):
         estimate = run.net(noisy, sigma)
-    loss = ((estimate.float() - noise).square() / (sigma + 2 / 255)).mean()
+    loss = ((estimate.float() - noise).square() / (sigma + 1 / 255)).mean()
     run.net.zero_grad()
     loss.backward()
     length = float(nn.utils.clip_grad_norm_(run.net.parameters(), settings.clip))
@@ -288,12 +290,6 @@ def validate(settings: TrainSettings, net: nn.Module, pictures: list[Tensor], de
             values.append(-10 * math.log10(float((restored.clamp(0, 1) - clean).square().mean())))
         result[f"{255 * sigma:.0f}"] = sum(values) / len(values)
     return result
-
-
-def crop_centre(picture: Tensor, side: int) -> Tensor:
-    h, w = picture.shape[-2:]
-    top, left = max(0, (h - side) // 2), max(0, (w - side) // 2)
-    return picture[..., top : top + side, left : left + side]
 
 
 def log(out: Path, settings: TrainSettings, run: Run, progress: float, losses: list[Tensor], psnr: Any) -> None:

@@ -19,7 +19,6 @@ from .priors.base import Prior
 from .problem import Problem
 from .registry import OPERATORS
 from .rules import Rule
-from .training import crop_centre
 
 # The operators and noise levels (of 255) that stand for each task
 TASKS: dict[str, tuple[tuple[str, ...], tuple[float, ...]]] = {
@@ -48,7 +47,7 @@ def crops(paths: Sequence[Path], count: int, side: int, channels: int) -> Tensor
     for path in paths[:: max(1, len(paths) // count)]:
         x = images.read(path).pixels[:1]
         if min(x.shape[-2:]) >= side and x.shape[1] >= channels and len(found) < count:
-            x = crop_centre(x, side)
+            x = images.crop_centre(x, side)
             found.append(x[:, :3] if channels == 3 else x.mean(1, keepdim=True))
     if not found:
         raise ValueError(f"no picture of at least {side}×{side} pixels and {channels} channel(s) to tune on.")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from test_cli import pnp
 
-from pnp.benchmark import report, run, suite
+from pnp.benchmark import report, run, solving, suite, version
 from pnp.benchmark.suite import Data, Suite
 from pnp.registry import SpecError
 
@@ -50,6 +50,17 @@ def ran(tiny: Suite, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     return folder, rows
 
 
+def test_a_worker_sends_back_its_machine_and_its_pictures(tiny: Suite) -> None:
+    cell = next(suite.cells(tiny, Data.of(tiny, None)))
+    outcome = solving.solve_cell(cell, threads=1, keep=True)
+    assert outcome.machine["threads"] == 1 and outcome.machine["cpu"]
+    assert set(outcome.pictures) == {"restored", "initial", "truth"}
+    assert all(png.startswith(b"\x89PNG") for png in outcome.pictures.values())
+    assert solving.solve_cell(cell, threads=1, keep=False).pictures == {}
+    broken = replace(cell, method=replace(cell.method, prior="nothing"))
+    assert "unknown prior" in solving.solve_cell(broken, threads=1, keep=True).columns["skipped"]
+
+
 def test_every_shipped_suite_is_read_and_stands_for_cells() -> None:
     names = [path.stem for path in suite.shipped()]
     assert {"five-tasks", "deblurring", "borders", "super-resolution", "inpainting", "sensing", "mean-shift"} <= set(
@@ -59,7 +70,7 @@ def test_every_shipped_suite_is_read_and_stands_for_cells() -> None:
         found = suite.load(name)
         bundled = list(suite.cells(found, Data.of(found, None)))
         assert bundled and all("{data}" not in c.task.measure + str(c.task.assume) for c in bundled)
-        assert all(run.code_version(c) for c in bundled[:3])
+        assert all(version.code_version(c) for c in bundled[:3])
         columns = {report.column(task.name, sigma) for task, sigma in suite.levels(found)}
         assert all(set(paper.values) <= columns for paper in found.published), name
 
@@ -127,27 +138,27 @@ def test_what_a_result_depends_on_is_in_its_key(
     tiny: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     cell = next(suite.cells(tiny, Data.of(tiny, None)))
-    key = cell.key(run.code_version(cell))
+    key = cell.key(version.code_version(cell))
     method = replace(cell.method, lam=6)
     others = [replace(cell, seed=1), replace(cell, sigma=6.0), replace(cell, picture="coffee"), replace(cell, crop=40),
               replace(cell, method=method), replace(cell, task=replace(cell.task, measure="blur:std=2"))]  # fmt: skip
-    assert len({key, *(c.key(run.code_version(c)) for c in others)}) == len(others) + 1
+    assert len({key, *(c.key(version.code_version(c)) for c in others)}) == len(others) + 1
     renamed = replace(cell, suite="other", method=replace(cell.method, name="total variation"))
-    assert renamed.key(run.code_version(renamed)) == key
+    assert renamed.key(version.code_version(renamed)) == key
     kernel = tmp_path / "psf.npy"
     keys = set()
     for side in (3, 5):
         np.save(kernel, np.full((side, side), 1 / side**2))
         filed = replace(cell, task=replace(cell.task, measure=f"blur:kernel={kernel}"))
-        keys.add(filed.key(run.code_version(filed)))
+        keys.add(filed.key(version.code_version(filed)))
     assert len(keys) == 2  # what a file holds, not only where it lies
     network = replace(cell, method=replace(cell.method, prior="unet"))
-    before = run.code_version(network), run.code_version(cell)
+    before = version.code_version(network), version.code_version(cell)
     from pnp import weights
 
     records = {k: {**r, "sha256": "other"} for k, r in weights.manifest().items()}
     monkeypatch.setattr(weights, "manifest", lambda: records)
-    assert run.code_version(network) != before[0] and run.code_version(cell) == before[1]
+    assert version.code_version(network) != before[0] and version.code_version(cell) == before[1]
 
 
 def test_a_results_file_of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -214,6 +225,7 @@ def test_the_command_runs_a_suite_and_refuses_what_is_none(
 
 
 def test_source_is_followed_through_its_imports() -> None:
-    assert "pnp.solvers.fixed_point" in run._imports("pnp.solvers.anderson")
-    assert {"pnp.choose", "pnp.rules", "pnp.loop", "pnp.noise"} <= run._imports("pnp.restore")
-    assert "pnp.convergence" in run._imports("pnp.loop") and "pnp.priors.nets.trd" in run._imports("pnp.priors.nets")
+    assert "pnp.solvers.fixed_point" in version._imports("pnp.solvers.anderson")
+    assert {"pnp.choose", "pnp.rules", "pnp.loop", "pnp.noise"} <= version._imports("pnp.restore")
+    assert "pnp.convergence" in version._imports("pnp.loop")
+    assert "pnp.priors.nets.trd" in version._imports("pnp.priors.nets")

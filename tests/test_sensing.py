@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pnp.images import photograph
 from pnp.operators import Operator, dot_test
 from pnp.operators.matrices import orthonormal_rows, row_count
 from pnp.operators.sensing import (
@@ -19,6 +20,7 @@ from pnp.operators.sensing import (
     StructuredSensing,
     factorise,
     hartley,
+    likeliest,
 )
 from pnp.registry import OPERATORS
 
@@ -305,3 +307,25 @@ def test_almost_no_noise_leaves_what_the_measurement_does_not_see_as_it_was() ->
     x = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     step = Problem(op, op(x), Tikhonov(), sigma=1e-4).data_prox(x, 1.0)
     torch.testing.assert_close(step, x, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("spec", ["sensing", "sensing:gaussian", "sensing:structured", "sensing:block,block=8"])
+def test_the_first_guess_is_the_likeliest_picture_of_a_spectrum_that_falls_as_1_over_f(spec: str) -> None:
+    op = build(f"{spec},ratio=0.25" if ":" in spec else spec, (1, 16, 16))
+    y = op(torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
+    f = torch.fft.fftfreq(16, dtype=torch.float64)
+    s = 1 / (16 * (f[:, None] ** 2 + f**2).sqrt() + 1)
+    pixels = torch.eye(256, dtype=torch.float64).view(256, 1, 16, 16)
+    shape = torch.fft.ifft2(torch.fft.fft2(pixels) * s).real.flatten(1)  # (256, 256), symmetric
+    a = op(pixels).flatten(1).T  # (m, 256)
+    b = a @ shape
+    expected = shape @ torch.linalg.solve(b.T @ b + 1e-5 * torch.eye(256, dtype=torch.float64), b.T @ y.flatten())
+    torch.testing.assert_close(likeliest(op, y, tol=1e-10).flatten(), expected, rtol=0, atol=1e-5)
+    assert (op.adjoint(y).flatten() - expected).norm() > 0.1 * expected.norm()  # the adjoint is another picture
+
+
+def test_the_first_guess_is_nearer_to_a_photograph_than_the_adjoint() -> None:
+    x = photograph("camera")[..., 100:164, 200:264]
+    op = build("sensing:block,block=32,ratio=0.1", (1, 64, 64))
+    y = op(x)
+    assert (op.initial(y) - x).norm() < 0.5 * (op.adjoint(y) - x).norm()

@@ -21,6 +21,7 @@ from .options import levels, one_line_errors, seconds
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for checkpoint, log and weights.")
 @click.option("--levels", default="0..55/255", show_default=True, callback=levels, metavar="LOW..HIGH",
               help="Noise levels to train for.")  # fmt: skip
+@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate. Default: the network's own.")
 @click.option("--mode", default="joint", show_default=True, help="Of trd: joint, greedy or greedy+joint.")
 @click.option("--init", metavar="WEIGHTS", help="Start from these: a file, or the name of shipped weights.")
 @click.option("--licence", default="unknown", help="Licences of the data, for the record.")
@@ -45,6 +46,7 @@ def _train(
     steps: int | None,
     out: Path,
     levels: tuple[float, float],
+    lr: float | None,
     mode: Any,
     init: str | None,
     licence: str,
@@ -59,7 +61,15 @@ def _train(
 
     name, config = training.parse_network(net)
     settings = training.TrainSettings(
-        name, channels=int(channels), budget=budget, steps=steps, config=config, levels=levels, mode=mode, seed=seed
+        name,
+        channels=int(channels),
+        budget=budget,
+        steps=steps,
+        config=config,
+        levels=levels,
+        lr=lr,
+        mode=mode,
+        seed=seed,
     )
     if resume:
         settings = training.resumed(out, settings)

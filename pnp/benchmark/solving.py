@@ -1,0 +1,151 @@
+"""One cell of a suite, solved where this is called: on this machine or in a worker elsewhere."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .suite import Cell
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..restore import Job, Restoration
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a worker sends back.  columns: of the row; machine: that it ran on; pictures: PNG files by name."""
+
+    columns: dict[str, Any]
+    machine: dict[str, Any]
+    pictures: dict[str, bytes] = field(default_factory=dict)
+
+
+def solve_cell(cell: Cell, threads: int, keep: bool) -> Outcome:
+    """Run one cell; what keeps it from running is its result.  keep: send the pictures back, too."""
+    import torch
+
+    torch.set_num_threads(threads)
+    try:
+        columns, done = _solved(cell)
+        return Outcome(columns, machine(), _pictures(done) if keep else {})
+    except Exception as error:  # whatever it is
+        return Outcome({"skipped": " ".join(str(error).split())[:300] or type(error).__name__}, machine())
+
+
+def _solved(cell: Cell) -> tuple[dict[str, Any], Restoration]:
+    from ..metrics import psnr, ssim
+    from ..restore import restore
+
+    clean = picture(cell)
+    _warm_up(cell, clean)
+    job, y, truth = _measured(cell, clean)
+    done = restore(replace(job, seed=cell.seed), clean if y is None else y, truth=truth)
+    target, record, history = done.truth, done.record, done.result.history
+    assert target is not None
+    every = -(-len(history["seconds"]) // 30)
+    points = [*range(0, len(history["seconds"]), every), len(history["seconds"]) - 1]
+    columns = {
+        "psnr_initial": float(psnr(done.initial, target)),
+        "psnr": float(psnr(done.restored, target)),
+        "ssim": float(ssim(done.restored, target)),
+        "seconds": record["seconds"]["solve"],
+        "total": record["seconds"]["total"],
+        "iterations": record["iterations"][0],
+        "status": record["status"][0],
+        "verdict": record["verdict"][0],
+        "sigma_used": _first(record["sigma"]["value"]),
+        "lam": _first(record["lam"]["value"]),
+        "curve": tuple(
+            (k + 1, float(history["seconds"][k]), float(history["psnr"][k, 0])) for k in dict.fromkeys(points)
+        ),
+    }
+    return columns, done
+
+
+def _measured(cell: Cell, clean: Tensor) -> tuple[Job, Tensor | None, Tensor | None]:
+    """(job, y, truth): y None where the job simulates for itself, which is when the solver is told the truth."""
+    import torch
+
+    from ..noise import Gaussian
+    from ..registry import OPERATORS
+    from ..restore import Job
+
+    sigma, method = cell.sigma / 255, cell.method
+    told = sigma if method.sigma == "given" else None
+    common = {"prior": method.prior, "solver": method.solver, "lam": method.lam, "iterations": method.iterations}
+    if cell.task.assume is None:
+        noise = None if told else f"gaussian:sigma={sigma}"
+        return Job(op=cell.task.measure, sigma=told, simulate=True, noise=noise, **common), None, None  # type: ignore[arg-type]
+    operator = OPERATORS.build(cell.task.measure, shape=tuple(clean.shape[1:]), seed=cell.seed)
+    y = Gaussian(sigma)(operator(clean), torch.Generator().manual_seed(cell.seed))
+    return Job(op=cell.task.assume, sigma=told, **common), y, operator.visible(clean)  # type: ignore[arg-type]
+
+
+_warm: set[tuple[str, ...]] = set()
+
+
+def _warm_up(cell: Cell, clean: Tensor) -> None:
+    """Two iterations, untimed, the first time that a worker meets this task, method and size."""
+    from ..restore import restore
+
+    what = (cell.task.measure, str(cell.task.assume), repr(cell.method), str(tuple(clean.shape)))
+    if what not in _warm:
+        job, y, truth = _measured(cell, clean)
+        lam = job.lam or 1.0  # no search for it
+        restore(replace(job, iterations=2, lam=lam), clean if y is None else y, truth=truth)
+        _warm.add(what)
+
+
+def picture(cell: Cell) -> Tensor:
+    """The clean picture of a cell, (1, C, H, W)."""
+    return _picture(cell.picture, cell.crop, cell.grey)
+
+
+@lru_cache(maxsize=4)
+def _picture(path: str, crop: int, grey: bool) -> Tensor:
+    from torch.nn.functional import avg_pool2d
+
+    from .. import images
+
+    filed = Path(path).is_file()
+    x = images.read(path).pixels[:1, :3] if filed else avg_pool2d(images.photograph(path), 2)  # 512²: 256²
+    x = images.luma(x) if grey else x
+    return (images.crop_centre(x, crop) if crop else x).contiguous()
+
+
+def _pictures(done: Restoration) -> dict[str, bytes]:
+    """Restored, measured and true picture as PNG files."""
+    from .. import images
+
+    assert done.truth is not None
+    shown = {"restored": done.restored, "initial": done.initial, "truth": done.truth}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, x in shown.items():
+            images.write(Path(folder, f"{name}.png"), x[:1].clamp(0, 1))
+        return {name: Path(folder, f"{name}.png").read_bytes() for name in shown}
+
+
+def machine() -> dict[str, Any]:
+    """What a time means nothing without."""
+    from ..report import environment
+
+    try:
+        here = Path(__file__).parent
+        commit = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+        ).stdout.strip()
+    except OSError:
+        commit = ""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    return {**environment(), "cpu": cpu, "commit": commit, "precision": "auto"}
+
+
+def _first(value: Any) -> float:
+    return float(value[0] if isinstance(value, list) else value)

@@ -1,0 +1,84 @@
+"""What a result depends on beside its inputs: a hash of the code, rules and weights behind it."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from .suite import Cell
+
+
+def code_version(cell: Cell) -> str:
+    """Hash of what is behind a cell beside its own text: source, rules, weights, and the files that its specs name.
+
+    Source: the module of each named operator, prior, denoiser and solver, and all that it and the path of `pnp solve`
+    import.  A change of one solver so leaves the results of the others as they are.
+    """
+    from .. import operators as operators
+    from .. import priors, rules, weights
+    from ..registry import DENOISERS, OPERATORS, PRIORS, SOLVERS, Registry, Spec
+
+    task, method = cell.task, cell.method
+    words = re.findall(r"[\w./-]+", " ".join(filter(None, (task.measure, task.assume, method.prior, method.solver))))
+    registries: tuple[Registry, ...] = (OPERATORS, PRIORS, DENOISERS, SOLVERS)
+    modules = {registry[word].make.__module__ for word in words for registry in registries if word in registry}
+    try:
+        kind = priors.parse(method.prior, shape=(1, 64, 64)).kind
+    except Exception:  # the cell's own row will say what is wrong
+        kind = ""
+    rows = sorted((task, repr(rule)) for (k, task), rule in rules.table().items() if k == kind)
+    if not method.solver:
+        named = [Spec.parse(rule.solver).name for (k, _), rule in rules.table().items() if k == kind] or ["admm", "hqs"]
+        modules |= {SOLVERS[name].make.__module__ for name in named}
+    nets = {word for word in words if word in DENOISERS}
+    nets |= {"unet"} if kind not in ("", "other") else set()  # what dae, red and projector stand on by default
+    learned = {k: r["sha256"] for k, r in weights.manifest().items() if kind and k.split("-")[0] in nets}
+    files = {word: _bytes_hash(word) for word in words if Path(word).is_file()}
+    text = json.dumps([_source_hash(frozenset(modules)), rows, learned, list(files.values())], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _bytes_hash(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+@lru_cache
+def _source_hash(modules: frozenset[str]) -> str:
+    """Hash of the source of these modules and of `pnp.restore`, with everything of this package that they import."""
+    left, seen = {*modules, "pnp.restore", "pnp.benchmark.solving"}, set()
+    while left:
+        name = left.pop()
+        seen.add(name)
+        left |= _imports(name) - seen
+    found = hashlib.sha256()
+    for name in sorted(seen):
+        found.update(_source(name))
+    return found.hexdigest()
+
+
+@lru_cache
+def _imports(name: str) -> frozenset[str]:
+    """Modules of this package that `name` imports at its top; packages that only gather others are not followed."""
+    package = name if _path(name).stem == "__init__" else name.rpartition(".")[0]
+    found = set()
+    for node in ast.parse(_source(name)).body:
+        if isinstance(node, ast.ImportFrom) and node.level:
+            above = package.split(".")
+            base = ".".join([*above[: len(above) + 1 - node.level], *filter(None, [node.module])])
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    gather = {"pnp", "pnp.operators", "pnp.priors", "pnp.solvers"}
+    return frozenset(f for f in found - gather if f.startswith("pnp.") and _path(f).is_file())
+
+
+def _source(name: str) -> bytes:
+    return _path(name).read_bytes()
+
+
+def _path(name: str) -> Path:
+    """Of a module of this package; not a file if there is none."""
+    at = Path(__file__).parents[1].joinpath(*name.split(".")[1:])
+    return at / "__init__.py" if at.is_dir() else at.with_suffix(".py")
