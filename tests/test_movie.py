@@ -79,7 +79,7 @@ def test_a_frame_after_another_takes_a_third_of_the_iterations_from_scratch(movi
         solver = GradientDescent(optimizer="Adam", lr=0.02, average=0.9, iterations=iterations)
         return solve(Problem(HALF, y[t : t + 1], prior, sigma=0.02), solver, stop=(), record=(), after=after)
 
-    first = run(0, 180)
+    first = run(0, 240)
     scratch, recursive = run(1, 180), run(1, 60, first.memory)
     reached = [float(psnr(result.x, movie.frames[1:2])) for result in (scratch, recursive)]
     assert reached[1] >= reached[0] > 25

@@ -27,14 +27,17 @@ class Norm(nn.BatchNorm2d):
 
 
 class Scale(nn.Module):
-    """One scale: down by two, the scales `below`, up again, and joined with what `skip` channels kept of the input."""
+    """One scale: down by two, the scales `below`, up again, and joined with what `skip` channels kept of the input.
 
-    def __init__(self, inputs: int, width: int, skip: int, below: nn.Module, rising: int) -> None:
+    What rises to the scale above has its `outputs` channels already: growing is what costs.
+    """
+
+    def __init__(self, inputs: int, width: int, skip: int, below: nn.Module, outputs: int) -> None:
         super().__init__()
         self.skip = Unit(inputs, skip, 1) if skip else None
         self.down = nn.Sequential(Unit(inputs, width, 3, 2), Unit(width, width, 3))
         self.below = below
-        self.join = nn.Sequential(Norm(rising + skip), Unit(rising + skip, width, 3), Unit(width, width, 1))
+        self.join = nn.Sequential(Norm(width + skip), Unit(width + skip, width, 3), Unit(width, outputs, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         up = interpolate(self.below(self.down(x)), scale_factor=2, mode="bilinear")
@@ -64,8 +67,8 @@ class Hourglass(nn.Module):
         widths = [min(width * 2**i, widest) for i in range(depth)]
         body: nn.Module = nn.Identity()
         for i in reversed(range(depth)):
-            rising = widths[min(i + 1, depth - 1)]
-            body = Scale(widths[i - 1] if i else inputs, widths[i], skip, body, rising)
+            above = widths[max(0, i - 1)]
+            body = Scale(above if i else inputs, widths[i], skip, body, above)
         self.inputs, self.multiple, self.smallest, self.bounded = inputs, 2**depth, 2 ** (depth + 1), bounded
         self.body, self.tail = body, nn.Conv2d(width, channels, 1)
 
