@@ -16,8 +16,10 @@ from pnp.operators import Blur, Identity, Mask, kernels
 from pnp.priors import DIP, TV, Prior, Sum, parse
 from pnp.priors.nets import UNTRAINED, Decoder, Hourglass
 from pnp.problem import Problem
+from pnp.recording import Snapshot
 from pnp.registry import PRIORS, SpecError
-from pnp.solvers import ADMM, FixedPoint, GradientDescent
+from pnp.restore import Job, restore
+from pnp.solvers import ADMM, ADMMDescent, FixedPoint, GradientDescent
 from pnp.solvers.base import fits
 
 SMALL = "dip:width=8,widest=8,depth=2"
@@ -205,3 +207,36 @@ def test_it_restores_without_training(operator: nn.Module) -> None:
     problem = Problem(operator, y, DIP(Hourglass(width=16, widest=16, depth=3)), sigma=0.05)  # type: ignore[arg-type]
     result = solve(problem, GradientDescent(optimizer="Adam", lr=0.02, average=0.9), iterations=120, stop=())
     assert psnr(result.x, x) > psnr(problem.initial(), x) + 2
+
+
+# The command
+
+
+def test_the_table_says_how_it_descends_and_when_it_stops() -> None:
+    said: list[str] = []
+    x = squares(1, 1, 24, 24, dtype=torch.float32)
+    job = Job(op="blur:std=1", prior="dip:width=8,depth=2", sigma=0.1, simulate=True, iterations=80)
+    done = restore(job, x, say=said.append)
+    assert "solver: gd:optimizer=Adam" in said[0] and any(line.startswith("stop: wmv") for line in said)
+    assert "variance" in done.result.history and done.record["chosen"] == list(done.result.chosen)
+    asked = restore(replace(job, stop="tolerance:tol=10"), x)
+    assert asked.record["reason"] == ["relative change at most 10"] and asked.record["iterations"] == [1]
+    both = restore(replace(job, prior="dip:width=8,depth=2+tv", iterations=3), x, say=said.append)
+    assert type(both.solver) is ADMMDescent and both.record["solver"]["within"] == 1
+
+
+def test_an_interrupt_returns_the_best_so_far() -> None:
+    x = squares(1, 1, 16, 16, dtype=torch.float32)
+    job = Job(op="identity", prior="dip:width=8,depth=2", sigma=0.1, simulate=True, stop="wmv:window=3,patience=500")
+    seen: list[Snapshot] = []
+
+    def interrupt(now: Snapshot) -> None:
+        seen.append(now)
+        if now.k == 40:
+            raise KeyboardInterrupt
+
+    done = restore(job, x, callbacks=[interrupt])
+    variance = done.result.history["variance"][:, 0]
+    assert done.record["status"] == ["interrupted"] and done.record["iterations"] == [41]
+    assert done.record["chosen"] == [int(variance.argmin()) + 1]
+    assert torch.equal(done.restored, seen[int(variance.argmin())].x)
