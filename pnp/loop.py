@@ -108,7 +108,7 @@ def solve(
         problem = replace(problem, prior=problem.prior.starting(after.learned))
     problem = problem.begin(x0)
     watched = tuple(dict.fromkeys([*record, *(q for rule in stop for q in rule.watches)]))
-    recorder = Recorder(watched, {**(metrics or {}), **{k: m for rule in stop for k, m in rule.measures().items()}})
+    recorder = Recorder(watched, metrics or {}, {k: m for rule in stop for k, m in rule.measures().items()})
     return _Run(problem, solver, x0, recorder, tuple(stop), tuple(callbacks)).go(after)
 
 

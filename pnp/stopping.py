@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .checks import positive
-from .recording import Metric, Snapshot
+from .recording import Measure, Snapshot
 from .registry import STOPS
 
 SAMPLES = 16384  # pixels of an image that a moving variance looks at: its memory is bounded
@@ -39,8 +41,8 @@ class StopRule(ABC):
         """The quantity in the history that is least at the best image, which is then the result; None: the last is."""
         return None
 
-    def measures(self) -> dict[str, Metric]:
-        """More such quantities, name -> function of the image batch, made anew for each solve: they may remember."""
+    def measures(self) -> dict[str, Measure]:
+        """More such quantities, name -> function of a Snapshot, made anew for each solve: they may remember."""
         return {}
 
     def sooner(self, factor: int) -> StopRule:
@@ -132,9 +134,13 @@ class Discrepancy(StopRule):
 
 
 class _LeastVariance(StopRule):
-    """What both moving variances share: the image with the least one is the best, and `patience` what it waits for."""
+    """What both moving variances share: the image with the least one is the best, and `patience` what it waits for.
+
+    fit: an image whose residual is above fit sigma √m is not learned yet, whatever its variance; inf asks for nothing.
+    """
 
     patience: int
+    fit: float
 
     @property
     def ranks(self) -> str | None:
@@ -160,17 +166,18 @@ class WindowedVariance(_LeastVariance):
 
     window: int = 50
     patience: int = 300
+    fit: float = math.inf
 
     def __post_init__(self) -> None:
         positive(self.patience, "patience")
         if self.window < 2:
             raise ValueError(f"window is {self.window}; expected 2 images or more.")
 
-    def measures(self) -> dict[str, Metric]:
-        return {"variance": _Windowed(self.window)}
+    def measures(self) -> dict[str, Measure]:
+        return {"variance": _of_learned(_Windowed(self.window), self.fit)}
 
     def sooner(self, factor: int) -> StopRule:
-        return WindowedVariance(max(2, self.window // factor), max(1, self.patience // factor))
+        return WindowedVariance(max(2, self.window // factor), max(1, self.patience // factor), self.fit)
 
 
 @STOPS.register("emv", cite=("wang2023",))
@@ -185,17 +192,18 @@ class ExponentialVariance(_LeastVariance):
 
     rate: float = 0.05
     patience: int = 300
+    fit: float = math.inf
 
     def __post_init__(self) -> None:
         positive(self.patience, "patience")
         if not 0 < self.rate < 1:
             raise ValueError(f"rate is {self.rate:g}; expected a number between 0 and 1.")
 
-    def measures(self) -> dict[str, Metric]:
-        return {"variance": _Exponential(self.rate)}
+    def measures(self) -> dict[str, Measure]:
+        return {"variance": _of_learned(_Exponential(self.rate), self.fit)}
 
     def sooner(self, factor: int) -> StopRule:
-        return ExponentialVariance(min(0.5, self.rate * factor), max(1, self.patience // factor))
+        return ExponentialVariance(min(0.5, self.rate * factor), max(1, self.patience // factor), self.fit)
 
 
 @dataclass(frozen=True)
@@ -228,6 +236,18 @@ def _stagnates(rows: list[Tensor], window: int, tol: float) -> Tensor:
     before = torch.stack(rows[: -window]).amin(0)
     lately = torch.stack(rows[-window:]).amin(0)
     return (lately > before - tol * before.abs()) & before.isfinite()
+
+
+def _of_learned(variance: Callable[[Tensor], Tensor], fit: float) -> Measure:
+    """The variance, inf where the residual is above fit sigma √m."""
+
+    def measure(now: Snapshot) -> Tensor:
+        found = variance(now.x)
+        if fit == math.inf:
+            return found
+        return torch.where(now.residual <= fit * now.problem.noise_norm(), found, math.inf)
+
+    return measure
 
 
 class _Windowed:

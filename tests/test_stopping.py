@@ -23,6 +23,7 @@ from pnp.stopping import (
     StopRule,
     Tolerance,
     WindowedVariance,
+    _Windowed,
     parse,
 )
 
@@ -98,6 +99,15 @@ def test_a_limit_and_an_interrupt_return_the_best_so_far() -> None:
     assert early.chosen == (2,) and float(early.x.mean()) == pytest.approx(VALLEY[1][0])
 
 
+def test_a_picture_that_is_not_learned_yet_is_never_the_best() -> None:
+    """Still and far from y at first: the least variance, but not of a picture that explains the measurement."""
+    rows = [(9.0,)] * 6 + [(9.0 * 0.7**k,) for k in range(1, 9)] + [(0.5 - 0.04 * k,) for k in range(8)]
+    fooled = solve(*scripted(*rows), stop=(WindowedVariance(window=3, patience=50),))
+    result = solve(*scripted(*rows), stop=(WindowedVariance(window=3, patience=50, fit=1.0),))
+    assert fooled.chosen[0] <= 6 and float(fooled.x.mean()) == 9
+    assert result.chosen[0] > 12 and float(result.x.mean()) <= 1
+
+
 def test_a_plateau_returns_its_best() -> None:
     rows = [(2.0,), (1.0,), (0.25,), (0.5,), (0.5,), (0.5,)]
     result = solve(*scripted(*rows), stop=(Plateau("residual", window=3),))
@@ -105,11 +115,11 @@ def test_a_plateau_returns_its_best() -> None:
 
 
 def test_the_memory_of_a_moving_variance_does_not_grow_with_the_picture() -> None:
-    measure = WindowedVariance(window=5).measures()["variance"]
+    measure = _Windowed(5)
     x = torch.rand(2, 3, 300, 301)
     for k in range(5):
         found = measure(x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(k)))
-    assert measure.kept.numel() <= 5 * 2 * 2 * SAMPLES  # type: ignore[attr-defined]
+    assert measure.kept.numel() <= 5 * 2 * 2 * SAMPLES
     torch.testing.assert_close(found, torch.full((2,), 0.01 * 4 / 5), rtol=0.05, atol=0)  # of all pixels as of some
 
 

@@ -257,7 +257,8 @@ def _progress() -> Iterator[tuple[Callable[[Snapshot], None], Callable[[str], No
 
         def callback(now: Snapshot) -> None:
             ratio = float((now.residual / now.problem.noise_norm()).max())
-            last = {name: float(now.history.rows[name][-1].mean()) for name in now.history.metrics}
+            names = (*now.history.measures, *now.history.metrics)
+            last = {name: float(now.history.rows[name][-1].mean()) for name in names}
             shown = [f"{value:.2f} dB" if name == "psnr" else f"{name} {value:.2e}" for name, value in last.items()]
             text = "  ".join([f"residual {ratio:.2f} x noise", *shown])
             bar.update(task, completed=now.k + 1, total=now.limit, description=text)
