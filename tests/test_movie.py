@@ -168,7 +168,7 @@ def test_a_run_is_resumed_from_its_checkpoint(folder: Path, capsys: pytest.Captu
     assert pnp("solve", *long) == 0
     first = residual()
     assert pnp("solve", *long, "--resume") == 0
-    assert residual() < 0.8 * first
+    assert residual() < 0.93 * first
     assert pnp("solve", *long) == 0  # planted: without it the run starts over
     assert residual() == pytest.approx(first)
     other = [*long]
