@@ -39,6 +39,14 @@ _ENTRIES: dict[str, tuple[str, str, str, str, int]] = {
     "zhang2018": ("Zhang, J. and Ghanem, B.", "ISTA-Net: interpretable optimization-inspired deep network for image compressive sensing", "CVPR", "1828-1837", 2018),
     "zhang2021": ("Zhang, K. and Li, Y. and Zuo, W. and Zhang, L. and Van Gool, L. and Timofte, R.", "Plug-and-play image restoration with deep denoiser prior", "IEEE Transactions on Pattern Analysis and Machine Intelligence", "44(10), 6360-6376", 2021),
     "zhao2016": ("Zhao, N. and Wei, Q. and Basarab, A. and Dobigeon, N. and Kouame, D. and Tourneret, J.-Y.", "Fast single image super-resolution using a new analytical solution for l2-l2 problems", "IEEE Transactions on Image Processing", "25(8), 3683-3697", 2016),
+    "heckel2019": ("Heckel, R. and Hand, P.", "Deep decoder: concise image representations from untrained non-convolutional networks", "ICLR", "", 2019),
+    "ulyanov2018": ("Ulyanov, D. and Vedaldi, A. and Lempitsky, V.", "Deep image prior", "CVPR", "9446-9454", 2018),
+    "wang2023": ("Wang, H. and Li, T. and Zhuang, Z. and Chen, T. and Liang, H. and Sun, J.", "Early stopping for deep image prior", "Transactions on Machine Learning Research", "", 2023),
+    "morozov1966": ("Morozov, V. A.", "On the solution of functional equations by the method of regularization", "Soviet Mathematics Doklady", "7, 414-417", 1966),
+    "mataev2019": ("Mataev, G. and Milanfar, P. and Elad, M.", "DeepRED: deep image prior powered by RED", "ICCV Workshops", "", 2019),
+    "cascarano2021": ("Cascarano, P. and Sebastiani, A. and Comes, M. C. and Franchini, G. and Porta, F.", "Combining weighted total variation and deep image prior for natural and medical image restoration via ADMM", "ICCSA", "39-46", 2021),
+    "cascarano2022": ("Cascarano, P. and Benfenati, A. and Kamilov, U. S. and Xu, X.", "Constrained regularization by denoising with automatic parameter selection", "IEEE Signal Processing Letters", "", 2024),
+    "cascarano2021video": ("Cascarano, P. and Comes, M. C. and Mencattini, A. and Parrini, M. C. and Piccolomini, E. L. and Martinelli, E.", "Recursive deep prior video: a super resolution algorithm for time-lapse microscopy of organ-on-chip experiments", "Medical Image Analysis", "72", 2021),
 }  # fmt: skip
 
 OURS = """@software{pnp,

@@ -32,26 +32,41 @@ class Status(Enum):
     CONVERGED = "a stop rule was met"
     LIMIT = "a limit ended the iteration before a stop rule was met; more iterations may improve the image"
     DIVERGED = "the iteration ran away; the iterate that moved least is returned. Lower tau or the step size"
-    INTERRUPTED = "interrupted by the user; the last iterate is returned"
+    INTERRUPTED = "interrupted by the user; the best iterate by the stop rules, or else the last, is returned"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a solve leaves behind for one that goes on from it: what its prior learned, and what its solver carries."""
+
+    learned: dict[str, Tensor]
+    solver: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Result:
-    """The restored batch and how it was reached; everything per image where it can differ."""
+    """The restored batch and how it was reached; everything per image where it can differ.
+
+    chosen: the iteration whose image x is, the last but where a stop rule says which was the best.
+    """
 
     x: Tensor
     status: tuple[Status, ...]
     reason: tuple[str, ...]
     iterations: tuple[int, ...]
+    chosen: tuple[int, ...]
     seconds: float  # in steps alone: metrics and callbacks do not count
     history: History
     convergence: Convergence
     problem: Problem  # as it was solved, with sigma and lam
+    memory: Memory
 
     def __str__(self) -> str:
         lines = [
-            f"image {i}: {s.name.lower()} after {n} iterations ({r})"
-            for i, (s, n, r) in enumerate(zip(self.status, self.iterations, self.reason, strict=True))
+            f"image {i}: {s.name.lower()} after {n} iterations ({r})" + f", the image of iteration {c}" * (c < n)
+            for i, (s, n, r, c) in enumerate(
+                zip(self.status, self.iterations, self.reason, self.chosen, strict=True)
+            )
         ]
         return "\n".join([*lines, str(self.convergence), *dict.fromkeys(self.convergence.verdict)])
 
@@ -66,14 +81,17 @@ def solve(
     record: Sequence[str] = ("change",),
     metrics: dict[str, Metric] | None = None,
     callbacks: Sequence[Callback] = (),
+    after: Memory | None = None,
 ) -> Result:
     """Run `solver` on `problem` and return a Result.
 
     x0: first image, by default the operator's plain guess.  iterations: at most so many, by default the solver's own.
     stop: rules asked after each step, image by image; a stopped image no longer changes.  Where the change is watched,
-    by a rule or in `record`, as it is by default, an image whose moves run away is ended as well.
+    by a rule or in `record`, as it is by default, an image whose moves run away is ended as well.  The result is the
+    best image by the rule that fired, if it ranks them; where a limit or an interrupt ends, by the first that does.
     record: any of "change", "residual", "objective"; metrics: name -> function of the image batch, both into `history`.
     callbacks: called with a Snapshot after each step.
+    after: the `memory` of another result, to go on from it: of this problem, or of a similar one (the frame before).
     Raises TypeError where the solver needs what the prior lacks, ValueError for shapes and non-finite input.
     """
     require(solver, problem.prior)
@@ -86,9 +104,12 @@ def solve(
     expected = (len(problem.y), *problem.operator.image_shape(tuple(problem.y.shape[1:])))
     if tuple(x0.shape) != expected:
         raise ValueError(f"x0 has shape {tuple(x0.shape)}; the image has {expected}.")
+    if after is not None:
+        problem = replace(problem, prior=problem.prior.starting(after.learned))
     problem = problem.begin(x0)
-    recorder = Recorder(tuple(dict.fromkeys([*record, *(q for rule in stop for q in rule.watches)])), metrics or {})
-    return _Run(problem, solver, x0, recorder, tuple(stop), tuple(callbacks)).go()
+    watched = tuple(dict.fromkeys([*record, *(q for rule in stop for q in rule.watches)]))
+    recorder = Recorder(watched, metrics or {}, {k: m for rule in stop for k, m in rule.measures().items()})
+    return _Run(problem, solver, x0, recorder, tuple(stop), tuple(callbacks)).go(after)
 
 
 class _Run:
@@ -116,11 +137,15 @@ class _Run:
         self.last: Snapshot | None = None
         self.scale = torch.maximum(norm(x0), norm(problem.initial())).flatten()  # of a picture of this measurement
         self.best, self.least = x0, torch.full((batch,), float("inf"), device=x0.device)  # the smallest move
+        self.leaders = {rule.ranks: _Leader(rule.ranks, x0) for rule in stop if rule.ranks is not None}
+        self.led: list[str | None] = [next(iter(self.leaders), None)] * batch  # by which leader, if any
         self.seconds = 0.0
         self.x0 = x0
 
-    def go(self) -> Result:
+    def go(self, after: Memory | None) -> Result:
         self.state = self._timed(lambda: self.solver.init(self.problem, self.x0))
+        if after is not None:
+            self.state = self.solver.recall(self.state, after.solver)
         try:
             for k in range(self.solver.iterations):
                 self._advance(self.state, k)
@@ -137,6 +162,7 @@ class _Run:
         away = torch.tensor([s is Status.DIVERGED for s in self.status], device=x.device) & self.least.isfinite()
         if bool(away.any()):
             x = torch.where(away.view(-1, 1, 1, 1), self.best, x)
+        x, chosen = self._chosen(x)
         convergence = Convergence(
             self.solver.theorem(self.problem),
             self.change,
@@ -150,11 +176,24 @@ class _Run:
             tuple(self.status),
             tuple(self.reason),
             tuple(self.iterations),
+            chosen,
             self.seconds,
             self.recorder.history(),
             convergence,
             self.problem,
+            Memory(self.problem.prior.learned(), self.solver.carried(self.state)),
         )
+
+    def _chosen(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        """x with the leaders' images where a rule ranks, and the iteration of each image."""
+        chosen = list(self.iterations)
+        for name, leader in self.leaders.items():
+            mine = [i for i, by in enumerate(self.led) if by == name and leader.at[i]]
+            for i in mine:
+                chosen[i] = leader.at[i]
+            which = torch.tensor([i in mine for i in range(len(x))], device=x.device)
+            x = torch.where(which.view(-1, 1, 1, 1), leader.x, x)
+        return x, tuple(chosen)
 
     def _last_tau(self) -> Tensor | None:
         """The tau of each image's own last iteration, (B, 1, 1, 1)."""
@@ -170,7 +209,7 @@ class _Run:
         image = self.solver.image(new).detach()
         if not math.isfinite(float(image.sum())):  # a sum is finite only if every pixel is
             finite = torch.isfinite(image.flatten(1).sum(1))
-            self._end(self.active & ~finite, Status.DIVERGED, f"not finite at iteration {k + 1}")
+            self._end(self.active & ~finite, Status.DIVERGED, f"not finite at iteration {k + 1}", None)
         if len(self.going) < len(self.status):
             new = freeze(self.active, new, state)
         self.done = k + 1
@@ -181,11 +220,13 @@ class _Run:
         self.recorder.add(now, self.active)
         self.last = now
         was = self.active
+        for leader in self.leaders.values():
+            leader.see(now, self.active)
         if "change" in vars(now):  # asked for by somebody: the guard costs nothing more
             self._guard(now)
         for rule in self.stop:
             status = Status.CONVERGED if rule.converged else Status.LIMIT
-            self._end(self.active & rule(now), status, rule.reason)
+            self._end(self.active & rule(now), status, rule.reason, *([rule.ranks] if rule.converged else []))
         if self.active is not was:
             self.change = torch.where(was, now.change, self.change)
         for callback in self.callbacks:
@@ -197,15 +238,17 @@ class _Run:
         move = now.change * size
         far = self.scale + norm(self.best).flatten()
         away = self.active & (move > 10 * self.least) & (move > far)
-        self._end(away, Status.DIVERGED, f"moves ran away at iteration {now.k + 1}")
+        self._end(away, Status.DIVERGED, f"moves ran away at iteration {now.k + 1}", None)
         nearer = self.active & (move < self.least)
         self.least = torch.where(nearer, move, self.least)
         self.best = torch.where(nearer.view(-1, 1, 1, 1), now.x, self.best)
 
-    def _end(self, which: Tensor, status: Status, reason: str) -> None:
+    def _end(self, which: Tensor, status: Status, reason: str, *led: str | None) -> None:
+        """End these images; led: the leader whose image they take, None for the last, nothing for the one they had."""
         ended = which.nonzero().flatten().tolist()
         for i in ended:
             self.status[i], self.reason[i], self.iterations[i] = status, reason, self.done
+            self.led[i] = led[0] if led else self.led[i]
         if ended:
             self.active = self.active & ~which
             self.going = [i for i in self.going if i not in ended]
@@ -218,6 +261,22 @@ class _Run:
             torch.cuda.synchronize(self.x0.device)
         self.seconds += time.perf_counter() - begun
         return state
+
+
+class _Leader:
+    """The image of each batch entry with the least value so far of one quantity, and its iteration (0: none yet)."""
+
+    def __init__(self, quantity: str, x0: Tensor) -> None:
+        self.quantity, self.x, self.at = quantity, x0, [0] * len(x0)
+        self.least = torch.full((len(x0),), float("inf"), device=x0.device)
+
+    def see(self, now: Snapshot, active: Tensor) -> None:
+        value = now.history.rows[self.quantity][-1].to(self.least)
+        better = active & (value < self.least)
+        self.least = torch.where(better, value, self.least)
+        self.x = torch.where(better.view(-1, 1, 1, 1), now.x, self.x)
+        for i in better.nonzero().flatten().tolist():
+            self.at[i] = now.k + 1
 
 
 def freeze(active: Tensor, new: Any, old: Any) -> Any:

@@ -50,12 +50,16 @@ class Snapshot:
         return getattr(self, quantity)
 
 
+Measure = Callable[[Snapshot], Tensor]  # what a stop rule makes of an iteration, (B,); it may remember earlier ones
+
+
 @dataclass
 class Recorder:
     """Collects quantities per iteration; image i's rows after its stop repeat its last value."""
 
     quantities: tuple[str, ...] = ()
     metrics: dict[str, Metric] = field(default_factory=dict)
+    measures: dict[str, Measure] = field(default_factory=dict)
     rows: dict[str, list[Tensor]] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
 
@@ -63,6 +67,7 @@ class Recorder:
         """Add a row; active: which images still iterate, (B,)."""
         values = {quantity: snapshot.get(quantity).detach() for quantity in self.quantities}
         values |= {name: torch.as_tensor(metric(snapshot.x)).reshape(-1) for name, metric in self.metrics.items()}
+        values |= {name: measure(snapshot) for name, measure in self.measures.items()}
         for name, value in values.items():
             rows = self.rows.setdefault(name, [])
             rows.append(torch.where(active.to(value.device), value, rows[-1]) if rows else value)

@@ -1,4 +1,4 @@
-"""Registries of operators, priors, solvers and noises, and the spec strings that name their members.
+"""Registries of operators, priors, solvers, noises and stop rules, and the spec strings that name their members.
 
 A spec is ``name:key=value,key=value``; a bare first value goes to the first parameter (``deepinv:TVDenoiser``).
 The registries are the only lists: the command line, ``pnp list``, the contract tests and the benchmarks read them.
@@ -209,3 +209,4 @@ PRIORS = Registry("prior")
 DENOISERS = Registry("denoiser")
 SOLVERS = Registry("solver")
 NOISES = Registry("noise")
+STOPS = Registry("stop rule")

@@ -15,7 +15,7 @@ from torch import Tensor
 from . import metrics, priors, rules
 from . import operators as operators  # registers the operators
 from .choose import default_solver, fit_lam
-from .loop import Callback, Result, Status, solve
+from .loop import Callback, Memory, Result, Status, solve
 from .noise import estimate_poisson_gaussian, estimate_sigma
 from .operators.base import Operator
 from .problem import Problem
@@ -23,6 +23,7 @@ from .recording import Metric
 from .registry import NOISES, OPERATORS, SOLVERS, Spec, SpecError
 from .solvers.base import Solver, require
 from .stopping import Seconds, StopRule, Tolerance
+from .stopping import parse as parse_stop
 
 DISCREPANCY = 0.97  # residual aimed at, in sigma √m: the restored picture fits a little of the noise
 SIMULATED_SIGMA = 0.01
@@ -34,8 +35,9 @@ class Job:
 
     simulate: the picture is clean; degrade it first with `noise` (default: Gaussian of `sigma`, 0.01 if not given).
     sigma: noise level told to the solver; None: estimated.  lam: weight of the prior; None: that of the table of rules,
-    the prior's own, or fitted by discrepancy.  solver: None is the table's, or the first that fits.
-    size: (C, H, W) of the image, where y does not tell.
+    the prior's own, or fitted by discrepancy.  solver: None is the table's, or the first that fits.  stop: specs of
+    stop rules, `wmv+discrepancy`; None is the table's, or a relative change of `tol`.
+    size: (C, H, W) of the image, where y does not tell.  recursive: the pages are frames (`movie.restore_movie`).
     """
 
     op: str
@@ -47,8 +49,10 @@ class Job:
     noise: str | None = None
     seed: int = 0
     iterations: int | None = None
+    stop: str | None = None
     tol: float = 1e-4
     seconds: float | None = None
+    recursive: bool = False
     device: str = "cpu"
     size: tuple[int, int, int] | None = None
 
@@ -72,10 +76,13 @@ def restore(
     truth: Tensor | None = None,
     callbacks: Sequence[Callback] = (),
     say: Callable[[str], None] = lambda line: None,
+    after: Memory | None = None,
+    sooner: int = 1,
 ) -> Restoration:
     """Restore one batch of pictures (B, C, H, W), or of measurements, by a Job.
 
     truth: the clean pictures, for scores only.  callbacks: passed to the loop.  say: hears one line about each choice.
+    after: what a solve before has left (`Result.memory`).  sooner: by what factor the stop rules wait less.
     Raises ValueError (SpecError for specs), TypeError for a solver that the prior does not fit.
     """
     begun = time.perf_counter()
@@ -95,7 +102,7 @@ def restore(
     lam, lam_source, x0 = _lam(job, problem, solver, rule, x0, say)
     problem = problem.weighted(lam)
     left = None if job.seconds is None else max(1e-3, job.seconds - (time.perf_counter() - begun))
-    stop: list[StopRule] = [Tolerance(job.tol), *([Seconds(left)] if left else [])]
+    stop = [r.sooner(sooner) for r in _stop(job, rule, solver, say)] + ([Seconds(left)] if left else [])
     result = solve(
         problem,
         solver,
@@ -105,6 +112,7 @@ def restore(
         record=("change", "residual"),
         metrics={} if target is None else {"psnr": _psnr_metric(operator, target)},
         callbacks=callbacks,
+        after=after,
     )
     seconds = time.perf_counter() - begun
     result = _spared(result, problem, solver, x0)
@@ -119,6 +127,7 @@ def restore(
         "status": [s.name.lower() for s in result.status],
         "reason": list(result.reason),
         "iterations": list(result.iterations),
+        "chosen": list(result.chosen),
         "theory": str(result.convergence),
         "lipschitz": _maybe(result.convergence.lipschitz),
         "residual_over_noise": _numbers(result.convergence.fit),
@@ -186,6 +195,19 @@ def _solver(
     return solver
 
 
+def _stop(job: Job, rule: rules.Rule | None, solver: Solver, say: Callable[[str], None]) -> list[StopRule]:
+    """The rules that were asked for, else the table's for its own solver, else a small change."""
+    if job.stop is None and not (rule and rule.stop and _of_rule(rule, solver)):
+        return [Tolerance(job.tol)]
+    text = job.stop or (rule.stop if rule else "")
+    say(f"stop: {text}")
+    return parse_stop(text)
+
+
+def _of_rule(rule: rules.Rule, solver: Solver) -> bool:
+    return type(solver) is SOLVERS[Spec.parse(rule.solver).name].make
+
+
 def _sets_tau(job: Job) -> bool:
     return job.solver is not None and "tau" in Spec.parse(job.solver).options
 
@@ -214,7 +236,7 @@ def _lam(
 ) -> tuple[float | Tensor, str, Tensor]:
     if job.lam is not None:
         return job.lam, "given", x0
-    if rule is not None and type(solver) is SOLVERS[Spec.parse(rule.solver).name].make and not _sets_tau(job):
+    if rule is not None and _of_rule(rule, solver) and not _sets_tau(job):
         say(f"lam: {rule.lam:g} (the rule for {problem.prior.kind} and {problem.operator.task})")
         return rule.lam, "rule", x0
     if problem.prior.lam is not None:

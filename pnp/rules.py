@@ -35,7 +35,7 @@ class Rule:
     """One row: numbers that a solve is made from.
 
     solver: a spec.  lam: the weight of the prior.  start, floor: strengths in image units; end: in units of sigma.
-    A solver that takes no falling strength has start = end = floor = 0.
+    A solver that takes no falling strength has start = end = floor = 0.  stop: specs of stop rules; empty: the change.
     """
 
     solver: str
@@ -44,6 +44,7 @@ class Rule:
     start: float = 0.0
     end: float = 0.0
     floor: float = 0.0
+    stop: str = ""
 
     def __post_init__(self) -> None:
         positive(self.lam, "lam")

@@ -1,8 +1,10 @@
-"""Stop rules: each says, per image, whether to stop, and why."""
+"""Stop rules: each says, per image, whether to stop, and why; some say which image was the best."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +12,10 @@ import torch
 from torch import Tensor
 
 from .checks import positive
-from .recording import Snapshot
+from .recording import Measure, Snapshot
+from .registry import STOPS
+
+SAMPLES = 16384  # pixels of an image that a moving variance looks at: its memory is bounded
 
 
 class StopRule(ABC):
@@ -31,11 +36,25 @@ class StopRule(ABC):
         """Quantities whose history the rule looks back at."""
         return ()
 
+    @property
+    def ranks(self) -> str | None:
+        """The quantity in the history that is least at the best image, which is then the result; None: the last is."""
+        return None
+
+    def measures(self) -> dict[str, Measure]:
+        """More such quantities, name -> function of a Snapshot, made anew for each solve: they may remember."""
+        return {}
+
+    def sooner(self, factor: int) -> StopRule:
+        """The rule for a solve that starts near its end: what it waits for is shortened."""
+        return self
+
     @abstractmethod
     def __call__(self, now: Snapshot) -> Tensor:
         """Which images to stop, (B,)."""
 
 
+@STOPS.register("tolerance")
 @dataclass(frozen=True)
 class Tolerance(StopRule):
     """Stop when the relative change of an iteration (`Solver.change`) is at most tol."""
@@ -53,9 +72,13 @@ class Tolerance(StopRule):
         return now.change <= self.tol
 
 
+@STOPS.register("plateau")
 @dataclass(frozen=True)
 class Plateau(StopRule):
-    """Stop when the best value of a quantity has not fallen by a factor 1 − tol within `window` iterations."""
+    """Stop when the best value of a quantity has not fallen by a factor 1 − tol within `window` iterations.
+
+    The result is the image of the best value.
+    """
 
     quantity: str = "objective"
     window: int = 20
@@ -66,18 +89,21 @@ class Plateau(StopRule):
         return (self.quantity,)
 
     @property
+    def ranks(self) -> str | None:
+        return self.quantity
+
+    @property
     def reason(self) -> str:
         return f"{self.quantity} on a plateau for {self.window} iterations"
 
+    def sooner(self, factor: int) -> StopRule:
+        return Plateau(self.quantity, max(1, self.window // factor), self.tol)
+
     def __call__(self, now: Snapshot) -> Tensor:
-        rows = now.history.rows[self.quantity]
-        if len(rows) <= self.window:
-            return torch.zeros_like(rows[-1], dtype=torch.bool)
-        before = torch.stack(rows[: -self.window]).amin(0)
-        lately = torch.stack(rows[-self.window :]).amin(0)
-        return lately > before - self.tol * before.abs()
+        return _stagnates(now.history.rows[self.quantity], self.window, self.tol)
 
 
+@STOPS.register("objective", examples=("objective:target=100",))
 @dataclass(frozen=True)
 class Objective(StopRule):
     """Stop when f(x) + lam g(x) <= target."""
@@ -92,6 +118,7 @@ class Objective(StopRule):
         return now.objective <= self.target
 
 
+@STOPS.register("discrepancy", cite=("morozov1966",))
 @dataclass(frozen=True)
 class Discrepancy(StopRule):
     """Stop when ‖Ax − y‖ <= c sigma √m: the measurement is explained as well as its noise allows (Morozov 1966)."""
@@ -104,6 +131,79 @@ class Discrepancy(StopRule):
 
     def __call__(self, now: Snapshot) -> Tensor:
         return now.residual <= self.c * now.problem.noise_norm()
+
+
+class _LeastVariance(StopRule):
+    """What both moving variances share: the image with the least one is the best, and `patience` what it waits for.
+
+    fit: an image whose residual is above fit sigma √m is not learned yet, whatever its variance; inf asks for nothing.
+    """
+
+    patience: int
+    fit: float
+
+    @property
+    def ranks(self) -> str | None:
+        return "variance"
+
+    @property
+    def reason(self) -> str:
+        return f"the images' moving variance was least {self.patience} iterations before"
+
+    def __call__(self, now: Snapshot) -> Tensor:
+        return _stagnates(now.history.rows["variance"], self.patience, 0.0)
+
+
+@STOPS.register("wmv", cite=("wang2023",))
+@dataclass(frozen=True)
+class WindowedVariance(_LeastVariance):
+    """Stop when the variance of the last `window` images was least `patience` iterations ago; that image is the result.
+
+        VAR_k = 1/W Σ_w ‖x_{k−w} − mean_w x_{k−w}‖²/n,   n pixels
+
+    It falls while a network learns the picture and rises when it turns to the noise.  Wang et al. 2023 (ES-WMV).
+    """
+
+    window: int = 50
+    patience: int = 300
+    fit: float = math.inf
+
+    def __post_init__(self) -> None:
+        positive(self.patience, "patience")
+        if self.window < 2:
+            raise ValueError(f"window is {self.window}; expected 2 images or more.")
+
+    def measures(self) -> dict[str, Measure]:
+        return {"variance": _of_learned(_Windowed(self.window), self.fit)}
+
+    def sooner(self, factor: int) -> StopRule:
+        return WindowedVariance(max(2, self.window // factor), max(1, self.patience // factor), self.fit)
+
+
+@STOPS.register("emv", cite=("wang2023",))
+@dataclass(frozen=True)
+class ExponentialVariance(_LeastVariance):
+    """Stop when the exponential moving variance was least `patience` iterations ago; that image is the result.
+
+        EMV <- (1 − rate)(EMV + rate ‖x − EMA‖²/n),   EMA <- EMA + rate (x − EMA),   n pixels
+
+    As `wmv`, with the memory of one image.  Asked after 2/rate iterations.  Wang et al. 2023 (ES-EMV).
+    """
+
+    rate: float = 0.05
+    patience: int = 300
+    fit: float = math.inf
+
+    def __post_init__(self) -> None:
+        positive(self.patience, "patience")
+        if not 0 < self.rate < 1:
+            raise ValueError(f"rate is {self.rate:g}; expected a number between 0 and 1.")
+
+    def measures(self) -> dict[str, Measure]:
+        return {"variance": _of_learned(_Exponential(self.rate), self.fit)}
+
+    def sooner(self, factor: int) -> StopRule:
+        return ExponentialVariance(min(0.5, self.rate * factor), max(1, self.patience // factor), self.fit)
 
 
 @dataclass(frozen=True)
@@ -122,3 +222,71 @@ class Seconds(StopRule):
 
     def __call__(self, now: Snapshot) -> Tensor:
         return torch.full((now.x.shape[0],), now.seconds >= self.limit, device=now.x.device)
+
+
+def parse(text: str) -> list[StopRule]:
+    """Rules from specs joined by `+`, the first that fires ends: `wmv:window=100+discrepancy`.  Raises SpecError."""
+    return [STOPS.build(part) for part in text.split("+")]
+
+
+def _stagnates(rows: list[Tensor], window: int, tol: float) -> Tensor:
+    """Whether the least of the last `window` rows is no lower than (1 − tol) times the least before, (B,)."""
+    if len(rows) <= window:
+        return torch.zeros_like(rows[-1], dtype=torch.bool)
+    before = torch.stack(rows[: -window]).amin(0)
+    lately = torch.stack(rows[-window:]).amin(0)
+    return (lately > before - tol * before.abs()) & before.isfinite()
+
+
+def _of_learned(variance: Callable[[Tensor], Tensor], fit: float) -> Measure:
+    """The variance, inf where the residual is above fit sigma √m."""
+
+    def measure(now: Snapshot) -> Tensor:
+        found = variance(now.x)
+        if fit == math.inf:
+            return found
+        return torch.where(now.residual <= fit * now.problem.noise_norm(), found, math.inf)
+
+    return measure
+
+
+class _Windowed:
+    """x -> the variance of the last `window` images a pixel, (B,); inf while there are fewer."""
+
+    def __init__(self, window: int) -> None:
+        self.window, self.seen = window, 0
+        self.kept = torch.empty(0)  # (window, B, pixels), a ring
+
+    def __call__(self, x: Tensor) -> Tensor:
+        seen = _sampled(x)
+        if not self.seen:
+            self.kept = seen.new_zeros((self.window, *seen.shape))
+        self.kept[self.seen % self.window] = seen
+        self.seen += 1
+        if self.seen < self.window:
+            return seen.new_full((len(x),), float("inf"))
+        return self.kept.var(0, correction=0).mean(1)
+
+
+class _Exponential:
+    """x -> the exponential moving variance a pixel, (B,); inf for the first 2/rate images."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate, self.seen = rate, 0
+        self.mean = self.variance = torch.empty(0)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        seen = _sampled(x)
+        if not self.seen:
+            self.mean, self.variance = seen, seen.new_zeros(len(x))
+        away = seen - self.mean
+        self.variance = (1 - self.rate) * (self.variance + self.rate * away.square().mean(1))
+        self.mean = self.mean + self.rate * away
+        self.seen += 1
+        return self.variance if self.seen > 2 / self.rate else torch.full_like(self.variance, float("inf"))
+
+
+def _sampled(x: Tensor) -> Tensor:
+    """At most about SAMPLES pixels of each image, spread evenly, (B, pixels): their noise is that of the whole."""
+    flat = x.detach().flatten(1)
+    return flat[:, :: max(1, flat.shape[1] // SAMPLES)].float()

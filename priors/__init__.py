@@ -8,13 +8,15 @@ from ..registry import PRIORS, SpecError, number
 from .base import Denoiser, Moreau, Prior, Split, Sum
 from .dae import DAE
 from .denoiser import RED, NonLocalMeans, PnP, Projector
+from .dip import DIP
 from .network import NetworkDenoiser
 from .quadratic import Smooth, Tikhonov
 from .sparse import L1, InvariantWaveletL1, WaveletL1
-from .tv import TV
+from .tv import TV, SmoothTV, WeightedTV
 
 __all__ = [
     "DAE",
+    "DIP",
     "L1",
     "RED",
     "TV",
@@ -27,10 +29,12 @@ __all__ = [
     "Prior",
     "Projector",
     "Smooth",
+    "SmoothTV",
     "Split",
     "Sum",
     "Tikhonov",
     "WaveletL1",
+    "WeightedTV",
     "parse",
 ]
 

@@ -29,6 +29,8 @@ class Prior:
     prox(v, tau) = argmin_x g(x) + ‖x − v‖²/(2 tau), tau a variance: a number or (B, 1, 1, 1)
     grad(x)      = ∇g(x), (B, C, H, W)
     value(x)     = g(x), (B,)
+
+    One that overrides `parametrise` holds for the pictures that it draws alone: x = x(θ), and a descent moves θ.
     """
 
     kind: str = "other"  # by what rule its parameters are chosen when nobody gives any
@@ -66,9 +68,18 @@ class Prior:
         x = x0.detach().clone().requires_grad_(True)
         return [x], lambda: x
 
+    def learned(self) -> dict[str, Tensor]:
+        """What the solve that this prior has `begun` has learned so far, by name; empty for one that learns nothing."""
+        return {}
+
+    def starting(self, learned: dict[str, Tensor]) -> Prior:
+        """The same prior, whose next solve starts from what another has learned instead of from nothing."""
+        return self
+
     def offers(self) -> set[str]:
-        """Which of prox, grad, value and split this prior has."""
-        have = {m for m in ("prox", "grad", "value", "split") if getattr(type(self), m) is not getattr(Prior, m)}
+        """Which of prox, grad, value, split and parametrise this prior has."""
+        every = ("prox", "grad", "value", "split", "parametrise")
+        have = {m for m in every if getattr(type(self), m) is not getattr(Prior, m)}
         return have | ({"split"} if "prox" in have else set())
 
     @property
@@ -80,7 +91,8 @@ class Sum(Prior):
     """g(x) = Σᵢ wᵢ gᵢ(x).
 
     Its gradient and value are those of the terms.  Its prox is not (prox of a sum is no sum of proxes): solvers that
-    split take `terms` one by one.  Raises ValueError for no terms or a weight that is not above 0.
+    split take `terms` one by one.  One term may say what draws the picture (`parametrise`); it does so for the sum.
+    Raises ValueError for no terms, a weight that is not above 0, or two terms that draw.
     """
 
     def __init__(self, terms: Sequence[tuple[float, Prior]]) -> None:
@@ -88,13 +100,23 @@ class Sum(Prior):
             raise ValueError("a sum of priors needs at least one term.")
         self.terms = tuple((positive(w, "weight of a prior"), p) for w, p in terms)
         self.closed_convex = all(p.closed_convex for _, p in self.terms)
+        drawing = [p for _, p in self.terms if "parametrise" in p.offers()]
+        if len(drawing) > 1:
+            raise ValueError(f"{' and '.join(p.name for p in drawing)} would both draw the picture; expected one.")
+        self.drawing = drawing[0] if drawing else None
+        if self.drawing is not None:
+            others = [p for _, p in self.terms if p is not self.drawing]
+            split = others and all("split" in p.offers() for p in others)
+            self.kind = f"{self.drawing.kind}-split" if split else self.drawing.kind
+            self.lam = self.drawing.lam
 
     @property
     def name(self) -> str:
         return " + ".join(p.name if w == 1 else f"{w:g}*{p.name}" for w, p in self.terms)
 
     def offers(self) -> set[str]:
-        return set.intersection(*(p.offers() for _, p in self.terms)) - {"prox", "split"}
+        shared = set.intersection(*(p.offers() for _, p in self.terms)) - {"prox", "split", "parametrise"}
+        return shared if self.drawing is None else {*shared, "parametrise"}
 
     def grad(self, x: Tensor) -> Tensor:
         return torch.stack([w * p.grad(x) for w, p in self.terms]).sum(0)
@@ -107,6 +129,15 @@ class Sum(Prior):
 
     def begin(self, x0: Tensor) -> Sum:
         return Sum([(w, p.begin(x0)) for w, p in self.terms])
+
+    def parametrise(self, x0: Tensor) -> tuple[list[Tensor], Draw]:
+        return super().parametrise(x0) if self.drawing is None else self.drawing.parametrise(x0)
+
+    def learned(self) -> dict[str, Tensor]:
+        return {} if self.drawing is None else self.drawing.learned()
+
+    def starting(self, learned: dict[str, Tensor]) -> Sum:
+        return Sum([(w, p.starting(learned) if p is self.drawing else p) for w, p in self.terms])
 
 
 class Moreau(Prior):

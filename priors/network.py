@@ -64,8 +64,7 @@ class NetworkDenoiser:
         return _tiles(x.shape[-2:], self.tile, self.net.receptive_radius())  # type: ignore[operator]
 
     def _run(self, x: Tensor, level: Tensor) -> Tensor:
-        half = self.precision == "bfloat16" or (self.precision == "auto" and _has_bfloat16(x.device.type))
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=in_half(self.precision, x.device.type)):
             return self.net(x.contiguous(memory_format=torch.channels_last), level).float()
 
 
@@ -105,6 +104,11 @@ def _tiles(size: tuple[int, ...], tile: int, radius: int) -> Iterator[tuple[Wind
                 spans.append((slice(first, min(n, stop + radius)), slice(start, stop), keep))
             (a, b, c), (d, e, f) = spans
             yield (..., a, d), (..., b, e), (..., c, f)
+
+
+def in_half(precision: Precision, device: str) -> bool:
+    """Whether a network of this precision runs in bfloat16 there."""
+    return precision == "bfloat16" or (precision == "auto" and _has_bfloat16(device))
 
 
 @lru_cache

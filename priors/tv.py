@@ -59,6 +59,10 @@ class Gradient:
         length = self._lengths(p)[:, None]
         return p * (1 - tau / length.clamp_min(1e-30)).clamp_min_(0)
 
+    def smoothed(self, p: Tensor, eps: float) -> Tensor:
+        """√(|p|² + eps²) at each pixel, (B, C, H, W)."""
+        return (p.square().sum(1) + eps**2).sqrt()
+
     def _lengths(self, p: Tensor) -> Tensor:
         """|p| at each pixel, (B, C, H, W); written out, because torch's norms are slow along a short axis."""
         if not self.isotropic:
@@ -97,3 +101,60 @@ class TV(Prior):
 
     def split(self) -> Split:
         return Split(self.gradient.map, self.gradient.adjoint, self.gradient.norm_squared**0.5, self.gradient.shrink)
+
+
+@PRIORS.register("tv-smooth", cite=("rudin1992",), examples=("tv-smooth", "tv-smooth:eps=0.001"))
+class SmoothTV(Prior):
+    """Total variation with rounded corners, g(x) = Σ_pixels √(|(Dx)_i|² + eps²) − eps; for descents: it has a gradient.
+
+    ∇g(x) = Dᵀ(Dx/√(|Dx|² + eps²)), 8/eps-Lipschitz.   eps in image units.
+    """
+
+    closed_convex = True
+
+    def __init__(self, eps: float = 0.01) -> None:
+        self.gradient, self.eps = Gradient(isotropic=True), positive(eps, "eps")
+
+    def value(self, x: Tensor) -> Tensor:
+        return (self.gradient.smoothed(self.gradient.map(x), self.eps) - self.eps).flatten(1).sum(1)
+
+    def grad(self, x: Tensor) -> Tensor:
+        p = self.gradient.map(x)
+        return self.gradient.adjoint(p / self.gradient.smoothed(p, self.eps)[:, None])
+
+    def smoothness(self) -> float:
+        return self.gradient.norm_squared / self.eps
+
+
+@PRIORS.register("wtv", cite=("cascarano2021",))
+class WeightedTV(Prior):
+    """Total variation whose weights choose themselves, Σ_i w_i |(Dx)_i| with w_i = 1/(2 |(Dx)_i|): edges cost little.
+
+    Cascarano et al. 2021 set w_i = ‖Ax − y‖²/(2 m |q_i|) beside ½‖Ax − y‖², q_i the gradient that the prox is given.
+    Beside our f, with ‖Ax − y‖² = m sigma², that is 1/(2 |q_i|), so that the weight is lam = 1 and nothing is left to
+    choose:   prox: q_i <- q_i (1 − tau/(2 |q_i|²))₊.
+    These weights are those of g(x) = ¼ Σ log(|(Dx)_i|² + eps²), which is not convex; value and gradient are its.
+    """
+
+    lam = 1.0
+    kind = "wtv"
+
+    def __init__(self, eps: float = 0.001) -> None:
+        self.gradient, self.eps = Gradient(isotropic=True), positive(eps, "eps")
+
+    def value(self, x: Tensor) -> Tensor:
+        return self.gradient.smoothed(self.gradient.map(x), self.eps).log().flatten(1).sum(1) / 2
+
+    def grad(self, x: Tensor) -> Tensor:
+        p = self.gradient.map(x)
+        return self.gradient.adjoint(p / (2 * self.gradient.smoothed(p, self.eps)[:, None].square()))
+
+    def smoothness(self) -> float:
+        return self.gradient.norm_squared / (2 * self.eps**2)
+
+    def split(self) -> Split:
+        return Split(self.gradient.map, self.gradient.adjoint, self.gradient.norm_squared**0.5, self._shrink)
+
+    def _shrink(self, q: Tensor, tau: float | Tensor) -> Tensor:
+        squared = q.square().sum(1, keepdim=True).clamp_min(1e-30)
+        return q * (1 - tau / (2 * squared)).clamp_min(0)

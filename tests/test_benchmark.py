@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from test_cli import pnp
 
 from pnp.benchmark import report, run, solving, suite, version
@@ -159,6 +160,28 @@ def test_what_a_result_depends_on_is_in_its_key(
     records = {k: {**r, "sha256": "other"} for k, r in weights.manifest().items()}
     monkeypatch.setattr(weights, "manifest", lambda: records)
     assert version.code_version(network) != before[0] and version.code_version(cell) == before[1]
+
+
+def test_a_published_measurement_is_taken_as_it_is(tmp_path: Path) -> None:
+    from pnp import images
+    from pnp.benchmark import solving
+
+    for folder, value in (("truth", 0.5), ("noisy", 0.7)):
+        (tmp_path / folder).mkdir()
+        images.write(tmp_path / folder / "a.png", torch.full((1, 1, 32, 32), value))
+    given = {"name": "noise", "measure": "identity", "given": "{data}/noisy", "pictures": "data"}
+    found = suite.parse({**TINY, "crop": 0, "grey": False, "pictures": ["truth/*.png"], "tasks": [given],
+                         "published": []}, "tiny")  # fmt: skip
+    (cell, *_) = suite.cells(found, Data.of(found, tmp_path))
+    job, y, truth = solving._measured(cell, solving.picture(cell))
+    assert y is not None and truth is not None and not job.simulate and job.sigma == 5 / 255
+    assert float(y.mean()) == pytest.approx(0.7, abs=0.01) and float(truth.mean()) == pytest.approx(0.5, abs=0.01)
+    key = cell.key("")
+    images.write(tmp_path / "noisy" / "a.png", torch.full((1, 1, 32, 32), 0.6))
+    suite.picture_hash.cache_clear()
+    assert cell.key("") != key and cell.key("") != replace(cell, task=replace(cell.task, given=None)).key("")
+    with pytest.raises(SpecError, match="given pictures"):
+        suite.parse({**TINY, "tasks": [given]}, "tiny")
 
 
 def test_a_results_file_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -112,8 +112,8 @@ def test_there_are_priors() -> None:
 @pytest.mark.parametrize("spec", SPECS)
 def test_prox_of_a_convex_prior_satisfies_the_prox_inequality(spec: str, size: tuple[int, ...]) -> None:
     prior = build(spec, size[1]).begin(images(*size))
-    if not (prior.closed_convex and "value" in prior.offers()):
-        pytest.skip("no convex function, or no value")
+    if not (prior.closed_convex and {"prox", "value"} <= prior.offers()):
+        pytest.skip("no convex function, no prox or no value")
     prior = build(spec, size[1])
     for tau in TAUS:
         check_prox(prior, squares(*size) + 0.2 * torch.randn(size, dtype=torch.float64), tau)
@@ -147,7 +147,7 @@ def test_prox_keeps_dtype_shape_and_flat_pictures_stay_flat(spec: str, dtype: to
 def test_what_a_prior_offers_it_has_and_the_rest_says_so(spec: str) -> None:
     prior, x = build(spec), images(1, 1, 16, 16)
     offered = prior.offers()
-    assert offered and offered <= {"prox", "grad", "value", "split"}
+    assert offered and offered <= {"prox", "grad", "value", "split", "parametrise"}
     for name, call in {"grad": prior.grad, "value": prior.value}.items():
         if name not in offered:
             with pytest.raises(NotImplementedError, match=prior.name.split("(")[0]):

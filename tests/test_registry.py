@@ -13,13 +13,27 @@ import torch
 import pnp.noise
 import pnp.operators
 import pnp.priors
-import pnp.solvers  # noqa: F401
+import pnp.solvers
+import pnp.stopping  # noqa: F401
 from pnp.citations import bibtex
 from pnp.priors import TV, InvariantWaveletL1, Sum, parse
-from pnp.registry import DENOISERS, NOISES, OPERATORS, PRIORS, SOLVERS, Registry, Spec, SpecError, convert, number
+from pnp.registry import (
+    DENOISERS,
+    NOISES,
+    OPERATORS,
+    PRIORS,
+    SOLVERS,
+    STOPS,
+    Registry,
+    Spec,
+    SpecError,
+    convert,
+    number,
+)
 from pnp.schedules import Geometric
 
-ALL = {"operator": OPERATORS, "prior": PRIORS, "denoiser": DENOISERS, "solver": SOLVERS, "noise": NOISES}
+ALL = {"operator": OPERATORS, "prior": PRIORS, "denoiser": DENOISERS, "solver": SOLVERS, "noise": NOISES,
+       "stop rule": STOPS}  # fmt: skip
 MEMBERS = [(kind, name) for kind, registry in ALL.items() for name in registry]
 EXAMPLES = [(kind, spec) for kind, registry in ALL.items() for name in registry for spec in registry[name].examples]
 CONTEXT = {"shape": (3, 18, 17), "seed": 0}

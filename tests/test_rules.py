@@ -43,7 +43,7 @@ def test_every_row_of_the_table_makes_a_solver_that_fits_its_kind() -> None:
     table = rules.table()
     kinds = {kind for kind, _ in table}
     specs = [spec for entry in PRIORS.values() for spec in entry.examples if not spec.startswith("deepinv")]
-    found = {p.kind: p for p in (priors.parse(spec, shape=(1, 16, 16)) for spec in specs)}
+    found = {p.kind: p for p in (priors.parse(spec, shape=(1, 16, 16)) for spec in [*specs, "dip+tv"])}
     assert kinds and kinds <= set(found)
     for (kind, _), rule in table.items():
         require(rule.make(0.01), found[kind])

@@ -72,6 +72,7 @@ def _measured(cell: Cell, clean: Tensor) -> tuple[Job, Tensor | None, Tensor | N
     """(job, y, truth): y None where the job simulates for itself, which is when the solver is told the truth."""
     import torch
 
+    from .. import images
     from ..noise import Gaussian
     from ..registry import OPERATORS
     from ..restore import Job
@@ -79,6 +80,8 @@ def _measured(cell: Cell, clean: Tensor) -> tuple[Job, Tensor | None, Tensor | N
     sigma, method = cell.sigma / 255, cell.method
     told = sigma if method.sigma == "given" else None
     common = {"prior": method.prior, "solver": method.solver, "lam": method.lam, "iterations": method.iterations}
+    if (file := cell.measurement()) is not None:
+        return Job(op=cell.task.assume or cell.task.measure, sigma=told, **common), images.read(file).pixels, clean  # type: ignore[arg-type]
     if cell.task.assume is None:
         noise = None if told else f"gaussian:sigma={sigma}"
         return Job(op=cell.task.measure, sigma=told, simulate=True, noise=noise, **common), None, None  # type: ignore[arg-type]

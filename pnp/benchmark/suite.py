@@ -25,6 +25,7 @@ class Task:
 
     {data} in a spec is the folder of --data.  sigma: its own noise level, of 255, in place of the suite's.
     pictures: data for a task that needs --data, bundled for one that stands in for such a task, else all.
+    given: folder of published measurements, each under its picture's name, in place of what `measure` would make.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Task:
     assume: str | None = None
     sigma: float | None = None
     pictures: str = "all"
+    given: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,15 @@ class Cell:
         parts["sigma"] = float(self.sigma)
         parts["method"].pop("name")
         parts["picture"] = picture_hash(self.picture)
+        if self.task.given:
+            parts["given"] = picture_hash(str(self.measurement()))
         text = json.dumps([parts, code], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+    def measurement(self) -> Path | None:
+        """The file of the published measurement, if there is one."""
+        return None if self.task.given is None else Path(self.task.given, Path(self.picture).name)
 
 
 def _placeless(spec: str | None) -> str | None:
@@ -149,6 +158,8 @@ def parse(read: dict[str, Any], name: str) -> Suite:
             raise SpecError(
                 unknown(f"{name}: pictures of task {task.name!r}:", task.pictures, ["all", "bundled", "data"])
             )
+        if task.given and (suite.crop or suite.grey or task.pictures != "data"):
+            raise SpecError(f"{name}: task {task.name!r} has given pictures: they are whole, as they are, and of data.")
     names = [m.name for m in suite.methods]
     if len(set(names)) < len(names):
         raise SpecError(f"suite {name} has two methods of the same name.")
@@ -199,6 +210,7 @@ def cells(suite: Suite, data: Data) -> Iterator[Cell]:
         if task.pictures not in ("all", "bundled" if data.folder is None else "data"):
             continue
         where = "" if data.folder is None else str(data.folder)
-        measure, assume = (text and text.replace("{data}", where) for text in (task.measure, task.assume))
-        placed = replace(task, measure=measure or "", assume=assume)
+        texts = (task.measure, task.assume, task.given)
+        measure, assume, given = (text and text.replace("{data}", where) for text in texts)
+        placed = replace(task, measure=measure or "", assume=assume, given=given)
         yield Cell(suite.name, placed, sigma, method, picture, seed, suite.crop, suite.grey)

@@ -12,13 +12,13 @@ from .options import one_line_errors
 if TYPE_CHECKING:
     from ..registry import Registry
 
-KINDS = ("operators", "priors", "solvers", "denoisers", "noises")
+KINDS = ("operators", "priors", "solvers", "denoisers", "noises", "stops")
 
 
 @click.command("list")
 @click.argument("kind", required=False, type=click.Choice(KINDS))
 def list_(kind: str | None) -> None:
-    """What there is: operators, priors, solvers, denoisers, noises."""
+    """What there is: operators, priors, solvers, denoisers, noises, stop rules."""
     from rich.console import Console
     from rich.table import Table
 
@@ -128,8 +128,9 @@ def registries() -> dict[str, Registry]:
     from .. import priors as priors
     from .. import registry
     from .. import solvers as solvers
+    from .. import stopping as stopping
 
-    every = (registry.OPERATORS, registry.PRIORS, registry.SOLVERS, registry.DENOISERS, registry.NOISES)
+    every = (registry.OPERATORS, registry.PRIORS, registry.SOLVERS, registry.DENOISERS, registry.NOISES, registry.STOPS)
     return dict(zip(KINDS, every, strict=True))
 
 

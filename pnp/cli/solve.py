@@ -37,9 +37,14 @@ if TYPE_CHECKING:
 @click.option("--size", callback=size, metavar="HxW", help="Image size behind a compressive measurement (.npy).")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--iterations", type=click.IntRange(1), help="At most so many. Default: the solver's own.")
+@click.option("--stop", metavar="SPEC", help="When to stop, e.g. wmv or wmv+discrepancy (pnp list stops). Default: the "
+              "table's for a deep image prior, else --tol.")  # fmt: skip
 @click.option("--tol", callback=positive, default="1e-4", show_default=True, metavar="T",
               help="Stop at this relative change of the picture.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds.")
+@click.option("--recursive", is_flag=True, help="The pages are frames of a movie: each starts from what the one before "
+              "has taught (for priors that learn: dip).")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint in the report's folder (priors that learn).")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def solve(inputs: tuple[str, ...], more: tuple[str, ...], **options: Any) -> None:
@@ -59,6 +64,7 @@ def _solve(
     report: Path | None,
     truth: Path | None,
     simulate: bool,
+    resume: bool,
     **settings: Any,
 ) -> None:
     from ..registry import SpecError
@@ -68,8 +74,10 @@ def _solve(
     plans = _plans(inputs, output, report, job)
     if truth is not None and (len(plans) > 1 or job.simulate):
         raise click.UsageError("--truth is for one measured picture; a simulation has its own truth.")
+    if resume and (len(plans) > 1 or job.recursive):
+        raise click.UsageError("--resume goes on with one picture; a movie or a folder starts over.")
     if len(plans) == 1:
-        _solve_one(job, plans[0], truth)
+        _solve_one(job, plans[0], truth, resume)
         return
     restored = failed = 0
     try:
@@ -128,8 +136,9 @@ def _plans(inputs: list[str], output: Path | None, report: Path | None, job: Job
     return plans
 
 
-def _solve_one(job: Job, plan: Plan, truth: Path | None) -> None:
-    from .. import images
+def _solve_one(job: Job, plan: Plan, truth: Path | None, resume: bool = False) -> None:
+    from .. import checkpoint, images
+    from ..movie import restore_movie
     from ..restore import restore
 
     picture, pixels = _load(job, plan)
@@ -137,8 +146,13 @@ def _solve_one(job: Job, plan: Plan, truth: Path | None) -> None:
     clean = None if truth is None else images.read(truth).pixels
     if clean is not None and len(clean) != len(pixels):
         raise ValueError(f"the truth has {len(clean)} pages; the measurement has {len(pixels)}.")
+    saved = plan.report / checkpoint.NAME
+    after = checkpoint.read(saved, job) if resume else None
     with _progress() as (callback, say):
-        done = restore(job, pixels, truth=clean, callbacks=[callback], say=say)
+        if job.recursive:
+            done = restore_movie(job, pixels, truth=clean, callbacks=[callback], say=say)
+        else:
+            done = restore(job, pixels, truth=clean, callbacks=[callback], say=say, after=after)
     _write(job, plan, picture, done, truth)
     click.echo(_summary(plan, done))
     if "interrupted" in done.record["status"]:
@@ -180,13 +194,14 @@ def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None
             raise images.PictureError(f"cannot write to {folder}: {error.strerror} in {there}.") from None
     named = [Path(part) for part in re.split("[=:,]", f"{job.op},{job.prior}")]  # kernels, masks, weights
     sources = [p for p in (plan.source, truth, *named) if p is not None and p.is_file()]
-    for target in (plan.output, *(plan.report / name for name in ("figure.png", "degraded.png", "result.json"))):
+    made = ("figure.png", "degraded.png", "result.json", "checkpoint.pt")
+    for target in (plan.output, *(plan.report / name for name in made)):
         if target.parent.is_dir():
             images.check_target(target, sources)
 
 
 def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration, truth: Path | None) -> None:
-    from .. import images, report
+    from .. import checkpoint, images, report
 
     for folder in (plan.output.parent, plan.report):
         folder.mkdir(parents=True, exist_ok=True)
@@ -202,6 +217,7 @@ def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration, tru
         "environment": report.environment(),
     }
     report.write_json(plan.report / "result.json", record)
+    checkpoint.write(plan.report / checkpoint.NAME, done.result.memory, job)
     report.write_figure(plan.report / "figure.png", done, f"{plan.name}: {job.op}, {job.prior}")
 
 
@@ -216,6 +232,8 @@ def _summary(plan: Plan, done: Restoration) -> str:
         residual = f"residual {record['residual_over_noise'][i]:.2f} x noise"
         at_the_end = reason == f"{n} iterations"  # of the solver, not of a clock
         how = f"all {n} iterations" if at_the_end else f"{status} after {n} iterations ({reason})"
+        if record["chosen"][i] < n:
+            how += f", the image of iteration {record['chosen'][i]}"
         lines.append(f"{plan.name}{page}: {scores}{how}; {residual}")
     lines.append(f"theory: {record['theory']}")
     lines += [f"verdict: {verdict}" for verdict in dict.fromkeys(record["verdict"])]
@@ -225,7 +243,10 @@ def _summary(plan: Plan, done: Restoration) -> str:
 
 @contextmanager
 def _progress() -> Iterator[tuple[Callable[[Snapshot], None], Callable[[str], None]]]:
-    """A progress bar on a terminal (residual, and PSNR where the truth is known), and a line printer beside it."""
+    """A progress bar on a terminal, and a line printer beside it.
+
+    The bar shows the residual, what the stop rules measure, and PSNR where the truth is known.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -236,9 +257,11 @@ def _progress() -> Iterator[tuple[Callable[[Snapshot], None], Callable[[str], No
 
         def callback(now: Snapshot) -> None:
             ratio = float((now.residual / now.problem.noise_norm()).max())
-            rows = now.history.rows.get("psnr")
-            score = f"  {float(rows[-1].mean()):.2f} dB" if rows else ""
-            bar.update(task, completed=now.k + 1, total=now.limit, description=f"residual {ratio:.2f} x noise{score}")
+            names = (*now.history.measures, *now.history.metrics)
+            last = {name: float(now.history.rows[name][-1].mean()) for name in names}
+            shown = [f"{value:.2f} dB" if name == "psnr" else f"{name} {value:.2e}" for name, value in last.items()]
+            text = "  ".join([f"residual {ratio:.2f} x noise", *shown])
+            bar.update(task, completed=now.k + 1, total=now.limit, description=text)
 
         def say(line: str) -> None:
             bar.console.print(line, highlight=False, soft_wrap=True)

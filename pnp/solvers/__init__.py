@@ -10,12 +10,14 @@ from .gradient import GradientDescent
 from .mean_shift import MeanShift
 from .fixed_point import FixedPoint
 from .anderson import Anderson
+from .admm_descent import ADMMDescent
 from .base import Solver, fits, require
 
 __all__ = [
     "ADMM",
     "FISTA",
     "HQS",
+    "ADMMDescent",
     "Anderson",
     "ChambollePock",
     "CondatVu",

@@ -29,10 +29,12 @@ class Solver:
 
     needs: what is called on the prior, any of prox, grad, value, analysis.
     splits: a sum is taken term by term, so each term needs what `needs` says rather than the sum.
+    descends: it moves what `Prior.parametrise` gives, so that it fits a prior that says what draws the picture.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("prox",)
     splits: ClassVar[bool] = False
+    descends: ClassVar[bool] = False
 
     @property
     def iterations(self) -> int:
@@ -64,6 +66,14 @@ class Solver:
         x = self.image(state)
         return relative(norm(x - self.image(before)), x)
 
+    def carried(self, state: State) -> dict[str, Any]:
+        """What the next solve of a similar problem can use beside what the prior has learned; empty: nothing."""
+        return {}
+
+    def recall(self, state: State, memory: dict[str, Any]) -> State:
+        """The first state of a solve with what another has `carried`; of nothing: the state itself."""
+        return state
+
     def last_tau(self, problem: Problem, state: State, k: int) -> float | Tensor | None:
         """tau of iteration k's call of prior.prox(v, lam tau); None for a solver that makes none."""
         return None
@@ -78,15 +88,17 @@ def relative(length: Tensor, x: Tensor) -> Tensor:
     return (length / norm(x).clamp_min(1e-12)).flatten()
 
 
-def terms_of(solver: Solver, prior: Prior) -> tuple[tuple[float, Prior], ...]:
-    """(weight, prior) pairs that the solver calls on."""
-    return prior.terms if solver.splits and prior.terms else ((1.0, prior),)
+def terms_of(solver: type[Solver] | Solver, prior: Prior) -> tuple[tuple[float, Prior], ...]:
+    """(weight, prior) pairs that the solver calls on: of a sum, the terms that do more than draw the picture."""
+    functions = tuple((w, p) for w, p in prior.terms if "parametrise" not in p.offers())
+    return functions if solver.splits and functions else ((1.0, prior),)
 
 
 def fits(solver: type[Solver] | Solver, prior: Prior) -> bool:
-    """Whether the prior offers all that the solver needs."""
-    terms = prior.terms if solver.splits and prior.terms else ((1.0, prior),)
-    return all(set(solver.needs) <= term.offers() for _, term in terms)
+    """Whether the prior offers all that the solver needs, and the solver moves what draws the picture."""
+    if "parametrise" in prior.offers() and not solver.descends:
+        return False
+    return all(set(solver.needs) <= term.offers() for _, term in terms_of(solver, prior))
 
 
 def require(solver: Solver, prior: Prior) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..priors.base import Draw
 from ..problem import Problem
 from ..registry import SOLVERS, SpecError, unknown
 from .base import Solver
@@ -16,18 +16,58 @@ from .base import Solver
 UNFIT = ("Optimizer", "Muon", "SparseAdam")  # the base class; one for matrices, one for sparse gradients
 
 
+class Descent:
+    """Variables that draw an image, and the torch optimiser that moves them; changes in place, within one solve only.
+
+    drawn: the image drawn last, with its graph: the next gradient goes back through it, so that a step draws once.
+    """
+
+    def __init__(self, variables: list[Tensor], draw: Draw, optimizer: torch.optim.Optimizer) -> None:
+        self.variables, self.optimizer, self.draw_once = variables, optimizer, draw
+        self.drawn = self.draw()
+
+    def draw(self) -> Tensor:
+        with torch.enable_grad():
+            self.drawn = self.draw_once()
+        return self.drawn
+
+    def back(self, gradient: Tensor) -> None:
+        """Put (dx/dθ)ᵀ gradient into the variables' gradients."""
+        self.optimizer.zero_grad()
+        self.drawn.backward(gradient)
+
+    def step(self, gradient: Tensor) -> Tensor:
+        """One step of the optimiser along the gradient with respect to the image; the new image."""
+        self.back(gradient)
+        self.optimizer.step()
+        return self.draw()
+
+    def moments(self) -> dict[str, Any]:
+        """The optimiser's: one that forgot them would leap from where it stands."""
+        return {"optimizer": self.optimizer.state_dict()}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        if memory:
+            self.optimizer.load_state_dict(memory["optimizer"])
+
+    @property
+    def image(self) -> Tensor:
+        return self.drawn.detach().clone()
+
+
 class DescentState(NamedTuple):
-    """x the image drawn last; the rest belongs to the descent and changes in place, within one solve only."""
+    """x the image drawn last; mean the average of the images so far, and how many weights it holds: 1 − average^k."""
 
     x: Tensor
-    draw: Callable[[], Tensor]
-    optimizer: torch.optim.Optimizer
+    mean: Tensor
+    weight: Tensor  # (B, 1, 1, 1)
+    descent: Descent
 
 
 @SOLVERS.register(
     "gd",
     cite=("polyak1964", "nesterov1983"),
-    examples=("gd", "gd:momentum=0.9", "gd:momentum=0.9,nesterov=true", "gd:optimizer=Adam,lr=0.01"),
+    examples=("gd", "gd:momentum=0.9", "gd:momentum=0.9,nesterov=true", "gd:optimizer=Adam,lr=0.01,average=0.98"),
 )
 @dataclass(frozen=True)
 class GradientDescent(Solver):
@@ -38,6 +78,8 @@ class GradientDescent(Solver):
 
     Step: tau, by default 1/(L_f + lam L_g), L_f = ‖A‖²/sigma².  optimizer: the name of a class of torch.optim, with
     learning rate lr; SGD then means the recursions above.  LBFGS couples a batch, so it takes one image at a time.
+    average: the image is the mean of all images so far with weights average^age, as in the deep image prior (Ulyanov et
+    al. 2018); 0 is the last one.
     """
 
     tau: float | None = None
@@ -45,14 +87,14 @@ class GradientDescent(Solver):
     nesterov: bool = False
     optimizer: str = "SGD"
     lr: float | None = None
+    average: float = 0.0
     iterations: int = 500
     needs: ClassVar[tuple[str, ...]] = ("grad",)
+    descends: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        names = [n for n in vars(torch.optim) if isinstance(getattr(torch.optim, n), type) and n not in UNFIT]
-        if self.optimizer not in names:
-            raise SpecError(unknown("torch optimizer", self.optimizer, names))
+        check_optimizer(self.optimizer)
         if (self.lr is None) != (self.optimizer == "SGD"):
             raise SpecError("SGD takes its step as tau; every other optimizer takes a learning rate lr, e.g. lr=0.01.")
         if self.optimizer != "SGD" and (self.momentum or self.tau is not None):
@@ -61,6 +103,7 @@ class GradientDescent(Solver):
             raise SpecError(f"momentum={self.momentum:g}; expected a number from 0 to below 1.")
         if self.nesterov and not self.momentum:
             raise SpecError("nesterov needs a momentum, e.g. momentum=0.9.")
+        check_average(self.average)
 
     def init(self, problem: Problem, x0: Tensor) -> DescentState:
         if self.optimizer == "LBFGS" and "value" not in problem.prior.offers():
@@ -68,27 +111,49 @@ class GradientDescent(Solver):
         if self.optimizer == "LBFGS" and len(x0) > 1:
             raise ValueError("LBFGS couples the images of a batch; solve them one by one.")
         variables, draw = problem.prior.parametrise(x0)
-        return DescentState(draw().detach().clone(), draw, self._make(variables))
+        descent = Descent(variables, draw, self._make(variables))
+        x = descent.image
+        return DescentState(x, torch.zeros_like(x), x.new_zeros(len(x), 1, 1, 1), descent)
 
     def step(self, problem: Problem, state: DescentState, k: int) -> DescentState:
-        scale = self._step_size(problem) if self.optimizer == "SGD" else 1.0
+        descent = state.descent
+        if self.optimizer == "LBFGS":
+            self._search(problem, descent)
+        else:
+            scale = self._step_size(problem) if self.optimizer == "SGD" else 1.0
+            descent.step(scale * _gradient(problem, descent.drawn.detach()))
+        x = descent.image
+        mean, weight = averaged(state.mean, state.weight, x, self.average)
+        return DescentState(x, mean, weight, descent)
 
-        def closure() -> Tensor:
-            state.optimizer.zero_grad()
-            with torch.enable_grad():
-                x = state.draw()
-            at = x.detach()
-            gradient = problem.data_grad(at) + problem.lam * problem.prior.grad(at)
-            x.backward(scale * gradient)
-            return problem.objective(at).sum() if self.optimizer == "LBFGS" else gradient.new_zeros(())
+    def image(self, state: DescentState) -> Tensor:
+        """The average; at the start, where there is none yet, the image."""
+        return torch.where(state.weight > 0, state.mean / state.weight.clamp_min(1e-12), state.x)
 
-        state.optimizer.step(closure)  # type: ignore[arg-type]  # torch's own optimizers return tensors, too
-        return state._replace(x=state.draw().detach().clone())
+    def carried(self, state: DescentState) -> dict[str, Any]:
+        return state.descent.moments()
+
+    def recall(self, state: DescentState, memory: dict[str, Any]) -> DescentState:
+        state.descent.recall(memory)
+        return state
 
     def theorem(self, problem: Problem) -> str | None:
-        if not problem.prior.closed_convex or self.tau is not None or self.momentum or self.optimizer != "SGD":
+        if not problem.prior.closed_convex or self.optimizer != "SGD":
+            return None
+        if self.tau is not None or self.momentum or self.average:
             return None
         return "step 1/L and a smooth convex prior: f + lam g falls as 1/k to its minimum (Nesterov 2004, th. 2.1.14)"
+
+    def _search(self, problem: Problem, descent: Descent) -> None:
+        """One step of an optimiser that draws as often as it likes."""
+
+        def closure() -> Tensor:
+            at = descent.draw().detach()
+            descent.back(_gradient(problem, at))
+            return problem.objective(at).sum()
+
+        descent.optimizer.step(closure)  # type: ignore[arg-type]  # torch's own optimizers return tensors, too
+        descent.draw()
 
     def _make(self, variables: list[Tensor]) -> torch.optim.Optimizer:
         if self.optimizer == "SGD":  # the step is part of the gradient, so that each image can have its own
@@ -102,3 +167,23 @@ class GradientDescent(Solver):
         if smoothness == float("inf"):
             raise ValueError(f"no smoothness constant is known for {problem.prior.name}: give a step, gd:tau=...")
         return 1 / (problem.lipschitz() + problem.lam * smoothness)
+
+
+def _gradient(problem: Problem, x: Tensor) -> Tensor:
+    return problem.data_grad(x) + problem.lam * problem.prior.grad(x)
+
+
+def averaged(mean: Tensor, weight: Tensor, x: Tensor, average: float) -> tuple[Tensor, Tensor]:
+    """(m, w) <- average (m, w) + (1 − average)(x, 1); m/w is the mean of all x with weights average^age."""
+    return torch.lerp(x, mean, average), torch.lerp(torch.ones_like(weight), weight, average)
+
+
+def check_average(average: float) -> None:
+    if not 0 <= average < 1:
+        raise SpecError(f"average={average:g}; expected a number from 0 to below 1.")
+
+
+def check_optimizer(name: str) -> None:
+    names = [n for n in vars(torch.optim) if isinstance(getattr(torch.optim, n), type) and n not in UNFIT]
+    if name not in names:
+        raise SpecError(unknown("torch optimizer", name, names))

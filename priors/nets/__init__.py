@@ -1,12 +1,15 @@
-"""Network architectures: each an nn.Module N(x, sigma) that estimates the noise in x."""
+"""Network architectures: trainable ones, N(x, sigma) that estimates the noise in x, and untrained ones, N(z)."""
 
 from typing import Any
 
+from .decoder import Decoder
 from .dncnn import DnCNN
 from .drunet import DRUNet
+from .hourglass import Hourglass
 from .trd import TRD
 from .unet import UNet
 
 ARCHITECTURES: dict[str, Any] = {"unet": UNet, "dncnn": DnCNN, "drunet": DRUNet, "trd": TRD}
+UNTRAINED: dict[str, Any] = {"hourglass": Hourglass, "decoder": Decoder}  # fitted to one picture each, by `dip`
 
-__all__ = ["ARCHITECTURES", "TRD", "DRUNet", "DnCNN", "UNet"]
+__all__ = ["ARCHITECTURES", "TRD", "UNTRAINED", "DRUNet", "Decoder", "DnCNN", "Hourglass", "UNet"]

@@ -1,0 +1,143 @@
+"""ADMM whose image is drawn by variables that a descent moves, with a linear map in each constraint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..checks import positive
+from ..priors.base import Split
+from ..problem import Problem
+from ..registry import SOLVERS, SpecError
+from .base import Solver, relative, terms_of
+from .gradient import Descent, averaged, check_average, check_optimizer
+
+
+class ADMMDescentState(NamedTuple):
+    """mean and weight: of the images drawn so far, as in `gd`; t and u: copy and multiplier of each Kᵢx; r and v: of
+    Ax − y, used under a constraint alone; the descent changes in place, within one solve only."""
+
+    mean: Tensor
+    weight: Tensor  # (B, 1, 1, 1)
+    t: tuple[Tensor, ...]
+    u: tuple[Tensor, ...]
+    r: Tensor
+    v: Tensor
+    descent: Descent
+
+
+@SOLVERS.register(
+    "admm-descent",
+    cite=("cascarano2021", "cascarano2022", "mataev2019"),
+    examples=("admm-descent", "admm-descent:within=1,inner=20"),
+)
+@dataclass(frozen=True)
+class ADMMDescent(Solver):
+    """ADMM on min_θ f(x(θ)) + lam Σᵢ wᵢ hᵢ(tᵢ), tᵢ = Kᵢ x(θ), with `inner` steps of a descent for θ.
+
+        θ  <- steps along ∇f(x) + Σᵢ Kᵢᵀ(Kᵢx − tᵢ + uᵢ)/tau
+        tᵢ <- prox_{lam wᵢ tau hᵢ}(Kᵢx + uᵢ)
+        uᵢ <- uᵢ + Kᵢx − tᵢ
+
+    x(θ) is what the prior draws (`parametrise`), the image itself where none does; hᵢ, Kᵢ are those of `split`.  With
+    `within` = c the data are a constraint instead, ‖Ax − y‖ <= c sigma √m, and no weight lam matters: ∇f becomes
+    Aᵀ(Ax − y − r + v)/sigma², with r <- the projection of Ax − y + v on the ball and v <- v + Ax − y − r.
+
+    DIP with TV is ADMM-DIPTV (Cascarano et al. 2021: beta = sigma²/tau = 10, lr = 0.001, 100 times 50 steps), with a
+    denoiser DeepRED (Mataev et al. 2019), constrained cDIP-RED (Cascarano et al. 2024).  tau: a variance, None is
+    sigma².  average: the image is the mean of all drawn with weights average^age.
+    """
+
+    tau: float | None = None
+    within: float | None = None
+    optimizer: str = "Adam"
+    lr: float = 0.01
+    inner: int = 10
+    average: float = 0.98
+    iterations: int = 200
+    needs: ClassVar[tuple[str, ...]] = ("split",)
+    splits: ClassVar[bool] = True
+    descends: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_optimizer(self.optimizer)
+        check_average(self.average)
+        positive(self.lr, "lr")
+        positive(self.inner, "inner")
+        if self.optimizer == "LBFGS":
+            raise SpecError("LBFGS draws as often as it likes; admm-descent takes single steps, e.g. Adam's.")
+        if self.within is not None:
+            positive(self.within, "within")
+
+    def init(self, problem: Problem, x0: Tensor) -> ADMMDescentState:
+        variables, draw = problem.prior.parametrise(x0)
+        descent = Descent(variables, draw, getattr(torch.optim, self.optimizer)(variables, lr=self.lr))
+        x = descent.image
+        t = tuple(k.map(x) for _, k in self._splits(problem))
+        r = self._within_ball(problem, problem.operator(x) - problem.y)
+        zeros = tuple(torch.zeros_like(ti) for ti in t)
+        return ADMMDescentState(x, x.new_ones(len(x), 1, 1, 1), t, zeros, r, torch.zeros_like(r), descent)
+
+    def step(self, problem: Problem, s: ADMMDescentState, k: int) -> ADMMDescentState:
+        mean, weight = (s.mean, s.weight) if k else (torch.zeros_like(s.mean), torch.zeros_like(s.weight))
+        for _ in range(self.inner):
+            x = s.descent.step(self._pull(problem, s, s.descent.drawn.detach())).detach()
+            mean, weight = averaged(mean, weight, x, self.average)
+        seen = [split.map(x) + ui for (_, split), ui in zip(self._splits(problem), s.u, strict=True)]
+        t = tuple(
+            split.prox(vi, _like(problem.lam * w * self._tau(problem), vi))
+            for (w, split), vi in zip(self._splits(problem), seen, strict=True)
+        )
+        u = tuple(vi - ti for vi, ti in zip(seen, t, strict=True))
+        v = problem.operator(x) - problem.y + s.v
+        r = self._within_ball(problem, v)
+        return ADMMDescentState(mean, weight, t, u, r, v - r, s.descent)
+
+    def image(self, state: ADMMDescentState) -> Tensor:
+        return state.mean / state.weight
+
+    def change(self, problem: Problem, state: ADMMDescentState, before: ADMMDescentState) -> Tensor:
+        """max(‖x⁺ − x‖, ‖u⁺ − u‖)/‖x‖: the image's change and how far Kx is from its copy."""
+        apart = torch.stack([(u - old).flatten(1).norm(dim=1) for u, old in zip(state.u, before.u, strict=True)])
+        moved = relative(apart.amax(0).view(-1, 1, 1, 1), self.image(state))
+        return torch.maximum(super().change(problem, state, before), moved)
+
+    def carried(self, state: ADMMDescentState) -> dict[str, Any]:
+        return state.descent.moments()
+
+    def recall(self, state: ADMMDescentState, memory: dict[str, Any]) -> ADMMDescentState:
+        state.descent.recall(memory)
+        return state
+
+    def _pull(self, problem: Problem, s: ADMMDescentState, x: Tensor) -> Tensor:
+        """∇f(x) + Σᵢ Kᵢᵀ(Kᵢx − tᵢ + uᵢ)/tau."""
+        if self.within is None:
+            pull = problem.data_grad(x)
+        else:
+            pull = problem.operator.adjoint(problem.operator(x) - problem.y - s.r + s.v) / problem.sigma**2
+        for (_, split), ti, ui in zip(self._splits(problem), s.t, s.u, strict=True):
+            pull = pull + split.adjoint(split.map(x) - ti + ui) / self._tau(problem)
+        return pull
+
+    def _within_ball(self, problem: Problem, v: Tensor) -> Tensor:
+        """v shortened to c sigma √m where it is longer; without a constraint v itself, so that its multiplier is 0."""
+        if self.within is None:
+            return v
+        length = v.flatten(1).norm(dim=1).clamp_min(1e-30)
+        share = (self.within * problem.noise_norm() / length).clamp_max(1)
+        return v * share.view(-1, *[1] * (v.ndim - 1))
+
+    def _tau(self, problem: Problem) -> float | Tensor:
+        return problem.sigma**2 if self.tau is None else self.tau
+
+    def _splits(self, problem: Problem) -> list[tuple[float, Split]]:
+        return [(w, p.split()) for w, p in terms_of(self, problem.prior)]
+
+
+def _like(value: float | Tensor, coefficients: Tensor) -> float | Tensor:
+    """A (B, 1, 1, 1) value with as many axes as the coefficients."""
+    return value.view(-1, *[1] * (coefficients.ndim - 1)) if isinstance(value, Tensor) else value

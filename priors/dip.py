@@ -1,0 +1,164 @@
+"""The deep image prior: a picture is what an untrained network draws."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from inspect import signature
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..registry import PRIORS, SpecError, unknown
+from .base import Draw, Prior
+from .nets import UNTRAINED
+from .network import Precision, in_half
+
+INPUT = 0.1  # z is uniform in [0, INPUT]
+
+
+class DIP(Prior):
+    """g = 0 on the pictures x = N_θ(z) that a network draws from a fixed random z: a descent moves θ, not x.
+
+    Each picture of a batch has a network and a θ of its own, which `begin` makes from `seed` as if it were alone: `net`
+    is copied, and every part of the copy that has reset_parameters() drawn anew; `net` itself never changes.
+    Each draw sees another z + noise · n, n ~ N(0, I), the same in every run.
+
+    net: z -> x, (1, inputs, H, W) -> (1, C, H, W), in [0, 1]; it may say how many `inputs` it takes (default 32), of
+    which number its sides are a `multiple` (x is cut out of something larger), and the `smallest` side it can draw.
+    precision: as for a trained network.  Raises ValueError for a picture that is smaller than the `multiple`.
+    Ulyanov, Vedaldi & Lempitsky 2018.
+    """
+
+    lam = 1.0  # of nothing: g = 0
+    kind = "dip"
+
+    def __init__(self, net: nn.Module, *, noise: float = 1 / 30, seed: int = 0, precision: Precision = "auto") -> None:
+        if not 0 <= noise < float("inf"):
+            raise ValueError(f"noise of a deep image prior is {noise:g}; expected 0 or more.")
+        self.net, self.noise, self.seed, self.precision = net, noise, seed, precision
+        self.start: dict[str, Tensor] = {}  # what a solve before has learned
+        self.nets: list[nn.Module] = []  # of one solve, one for each picture
+        self.generator: torch.Generator | None = None
+
+    @property
+    def name(self) -> str:
+        return f"DIP({type(self.net).__name__.lower()})"
+
+    def grad(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+    def value(self, x: Tensor) -> Tensor:
+        return x.new_zeros(len(x))
+
+    def begin(self, x0: Tensor) -> DIP:
+        begun = DIP(self.net, noise=self.noise, seed=self.seed, precision=self.precision)
+        begun.generator = torch.Generator().manual_seed(self.seed)
+        begun.nets = [_fresh(self.net, self.seed).to(x0.device) for _ in range(len(x0))]
+        if self.start:
+            _load(begun.nets, self.start)
+        return begun
+
+    def parametrise(self, x0: Tensor) -> tuple[list[Tensor], Draw]:
+        begun = self if self.nets else self.begin(x0)
+        z, generator = _input(self.net, x0, self.seed), begun.generator
+        h, w = x0.shape[-2:]
+        half = in_half(self.precision, x0.device.type)
+
+        def draw() -> Tensor:
+            seen = z
+            if self.noise:
+                seen = z + self.noise * torch.randn(z.shape, generator=generator).to(z)
+            with torch.autocast(z.device.type, torch.bfloat16, enabled=half):
+                drawn = [net(seen.contiguous(memory_format=torch.channels_last)) for net in begun.nets]
+            x = torch.cat(drawn)[..., :h, :w].to(x0.dtype)
+            if x.shape != x0.shape:
+                raise ValueError(f"{self.name} draws {tuple(x.shape)}; the picture has {tuple(x0.shape)}.")
+            return x
+
+        return [p for net in begun.nets for p in net.parameters()], draw
+
+    def learned(self) -> dict[str, Tensor]:
+        return {f"{i}.{k}": v.detach().clone() for i, net in enumerate(self.nets) for k, v in net.state_dict().items()}
+
+    def starting(self, learned: dict[str, Tensor]) -> DIP:
+        other = DIP(self.net, noise=self.noise, seed=self.seed, precision=self.precision)
+        other.start = learned
+        return other
+
+
+def _fresh(net: nn.Module, seed: int) -> nn.Module:
+    """A copy of `net` that has learned nothing, the same for the same seed; torch's own generator is left as it was."""
+    copy = deepcopy(net).to(memory_format=torch.channels_last).requires_grad_(True).train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for part in copy.modules():
+            reset: Any = getattr(part, "reset_parameters", None)
+            if reset is not None:
+                reset()
+    return copy
+
+
+def _input(net: nn.Module, x0: Tensor, seed: int) -> Tensor:
+    """z, (1, inputs, H, W), H and W those of x0 or the next that the network can draw.  Raises ValueError."""
+    inputs, multiple, smallest, shrink = (
+        int(getattr(net, name, default))
+        for name, default in (("inputs", 32), ("multiple", 1), ("smallest", 1), ("shrink", 1))
+    )
+    h, w = x0.shape[-2:]
+    if min(h, w) < multiple:
+        raise ValueError(
+            f"the picture has {h}×{w} pixels; this network halves it down to 1/{multiple} and needs {multiple} a side: "
+            "give a smaller depth, e.g. dip:depth=3."
+        )
+    sides = [max(n + -n % multiple, smallest) // shrink for n in (h, w)]
+    z = torch.rand((1, inputs, *sides), generator=torch.Generator().manual_seed(seed)) * INPUT
+    return z.to(x0.device)
+
+
+def _load(nets: list[nn.Module], learned: dict[str, Tensor]) -> None:
+    """Give each network its own part of what was learned.  Raises ValueError where that is of other networks."""
+    expected = {f"{i}.{k}": v.shape for i, net in enumerate(nets) for k, v in net.state_dict().items()}
+    if {k: v.shape for k, v in learned.items()} != expected:
+        raise ValueError(
+            f"what was learned is of another network or number of pictures: {len(learned)} tensors, expected "
+            f"{len(expected)} of these shapes.  Give the same --prior and the same pictures."
+        )
+    for i, net in enumerate(nets):
+        net.load_state_dict({k.partition(".")[2]: v for k, v in learned.items() if k.partition(".")[0] == str(i)})
+
+
+@PRIORS.register(
+    "dip",
+    cite=("ulyanov2018", "heckel2019", "cascarano2021video"),
+    examples=("dip", "dip:net=decoder", "dip:width=16,depth=3,noise=0"),
+)
+def dip(
+    net: Literal["hourglass", "decoder"] = "hourglass",
+    width: int | None = None,
+    widest: int | None = None,
+    depth: int | None = None,
+    skip: int | None = None,
+    noise: float = 1 / 30,
+    bounded: bool = True,
+    seed: int = 0,
+    precision: Precision = "auto",
+    *,
+    shape: tuple[int, int, int] | None = None,
+) -> Prior:
+    """The deep image prior: what an untrained network draws; no training set.  Published size: width=128,widest=128.
+
+    width, widest, depth, skip: of the network (`UNTRAINED`), where it has them.  noise: of its input, at each draw.
+    bounded: x stays within (0, 1).
+    """
+    options = {"width": width, "widest": widest, "depth": depth, "skip": skip}
+    given = {k: v for k, v in options.items() if v is not None}
+    make = UNTRAINED[net]
+    known = signature(make).parameters
+    for name, value in given.items():
+        if name not in known:
+            raise SpecError(unknown(f"option of network {net!r}:", name, list(known)))
+        if value < (name != "skip"):
+            raise SpecError(f"dip:{name}={value}; expected a whole number above {'-1' if name == 'skip' else '0'}.")
+    made = make(channels=1 if shape is None else shape[0], bounded=bounded, **given)
+    return DIP(made, noise=noise, seed=seed, precision=precision)

@@ -1,0 +1,242 @@
+"""The deep image prior: fresh networks, one for each picture, that a descent fits, and when it stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import squares
+from torch import Tensor, nn
+
+from pnp.loop import Result, solve
+from pnp.metrics import psnr
+from pnp.operators import Blur, Identity, Mask, kernels
+from pnp.priors import DIP, TV, Prior, Sum, parse
+from pnp.priors.nets import UNTRAINED, Decoder, Hourglass
+from pnp.problem import Problem
+from pnp.recording import Snapshot
+from pnp.registry import PRIORS, SpecError
+from pnp.restore import Job, restore
+from pnp.solvers import ADMM, ADMMDescent, FixedPoint, GradientDescent
+from pnp.solvers.base import fits
+
+SMALL = "dip:width=8,widest=8,depth=2"
+ADAM = GradientDescent(optimizer="Adam", lr=0.01, iterations=6)
+
+
+def small(**settings: object) -> DIP:
+    return DIP(Hourglass(width=8, widest=8, depth=2), precision="float32", **settings)  # type: ignore[arg-type]
+
+
+def noisy(batch: int = 1, side: int = 16, sigma: float = 0.1) -> tuple[Tensor, Tensor]:
+    """(truth, measurement)."""
+    x = squares(batch, 1, side, side, dtype=torch.float32)
+    return x, x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+
+
+def run(prior: Prior, y: Tensor, iterations: int = 6, **settings: object) -> Result:
+    solver = replace(ADAM, iterations=iterations)
+    return solve(Problem(Identity(), y, prior, sigma=0.1), solver, stop=(), **settings)  # type: ignore[arg-type]
+
+
+# The networks
+
+
+@pytest.mark.parametrize("name", UNTRAINED)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_draws_pictures_of_its_size_and_learns(name: str, channels: int) -> None:
+    net = UNTRAINED[name](channels=channels, width=8, depth=2)
+    z = torch.rand(1, net.inputs, *(32 // getattr(net, "shrink", 1),) * 2)
+    x = net(z)
+    assert x.shape == (1, channels, 32, 32) and bool((x > 0).all() and (x < 1).all())
+    x.square().sum().backward()
+    assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in net.parameters())
+    assert UNTRAINED[name](width=8, depth=2, bounded=False)(z).amin() < 0
+
+
+def test_the_published_hourglass_has_the_published_size() -> None:
+    # five scales of 128 channels, skips of 4, counted by hand: convolutions without biases, two numbers a norm
+    down = 32 * 128 * 9 + 9 * 128 * 128 * 9
+    up = 5 * (132 * 128 * 9 + 128 * 128)
+    skips = 32 * 4 + 4 * 128 * 4
+    norms = 2 * (10 * 128 + 5 * 4 + 5 * (132 + 128 + 128))
+    published = Hourglass(channels=3, width=128, widest=128)
+    assert sum(p.numel() for p in published.parameters()) == down + up + skips + norms + 128 * 3 + 3
+
+
+def test_a_decoder_cannot_draw_noise_and_an_hourglass_can() -> None:
+    noise = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+
+    def left(net: nn.Module) -> float:
+        return float((run(DIP(net, noise=0, precision="float32"), noise, 60).x - noise).square().mean())
+
+    assert left(Decoder(inputs=8, width=8, depth=2)) > 2 * left(Hourglass(width=16, widest=16, depth=2))
+
+
+# One network for each picture, begun anew
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_another_picture() -> None:
+    _, y = noisy()
+    again = [run(small(seed=seed), y).x for seed in (0, 0, 1)]
+    assert torch.equal(again[0], again[1]) and not torch.equal(again[0], again[2])
+
+
+def test_a_picture_of_a_batch_is_drawn_as_if_it_were_alone() -> None:
+    _, y = noisy(3)
+    together = run(small(), y)
+    for i in range(3):
+        assert torch.equal(together.x[i : i + 1], run(small(), y[i : i + 1]).x)
+    assert not torch.allclose(together.x[0], together.x[1], atol=1e-3)
+
+
+def test_what_the_caller_owns_stays_as_it_was() -> None:
+    net = Hourglass(width=8, widest=8, depth=2).requires_grad_(False).eval()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    generator = torch.random.get_rng_state()
+    prior = DIP(net)
+    first = run(prior, noisy()[1])
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert not net.training and not any(p.requires_grad for p in net.parameters())
+    assert torch.equal(generator, torch.random.get_rng_state())
+    assert prior.nets == [] and torch.equal(first.x, run(prior, noisy()[1]).x)
+
+
+def test_a_second_solve_does_not_start_from_the_first() -> None:
+    """Planted: a prior that gives back the networks that it has already fitted."""
+
+    class Leaking(DIP):
+        def begin(self, x0: Tensor) -> DIP:
+            self.kept = getattr(self, "kept", None) or super().begin(x0)
+            return self.kept
+
+    _, y = noisy()
+    results = {make: [run(prior, y).x for _ in range(2)] for make in (DIP, Leaking) for prior in [make(small().net)]}
+    assert torch.equal(*results[DIP]) and not torch.equal(*results[Leaking])
+
+
+def test_it_starts_from_what_another_solve_has_learned() -> None:
+    _, y = noisy(2)
+    first = run(small(noise=0), y, 40)
+    learned = first.problem.prior.learned()
+    drawn = small(noise=0).starting(learned).begin(y).parametrise(y)[1]()
+    assert torch.equal(drawn, first.x)
+    assert not torch.allclose(small(noise=0).begin(y).parametrise(y)[1](), first.x, atol=0.05)
+    with pytest.raises(ValueError, match="of another network"):
+        run(small().starting(learned), y[:1], 1)
+    summed = Sum([(1.0, small(noise=0)), (1.0, parse("tikhonov"))])
+    assert summed.starting(learned).drawing.start is learned  # type: ignore[union-attr]
+    assert TV().starting(learned).learned() == {}
+
+
+@pytest.mark.parametrize("size", [(1, 13, 21), (2, 16, 9), (3, 30, 17)])
+def test_a_picture_of_any_size_and_number_of_channels_is_drawn(size: tuple[int, int, int]) -> None:
+    prior = PRIORS.build(SMALL, shape=size)
+    y = torch.rand(1, *size, dtype=torch.float64)
+    result = run(prior, y, 2)
+    assert result.x.shape == y.shape and result.x.dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "says"),
+    [
+        (lambda: run(PRIORS.build("dip", shape=(1, 20, 40)), torch.rand(1, 1, 20, 40)), ValueError, "20×40.*32 a side"),
+        (lambda: run(PRIORS.build(SMALL, shape=(1, 16, 16)), torch.rand(1, 3, 16, 16)), ValueError, "draws"),
+        (lambda: PRIORS.build("dip:net=decoder,skip=2"), SpecError, "unknown option of network 'decoder': 'skip'"),
+        (lambda: PRIORS.build("dip:depth=0"), SpecError, "above 0"),
+        (lambda: PRIORS.build("dip:noise=-1"), ValueError, "0 or more"),
+        (lambda: PRIORS.build("dip:net=hourglas"), SpecError, "Did you mean 'hourglass'"),
+        (lambda: parse("dip+dip"), ValueError, "both draw"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_clear_line(make: Callable[[], object], error: type, says: str) -> None:
+    with pytest.raises(error, match=says) as told:
+        make()
+    assert "\n" not in str(told.value)
+
+
+# The descent
+
+
+def test_only_a_solver_that_moves_what_draws_fits() -> None:
+    for prior in (small(), parse(f"{SMALL}+tikhonov"), parse(f"{SMALL}+tv")):
+        assert not fits(ADMM, prior) and not fits(FixedPoint, prior)
+    assert fits(GradientDescent, small()) and fits(GradientDescent, parse(f"{SMALL}+tikhonov"))
+    with pytest.raises(TypeError, match=r"Solvers that fit: gd"):
+        solve(Problem(Identity(), noisy()[1], parse(f"{SMALL}+tikhonov")), ADMM())
+
+
+def test_the_gradient_of_the_parameters_is_autograds_of_the_objective() -> None:
+    """One step of SGD against d/dθ of f(x(θ)) + lam g(x(θ)) written out; planted: the same without g."""
+    _, y = noisy()
+    y = y.double()
+    operator, prior = Blur(kernels.gaussian(1.0, 5).double()), parse(f"{SMALL},noise=0,precision=float32+3*tikhonov")
+    problem = Problem(operator, y, prior, sigma=0.5, lam=0.7).begin(y)
+    variables, draw = problem.prior.parametrise(y)
+    before = [v.detach().clone() for v in variables]
+    x = draw()
+    value = (operator(x) - y).square().sum() / (2 * 0.5**2) + 0.7 * 3 * x.square().sum() / 2
+    gradients = torch.autograd.grad(value, variables)
+    solver = GradientDescent(tau=0.01)
+    solver.step(problem, solver.init(problem, y), 0)
+    moved = problem.prior.parametrise(y)[0]
+    for v, old, g in zip(moved, before, gradients, strict=True):
+        torch.testing.assert_close(v.detach() - old, -0.01 * g, rtol=1e-3, atol=1e-5)
+    assert max(float(g.abs().max()) for g in gradients) > 1e-2
+
+
+def test_the_average_is_the_mean_with_weights_that_fall_with_age() -> None:
+    _, y = noisy()
+    last: list[Tensor] = []
+    run(small(), y, 6, callbacks=[lambda now: last.append(now.x)])
+    averaged = solve(Problem(Identity(), y, small(), sigma=0.1), replace(ADAM, average=0.7), stop=()).x
+    weights = torch.tensor([0.7**age for age in range(5, -1, -1)])
+    expected = (torch.stack(last) * weights.view(-1, 1, 1, 1, 1)).sum(0) / weights.sum()
+    torch.testing.assert_close(averaged, expected)
+    assert not torch.allclose(averaged, last[-1], atol=1e-3)
+    with pytest.raises(SpecError, match="below 1"):
+        GradientDescent(average=1.0)
+
+
+@pytest.mark.parametrize("operator", [Identity(), Blur(kernels.gaussian(1.0, 5)), Mask(torch.rand(1, 32, 32) > 0.3)])
+def test_it_restores_without_training(operator: nn.Module) -> None:
+    x = squares(1, 1, 32, 32, dtype=torch.float32)
+    y = operator(x) + 0.05 * torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+    problem = Problem(operator, y, DIP(Hourglass(width=16, widest=16, depth=3)), sigma=0.05)  # type: ignore[arg-type]
+    result = solve(problem, GradientDescent(optimizer="Adam", lr=0.02, average=0.9), iterations=120, stop=())
+    assert psnr(result.x, x) > psnr(problem.initial(), x) + 2
+
+
+# The command
+
+
+def test_the_table_says_how_it_descends_and_when_it_stops() -> None:
+    said: list[str] = []
+    x = squares(1, 1, 24, 24, dtype=torch.float32)
+    job = Job(op="blur:std=1", prior="dip:width=8,depth=2", sigma=0.1, simulate=True, iterations=80)
+    done = restore(job, x, say=said.append)
+    assert "solver: gd:optimizer=Adam" in said[0] and any(line.startswith("stop: wmv") for line in said)
+    assert "variance" in done.result.history and done.record["chosen"] == list(done.result.chosen)
+    asked = restore(replace(job, stop="tolerance:tol=10"), x)
+    assert asked.record["reason"] == ["relative change at most 10"] and asked.record["iterations"] == [1]
+    both = restore(replace(job, prior="dip:width=8,depth=2+tv", iterations=3), x, say=said.append)
+    assert type(both.solver) is ADMMDescent and both.record["solver"]["within"] == 1
+
+
+def test_an_interrupt_returns_the_best_so_far() -> None:
+    x = squares(1, 1, 16, 16, dtype=torch.float32)
+    job = Job(op="identity", prior="dip:width=8,depth=2", sigma=0.1, simulate=True, stop="wmv:window=3,patience=500")
+    seen: list[Snapshot] = []
+
+    def interrupt(now: Snapshot) -> None:
+        seen.append(now)
+        if now.k == 40:
+            raise KeyboardInterrupt
+
+    done = restore(job, x, callbacks=[interrupt])
+    variance = done.result.history["variance"][:, 0]
+    assert done.record["status"] == ["interrupted"] and done.record["iterations"] == [41]
+    assert done.record["chosen"] == [int(variance.argmin()) + 1]
+    assert torch.equal(done.restored, seen[int(variance.argmin())].x)

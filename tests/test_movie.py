@@ -1,0 +1,180 @@
+"""Movies: the recursion over frames, cells whose tracks are known, and going on from a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from skimage.filters import threshold_otsu
+from skimage.measure import label, regionprops
+from test_cli import pnp
+from torch import Tensor
+
+from pnp import images, priors
+from pnp.loop import Memory, Result, solve
+from pnp.metrics import psnr
+from pnp.movie import Movie, cells, restore_movie
+from pnp.problem import Problem
+from pnp.registry import OPERATORS
+from pnp.restore import Job
+from pnp.solvers import GradientDescent
+from pnp.stopping import Discrepancy, ExponentialVariance, Plateau, WindowedVariance
+
+SPEC = "dip:width=16,depth=3,precision=float32"
+SOLVER = "gd:optimizer=Adam,lr=0.02,average=0.9"
+HALF = OPERATORS.build("downsample:factor=2")
+
+
+@pytest.fixture(scope="module")
+def movie() -> Movie:
+    return cells(frames=16, side=40, count=4)
+
+
+def measured(movie: Movie, sigma: float) -> Tensor:
+    y = HALF(movie.frames)
+    return y + sigma * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+
+
+def centres(picture: Tensor) -> Tensor:
+    """Centres of mass of what is brighter than Otsu's threshold, (found, 2)."""
+    p = picture.double().numpy()
+    found = [r.centroid_weighted for r in regionprops(label(p > threshold_otsu(p)), p) if r.area >= 4]
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def miss(found: Tensor, track: Tensor) -> float:
+    """Mean distance in pixels from each true centre to the nearest that was found."""
+    return float((track[:, None] - found[None]).norm(dim=2).amin(1).mean())
+
+
+# The movie of cells
+
+
+def test_the_cells_are_where_their_tracks_say(movie: Movie) -> None:
+    for t in (0, 7, 15):
+        found = centres(movie.frames[t, 0])
+        assert len(found) == 4 and miss(found, movie.tracks[t]) < 0.1
+        assert miss(found, movie.tracks[(t + 8) % 16]) > 0.5  # planted: the tracks of another frame
+    moved = (movie.tracks[1:] - movie.tracks[:-1]).norm(dim=2)
+    assert 0 < float(moved.max()) < 2 and movie.frames.shape == (16, 1, 40, 40)
+
+
+def test_a_movie_is_its_seed() -> None:
+    one, same, other = (cells(frames=2, side=24, count=2, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(one.frames, same.frames) and torch.equal(one.tracks, same.tracks)
+    assert not torch.equal(one.frames, other.frames)
+
+
+# The recursion
+
+
+def test_a_frame_after_another_takes_a_third_of_the_iterations_from_scratch(movie: Movie) -> None:
+    y, prior = measured(movie, 0.02), priors.parse(SPEC, shape=(1, 40, 40))
+
+    def run(t: int, iterations: int, after: Memory | None = None) -> Result:
+        solver = GradientDescent(optimizer="Adam", lr=0.02, average=0.9, iterations=iterations)
+        return solve(Problem(HALF, y[t : t + 1], prior, sigma=0.02), solver, stop=(), record=(), after=after)
+
+    first = run(0, 240)
+    scratch, recursive = run(1, 180), run(1, 60, first.memory)
+    reached = [float(psnr(result.x, movie.frames[1:2])) for result in (scratch, recursive)]
+    assert reached[1] >= reached[0] > 25
+    forgetful = run(1, 60)  # planted: the same iterations from nothing
+    assert float(psnr(forgetful.x, movie.frames[1:2])) < reached[0] - 1
+
+
+def test_tracks_on_the_restored_movie_are_nearer_the_truth(movie: Movie) -> None:
+    y = measured(movie, 0.1)[:3]
+    job = Job(op="downsample:factor=2", prior=SPEC, solver=SOLVER, sigma=0.1, iterations=80)
+    done = restore_movie(job, y, truth=movie.frames[:3])
+    small = [miss(2 * centres(frame[0]) + 0.5, track) for frame, track in zip(y, movie.tracks[:3], strict=True)]
+    restored = [miss(centres(x[0]), track) for x, track in zip(done.restored, movie.tracks[:3], strict=True)]
+    assert sum(restored) < 0.85 * sum(small)
+    assert len(done.record["iterations"]) == 3 and done.record["iterations"][2] < done.record["iterations"][0]
+    assert all(psnr > before for psnr, before in zip(*(done.record["metrics"][k] for k in ("psnr", "psnr_initial")),
+                                                     strict=True))  # fmt: skip
+
+
+def test_the_moments_keep_a_descent_from_leaping(movie: Movie) -> None:
+    y = measured(movie, 0.02)[:1]
+    problem = Problem(HALF, y, priors.parse(f"{SPEC},noise=0", shape=(1, 40, 40)), sigma=0.02)
+    solver = GradientDescent(optimizer="Adam", lr=0.02, iterations=40)
+    first = solve(problem, solver, stop=())
+    on, leaping = (
+        solve(problem, solver, iterations=1, stop=(), after=Memory(first.memory.learned, carried))
+        for carried in (first.memory.solver, {})
+    )
+    assert problem.residual(on.x) < 1.2 * problem.residual(first.x)
+    assert problem.residual(leaping.x) > 1.5 * problem.residual(first.x)
+
+
+def test_rules_wait_less_where_a_solve_starts_near_its_end() -> None:
+    assert WindowedVariance(40, 100).sooner(4) == WindowedVariance(10, 25)
+    assert ExponentialVariance(0.1, 100).sooner(4) == ExponentialVariance(0.4, 25)
+    assert Plateau("residual", 20).sooner(4) == Plateau("residual", 5)
+    assert Discrepancy(0.9).sooner(4) == Discrepancy(0.9)
+
+
+# The command
+
+
+FAST = ("--op", "downsample:factor=2", "--prior", "dip:width=8,depth=2", "--sigma", "0.02", "--iterations", "4")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, movie: Movie) -> Path:
+    monkeypatch.chdir(tmp_path)
+    images.write("movie.tif", measured(movie, 0.02)[:3])
+    images.write("one.tif", measured(movie, 0.02)[:1])
+    return tmp_path
+
+
+def test_a_movie_comes_back_as_a_movie(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert pnp("solve", "movie.tif", *FAST, "--recursive") == 0
+    assert images.read("movie-restored.tif").pixels.shape == (3, 1, 40, 40)
+    record = json.loads(Path("movie-restored-report/result.json").read_text())
+    assert record["iterations"] == [4, 4, 4] and record["job"]["recursive"] is True
+    assert "page 3" in capsys.readouterr().out
+    assert pnp("solve", "movie.tif", *FAST, "-o", "apart.tif") == 0
+    apart, recursive = images.read("apart.tif").pixels, images.read("movie-restored.tif").pixels
+    assert torch.equal(apart[0], recursive[0]) and not torch.allclose(apart[1], recursive[1], atol=1e-3)
+
+
+def test_a_wrong_movie_is_one_clear_line(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    with tifffile.TiffWriter("odd.tif") as tif:
+        for side in (24, 20):
+            tif.write(np.zeros((side, side), np.float32))
+    for arguments, says in [
+        (("odd.tif", *FAST, "--recursive"), "pages differ in size"),
+        (("one.tif", *FAST, "--recursive"), "two frames or more"),
+        (("movie.tif", "--op", "identity", "--prior", "tv", "--recursive"), "a prior that learns"),
+        (("movie.tif", *FAST, "--recursive", "--resume"), "--resume goes on with one picture"),
+        (("one.tif", *FAST, "--resume"), "no checkpoint"),
+    ]:
+        assert pnp("solve", *arguments) == 2
+        error = capsys.readouterr().err.strip().splitlines()
+        assert says in error[-1], error
+
+
+def test_a_run_is_resumed_from_its_checkpoint(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    def residual() -> float:
+        return json.loads(Path("one-restored-report/result.json").read_text())["residual_over_noise"][0]
+
+    long = ("one.tif", *FAST[:-1], "40", "--solver", "gd:optimizer=Adam,lr=0.01,average=0.8")
+    assert pnp("solve", *long) == 0
+    first = residual()
+    assert pnp("solve", *long, "--resume") == 0
+    assert residual() < 0.93 * first
+    assert pnp("solve", *long) == 0  # planted: without it the run starts over
+    assert residual() == pytest.approx(first)
+    other = [*long]
+    other[other.index("dip:width=8,depth=2")] = "dip:width=8,depth=3"
+    assert pnp("solve", *other, "--resume") == 2
+    assert "not of downsample:factor=2 and dip:width=8,depth=3" in capsys.readouterr().err
+    Path("one-restored-report/checkpoint.pt").write_bytes(b"nothing")
+    assert pnp("solve", *long, "--resume") == 2
+    assert "it is no checkpoint" in capsys.readouterr().err
