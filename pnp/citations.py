@@ -45,7 +45,7 @@ _ENTRIES: dict[str, tuple[str, str, str, str, int]] = {
     "morozov1966": ("Morozov, V. A.", "On the solution of functional equations by the method of regularization", "Soviet Mathematics Doklady", "7, 414-417", 1966),
     "mataev2019": ("Mataev, G. and Milanfar, P. and Elad, M.", "DeepRED: deep image prior powered by RED", "ICCV Workshops", "", 2019),
     "cascarano2021": ("Cascarano, P. and Sebastiani, A. and Comes, M. C. and Franchini, G. and Porta, F.", "Combining weighted total variation and deep image prior for natural and medical image restoration via ADMM", "ICCSA", "39-46", 2021),
-    "cascarano2022": ("Cascarano, P. and Benfenati, A. and Kamilov, U. S. and Xu, X.", "Constrained regularization by denoising with automatic parameter selection", "IEEE Signal Processing Letters", "", 2024),
+    "cascarano2022": ("Cascarano, P. and Franchini, G. and Kobler, E. and Porta, F. and Sebastiani, A.", "Constrained and unconstrained deep image prior optimization models with automatic regularization", "Computational Optimization and Applications", "84, 125-149", 2022),
     "cascarano2021video": ("Cascarano, P. and Comes, M. C. and Mencattini, A. and Parrini, M. C. and Piccolomini, E. L. and Martinelli, E.", "Recursive deep prior video: a super resolution algorithm for time-lapse microscopy of organ-on-chip experiments", "Medical Image Analysis", "72", 2021),
 }  # fmt: skip
 

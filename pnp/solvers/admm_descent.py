@@ -47,7 +47,7 @@ class ADMMDescent(Solver):
     Aᵀ(Ax − y − r + v)/sigma², with r <- the projection of Ax − y + v on the ball and v <- v + Ax − y − r.
 
     DIP with TV is ADMM-DIPTV (Cascarano et al. 2021: beta = sigma²/tau = 10, lr = 0.001, 100 times 50 steps), with a
-    denoiser DeepRED (Mataev et al. 2019), constrained cDIP-RED (Cascarano et al. 2024).  tau: a variance, None is
+    denoiser DeepRED (Mataev et al. 2019), constrained cDIP-RED (Cascarano et al. 2022).  tau: a variance, None is
     sigma².  average: the image is the mean of all drawn with weights average^age.
     """
 
