@@ -130,7 +130,7 @@ def _curves(suite: Suite, rows: Sequence[Row], task: str, sigma: float) -> tuple
     axes[1].set_xlabel("iterations")
     axes[0].set_ylabel("PSNR, dB")
     if mine:
-        axes[1].legend(fontsize=7)
+        axes[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return f"{column(task, sigma)}, {first}", _drawn(figure)
 
 
