@@ -1,6 +1,6 @@
 """Deep image prior: time to a PSNR, beside deepinv.models.DeepImagePrior, and what stopping by itself costs.
 
-    python benchmarks/dip_speed.py          (about 10 minutes; --quick: 64², a few iterations, writes nothing)
+    python benchmarks/dip_speed.py          (--quick: 64², a few iterations, writes nothing)
 
 scikit-image's cameraman, grey 256², noise of 25/255, as it is and behind a Gaussian blur of std 1.6.  deepinv runs its
 ConvDecoder with the settings of its own example (64 channels, start of 2×2, Adam at 0.01) for 500 iterations.  The
