@@ -20,7 +20,7 @@ operator: operators.Operator = OPERATORS.build("downsample:factor=2")
 small = operator(truth)
 small = small + 0.05 * torch.randn(small.shape, generator=torch.Generator().manual_seed(0))
 
-job = Job(op="downsample:factor=2", prior="dip:width=16,depth=3", sigma=0.05)
+job = Job(op="downsample:factor=2", prior="dip:width=32,depth=3", sigma=0.05)
 done = restore_movie(job, small, truth=truth)
 
 for t, n in enumerate(done.record["iterations"]):

@@ -40,6 +40,7 @@ _ENTRIES: dict[str, tuple[str, str, str, str, int]] = {
     "zhang2021": ("Zhang, K. and Li, Y. and Zuo, W. and Zhang, L. and Van Gool, L. and Timofte, R.", "Plug-and-play image restoration with deep denoiser prior", "IEEE Transactions on Pattern Analysis and Machine Intelligence", "44(10), 6360-6376", 2021),
     "zhao2016": ("Zhao, N. and Wei, Q. and Basarab, A. and Dobigeon, N. and Kouame, D. and Tourneret, J.-Y.", "Fast single image super-resolution using a new analytical solution for l2-l2 problems", "IEEE Transactions on Image Processing", "25(8), 3683-3697", 2016),
     "heckel2019": ("Heckel, R. and Hand, P.", "Deep decoder: concise image representations from untrained non-convolutional networks", "ICLR", "", 2019),
+    "darestani2021": ("Darestani, M. Z. and Heckel, R.", "Accelerated MRI with un-trained neural networks", "IEEE Transactions on Computational Imaging", "7, 724-733", 2021),
     "ulyanov2018": ("Ulyanov, D. and Vedaldi, A. and Lempitsky, V.", "Deep image prior", "CVPR", "9446-9454", 2018),
     "wang2023": ("Wang, H. and Li, T. and Zhuang, Z. and Chen, T. and Liang, H. and Sun, J.", "Early stopping for deep image prior", "Transactions on Machine Learning Research", "", 2023),
     "morozov1966": ("Morozov, V. A.", "On the solution of functional equations by the method of regularization", "Soviet Mathematics Doklady", "7, 414-417", 1966),

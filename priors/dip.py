@@ -130,11 +130,11 @@ def _load(nets: list[nn.Module], learned: dict[str, Tensor]) -> None:
 
 @PRIORS.register(
     "dip",
-    cite=("ulyanov2018", "heckel2019", "cascarano2021video"),
-    examples=("dip", "dip:net=decoder", "dip:width=16,depth=3,noise=0"),
+    cite=("ulyanov2018", "darestani2021", "heckel2019", "cascarano2021video"),
+    examples=("dip", "dip:net=hourglass", "dip:net=decoder", "dip:width=16,depth=3,noise=0"),
 )
 def dip(
-    net: Literal["hourglass", "decoder"] = "hourglass",
+    net: Literal["convdecoder", "hourglass", "decoder"] = "convdecoder",
     width: int | None = None,
     widest: int | None = None,
     depth: int | None = None,
@@ -146,7 +146,9 @@ def dip(
     *,
     shape: tuple[int, int, int] | None = None,
 ) -> Prior:
-    """The deep image prior: what an untrained network draws; no training set.  Published size: width=128,widest=128.
+    """The deep image prior: what an untrained network draws; no training set.
+
+    As published: net=hourglass,width=128,widest=128.
 
     width, widest, depth, skip: of the network (`UNTRAINED`), where it has them.  noise: of its input, at each draw.
     bounded: x stays within (0, 1).

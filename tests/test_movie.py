@@ -24,7 +24,7 @@ from pnp.restore import Job
 from pnp.solvers import GradientDescent
 from pnp.stopping import Discrepancy, ExponentialVariance, Plateau, WindowedVariance
 
-SPEC = "dip:width=16,depth=3,precision=float32"
+SPEC = "dip:width=32,depth=3,precision=float32"
 SOLVER = "gd:optimizer=Adam,lr=0.02,average=0.9"
 HALF = OPERATORS.build("downsample:factor=2")
 

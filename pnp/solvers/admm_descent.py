@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,10 +16,13 @@ from ..registry import SOLVERS, SpecError
 from .base import Solver, relative, terms_of
 from .gradient import Descent, averaged, check_average, check_optimizer
 
+NEAR = 1.1  # of the radius of the ball
+
 
 class ADMMDescentState(NamedTuple):
     """mean and weight: of the images drawn so far, as in `gd`; t and u: copy and multiplier of each Kᵢx; r and v: of
-    Ax − y, used under a constraint alone; the descent changes in place, within one solve only."""
+    Ax − y, used under a constraint alone; begun: whether the multipliers move; the descent changes in place, within one
+    solve only."""
 
     mean: Tensor
     weight: Tensor  # (B, 1, 1, 1)
@@ -26,6 +30,7 @@ class ADMMDescentState(NamedTuple):
     u: tuple[Tensor, ...]
     r: Tensor
     v: Tensor
+    begun: Tensor  # (B, 1, 1, 1)
     descent: Descent
 
 
@@ -44,7 +49,9 @@ class ADMMDescent(Solver):
 
     x(θ) is what the prior draws (`parametrise`), the image itself where none does; hᵢ, Kᵢ are those of `split`.  With
     `within` = c the data are a constraint instead, ‖Ax − y‖ <= c sigma √m, and no weight lam matters: ∇f becomes
-    Aᵀ(Ax − y − r + v)/sigma², with r <- the projection of Ax − y + v on the ball and v <- v + Ax − y − r.
+    Aᵀ(Ax − y − r + v)/sigma², with r <- the projection of Ax − y + v on the ball and v <- v + Ax − y − r.  It
+    begins with the descent of ‖Ax − y‖² alone until that is within NEAR of the ball, for half of the iterations at
+    most: what the multipliers gather while a network still learns would drive it past the ball, into the noise.
 
     DIP with TV is ADMM-DIPTV (Cascarano et al. 2021: beta = sigma²/tau = 10, lr = 0.001, 100 times 50 steps), with a
     denoiser DeepRED (Mataev et al. 2019), constrained cDIP-RED (Cascarano et al. 2022).  tau: a variance, None is
@@ -80,22 +87,25 @@ class ADMMDescent(Solver):
         t = tuple(k.map(x) for _, k in self._splits(problem))
         r = self._within_ball(problem, problem.operator(x) - problem.y)
         zeros = tuple(torch.zeros_like(ti) for ti in t)
-        return ADMMDescentState(x, x.new_ones(len(x), 1, 1, 1), t, zeros, r, torch.zeros_like(r), descent)
+        ones = x.new_ones(len(x), 1, 1, 1)
+        return ADMMDescentState(x, ones, t, zeros, r, torch.zeros_like(r), ones * (self.within is None) > 0, descent)
 
     def step(self, problem: Problem, s: ADMMDescentState, k: int) -> ADMMDescentState:
         mean, weight = (s.mean, s.weight) if k else (torch.zeros_like(s.mean), torch.zeros_like(s.weight))
         for _ in range(self.inner):
             x = s.descent.step(self._pull(problem, s, s.descent.drawn.detach())).detach()
             mean, weight = averaged(mean, weight, x, self.average)
+        tau, apart = self._tau(problem), problem.operator(x) - problem.y
+        begun = s.begun | self._near(problem, apart) | (2 * k >= self.iterations)
         seen = [split.map(x) + ui for (_, split), ui in zip(self._splits(problem), s.u, strict=True)]
         t = tuple(
-            split.prox(vi, _like(problem.lam * w * self._tau(problem), vi))
+            torch.where(begun.view(-1, *[1] * (vi.ndim - 1)), split.prox(vi, _like(problem.lam * w * tau, vi)), vi)
             for (w, split), vi in zip(self._splits(problem), seen, strict=True)
         )
         u = tuple(vi - ti for vi, ti in zip(seen, t, strict=True))
-        v = problem.operator(x) - problem.y + s.v
-        r = self._within_ball(problem, v)
-        return ADMMDescentState(mean, weight, t, u, r, v - r, s.descent)
+        r = self._within_ball(problem, apart + s.v)
+        v = (apart + s.v - r) * begun
+        return ADMMDescentState(mean, weight, t, u, r, v, begun, s.descent)
 
     def image(self, state: ADMMDescentState) -> Tensor:
         return state.mean / state.weight
@@ -114,14 +124,17 @@ class ADMMDescent(Solver):
         return state
 
     def _pull(self, problem: Problem, s: ADMMDescentState, x: Tensor) -> Tensor:
-        """∇f(x) + Σᵢ Kᵢᵀ(Kᵢx − tᵢ + uᵢ)/tau."""
-        if self.within is None:
-            pull = problem.data_grad(x)
-        else:
-            pull = problem.operator.adjoint(problem.operator(x) - problem.y - s.r + s.v) / problem.sigma**2
+        """∇f(x) + Σᵢ Kᵢᵀ(Kᵢx − tᵢ + uᵢ)/tau, or what it begins with."""
+        fit = problem.data_grad(x)
+        pull = fit - (0 if self.within is None else problem.operator.adjoint(s.r - s.v) / problem.sigma**2)
         for (_, split), ti, ui in zip(self._splits(problem), s.t, s.u, strict=True):
             pull = pull + split.adjoint(split.map(x) - ti + ui) / self._tau(problem)
-        return pull
+        return torch.where(s.begun, pull, fit)
+
+    def _near(self, problem: Problem, apart: Tensor) -> Tensor:
+        """Whether Ax − y is about as short as it shall be, (B, 1, 1, 1)."""
+        length = apart.flatten(1).norm(dim=1)
+        return (length <= NEAR * (self.within or math.inf) * problem.noise_norm()).view(-1, 1, 1, 1)
 
     def _within_ball(self, problem: Problem, v: Tensor) -> Tensor:
         """v shortened to c sigma √m where it is longer; without a constraint v itself, so that its multiplier is 0."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .convdecoder import ConvDecoder
 from .decoder import Decoder
 from .dncnn import DnCNN
 from .drunet import DRUNet
@@ -10,6 +11,10 @@ from .trd import TRD
 from .unet import UNet
 
 ARCHITECTURES: dict[str, Any] = {"unet": UNet, "dncnn": DnCNN, "drunet": DRUNet, "trd": TRD}
-UNTRAINED: dict[str, Any] = {"hourglass": Hourglass, "decoder": Decoder}  # fitted to one picture each, by `dip`
+UNTRAINED: dict[str, Any] = {  # fitted to one picture each, by `dip`
+    "convdecoder": ConvDecoder,
+    "hourglass": Hourglass,
+    "decoder": Decoder,
+}
 
-__all__ = ["ARCHITECTURES", "TRD", "UNTRAINED", "DRUNet", "Decoder", "DnCNN", "Hourglass", "UNet"]
+__all__ = ["ARCHITECTURES", "TRD", "UNTRAINED", "ConvDecoder", "DRUNet", "Decoder", "DnCNN", "Hourglass", "UNet"]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
 
 class Unit(nn.Module):
-    """leaky(norm(conv(x))): a convolution with mirrored borders, then each channel to mean 0 and variance 1, scaled."""
+    """leaky(norm(conv(x))): a convolution, then each channel to mean 0 and variance 1, scaled.
 
-    def __init__(self, inputs: int, width: int, size: int, stride: int = 1) -> None:
+    mirrored: borders are; else they are zeros, which cost nothing.
+    """
+
+    def __init__(self, inputs: int, width: int, size: int, stride: int = 1, mirrored: bool = True) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, width, size, stride, size // 2, bias=False, padding_mode="reflect")
+        mode: Literal["reflect", "zeros"] = "reflect" if mirrored and size > 1 else "zeros"
+        self.conv = nn.Conv2d(inputs, width, size, stride, size // 2, bias=False, padding_mode=mode)
         self.norm = Norm(width)
 
     def forward(self, x: Tensor) -> Tensor:
