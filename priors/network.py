@@ -201,14 +201,18 @@ def dncnn_prior(
     return PnP(dncnn(precision, weights, shape=shape), turns)
 
 
-@DENOISERS.register("trd", cite=("chen2017",))
-def trd(size: int = 5, stages: int = 5) -> Denoiser:
-    """Trainable nonlinear reaction diffusion with size × size filters, channel by channel; the nearest level."""
-    title, records = f"trd-{size}x{size}-{stages}-sigma", manifest()
+@DENOISERS.register("trd", cite=("chen2017",), examples=("trd", "trd:size=7", "trd:stages=8", "trd:noise=poisson"))
+def trd(size: int = 5, stages: int = 5, noise: Literal["gaussian", "poisson"] = "gaussian") -> Denoiser:
+    """Trainable nonlinear reaction diffusion with size × size filters, channel by channel; the nearest level.
+
+    noise=poisson: for x = gain · counts, with sigma = √gain, the noise of a white pixel.
+    """
+    kind = "" if noise == "gaussian" else f"{noise}-"
+    title, records = f"trd-{size}x{size}-{stages}-{kind}sigma", manifest()
     levels = {record["config"]["sigma"]: name for name, record in records.items() if name.startswith(title)}
     if not levels:
         known = sorted({name.rpartition("-")[0] for name in records if name.startswith("trd-")})
-        raise SpecError(f"no trd of size {size} with {stages} stages is shipped. Known: {', '.join(known) or 'none'}")
+        raise SpecError(f"no {title.removesuffix('-sigma')} is shipped. Known: {', '.join(known) or 'none'}")
     return NearestLevel({level: shipped(name, "float32") for level, name in levels.items()})
 
 
