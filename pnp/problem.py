@@ -10,6 +10,7 @@ from torch import Tensor
 
 from . import checks
 from .linalg import norm
+from .noise import left_by_clipping
 from .operators.base import Operator
 from .priors.base import Prior
 
@@ -73,8 +74,14 @@ class Problem:
         return norm(self.operator(x) - self.y).flatten()
 
     def noise_norm(self) -> Tensor | float:
-        """sigma √m, the expected ‖Ax − y‖ at the truth."""
-        return _per_image(self.sigma) * self.measurements() ** 0.5
+        """sigma √m, the expected ‖Ax − y‖ at the truth; less where y was clipped to [0, 1] (`left_by_clipping`)."""
+        return _per_image(self.sigma) * self.measurements() ** 0.5 * self.left
+
+    @cached_property
+    def left(self) -> float | Tensor:
+        """What clipping has left of the noise's standard deviation; 1 where nothing was clipped."""
+        left = left_by_clipping(self.y, self.sigma, self.operator.known()).sqrt()
+        return 1.0 if bool((left == 1).all()) else left
 
     def measurements(self) -> float:
         """m, how many numbers of each y were measured."""
@@ -99,7 +106,7 @@ class Problem:
 
     def _keeping(self, other: Problem) -> Problem:
         """`other` with what was computed here of A and y."""
-        other.__dict__.update({k: v for k, v in self.__dict__.items() if k in ("aty", "norm")})
+        other.__dict__.update({k: v for k, v in self.__dict__.items() if k in ("aty", "norm", "left")})
         return other
 
     def initial(self) -> Tensor:
