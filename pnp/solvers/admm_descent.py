@@ -88,7 +88,8 @@ class ADMMDescent(Solver):
         r = self._within_ball(problem, problem.operator(x) - problem.y)
         zeros = tuple(torch.zeros_like(ti) for ti in t)
         ones = x.new_ones(len(x), 1, 1, 1)
-        return ADMMDescentState(x, ones, t, zeros, r, torch.zeros_like(r), ones * (self.within is None) > 0, descent)
+        begun = torch.full_like(ones, self.within is None, dtype=torch.bool)
+        return ADMMDescentState(x, ones, t, zeros, r, torch.zeros_like(r), begun, descent)
 
     def step(self, problem: Problem, s: ADMMDescentState, k: int) -> ADMMDescentState:
         mean, weight = (s.mean, s.weight) if k else (torch.zeros_like(s.mean), torch.zeros_like(s.weight))
