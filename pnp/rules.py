@@ -95,7 +95,7 @@ def write(rows: dict[tuple[str, str], Rule], path: Path) -> None:
     """Replace the table; what the numbers mean stands at its head."""
     lines = [
         "# [kind of prior.task]; rules.py has the formula.  Iterations are set by hand, the rest is from `pnp tune`,",
-        "# but for lam of red and dae-* in sensing, the rows of dip, and those whose solver is admm.",
+        "# but for sensing's start and its lam of red and dae-*, the rows of dip, and those whose solver is admm.",
     ]
     for (kind, task), rule in sorted(rows.items()):
         lines += ["", f"[{kind}.{task}]"]
