@@ -197,9 +197,9 @@ def _solver(
 
 def _stop(job: Job, rule: rules.Rule | None, solver: Solver, say: Callable[[str], None]) -> list[StopRule]:
     """The rules that were asked for, else the table's for its own solver, else a small change."""
-    if job.stop is None and not (rule and rule.stop and _of_rule(rule, solver)):
+    text = job.stop or (rule.stop if rule is not None and _of_rule(rule, solver) else "")
+    if not text:
         return [Tolerance(job.tol)]
-    text = job.stop or (rule.stop if rule else "")
     say(f"stop: {text}")
     return parse_stop(text)
 
@@ -235,6 +235,8 @@ def _lam(
     job: Job, problem: Problem, solver: Solver, rule: rules.Rule | None, x0: Tensor, say: Callable[[str], None]
 ) -> tuple[float | Tensor, str, Tensor]:
     if job.lam is not None:
+        if getattr(solver, "within", None) is not None:
+            say("lam: under a constraint the data have no weight; it sets the strength of the prior's steps alone")
         return job.lam, "given", x0
     if rule is not None and _of_rule(rule, solver) and not _sets_tau(job):
         say(f"lam: {rule.lam:g} (the rule for {problem.prior.kind} and {problem.operator.task})")

@@ -105,7 +105,6 @@ class Cell:
         text = json.dumps([parts, code], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-
     def measurement(self) -> Path | None:
         """The file of the published measurement, if there is one."""
         return None if self.task.given is None else Path(self.task.given, Path(self.picture).name)
