@@ -98,9 +98,7 @@ class ADMMDescent(Solver):
             mean, weight = averaged(mean, weight, x, self.average)
         tau, apart = self._tau(problem), problem.operator(x) - problem.y
         begun = s.begun | self._near(problem, apart) | (2 * k >= self.iterations)
-        seen = tuple(split.map(x) + ui for (_, split), ui in zip(self._splits(problem), s.u, strict=True))
-        if not bool(begun.any()):  # nothing to split yet: the priors' proximal maps wait
-            return s._replace(mean=mean, weight=weight, t=seen, r=self._within_ball(problem, apart))
+        seen = [split.map(x) + ui for (_, split), ui in zip(self._splits(problem), s.u, strict=True)]
         t = tuple(
             torch.where(begun.view(-1, *[1] * (vi.ndim - 1)), split.prox(vi, _like(problem.lam * w * tau, vi)), vi)
             for (w, split), vi in zip(self._splits(problem), seen, strict=True)
