@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -60,6 +61,12 @@ def test_a_worker_sends_back_its_machine_and_its_pictures(tiny: Suite) -> None:
     assert solving.solve_cell(cell, threads=1, keep=False).pictures == {}
     broken = replace(cell, method=replace(cell.method, prior="nothing"))
     assert "unknown prior" in solving.solve_cell(broken, threads=1, keep=True).columns["skipped"]
+
+
+def test_a_worker_keeps_its_memory() -> None:
+    with run._client(1, None) as client:
+        (environment,) = client.run(lambda: dict(os.environ)).values()
+    assert "MALLOC_TRIM_THRESHOLD_" not in environment and environment["OMP_NUM_THREADS"] == "1"
 
 
 def test_every_shipped_suite_is_read_and_stands_for_cells() -> None:

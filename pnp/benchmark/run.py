@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -125,15 +125,9 @@ def _mend(results: Path) -> None:
 def _outcomes(
     missing: dict[str, Cell], workers: int, threads: int, scheduler: str | None, keep: bool
 ) -> Iterator[tuple[str, Outcome]]:
-    try:
-        from distributed import Client, LocalCluster, as_completed
-    except ModuleNotFoundError:
-        raise ImportError("a suite runs in workers of Dask: pip install 'pnp-restoration[bench]'") from None
+    with _client(workers, scheduler) as client:
+        from distributed import as_completed
 
-    with ExitStack() as stack:
-        options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": ":0"}
-        cluster = scheduler or stack.enter_context(LocalCluster(**options))
-        client = stack.enter_context(Client(cluster))
         first = next(iter(missing.values())).picture  # one picture is shown; the others are numbers
         futures = {
             client.submit(solve_cell, cell, threads, keep and cell.picture == first, pure=False): key
@@ -145,6 +139,28 @@ def _outcomes(
                 yield futures[future], outcome
         finally:
             client.cancel(list(futures))
+
+
+@contextmanager
+def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
+    """A client of the scheduler, or of so many workers of this machine.
+
+    Dask sets MALLOC_TRIM_THRESHOLD_, by which memory is handed back at once; a network that asks for it anew in each
+    step takes twice as long at 512², so our own workers go without.
+    """
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ModuleNotFoundError:
+        raise ImportError("a suite runs in workers of Dask: pip install 'pnp-restoration[bench]'") from None
+
+    where = "distributed.nanny.pre-spawn-environ"
+    kept = {k: v for k, v in dask.config.get(where).items() if k != "MALLOC_TRIM_THRESHOLD_"}
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set({where: kept}))
+        options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": ":0"}
+        cluster = scheduler or stack.enter_context(LocalCluster(**options))
+        yield stack.enter_context(Client(cluster))
 
 
 def _keep(folder: Path, key: str, pictures: dict[str, bytes]) -> None:
