@@ -1,0 +1,114 @@
+"""Deep image prior: what its stop rules cost against the best iterate, and what never stopping would.
+
+    python benchmarks/dip_stopping.py --data FOLDER          (--quick: one bundled picture, a few steps, writes nothing)
+
+FOLDER holds dip/truth and dip/sigma25, dip/sigma50: Set5 and the noisy inputs of Cascarano et al. (2022), of 8 bits.
+Every run goes to its last iteration with the table's settings; its stop rules are asked at each, but not obeyed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import arguments, camera, save
+from torch import Tensor
+
+from pnp import Problem, operators, priors, rules, solve, stopping
+from pnp.images import read
+from pnp.metrics import psnr
+from pnp.recording import Measure, Snapshot
+
+LEVELS = (25, 50)
+
+
+class Overheard(stopping.StopRule):
+    """A rule that never stops; `fired` is the iteration, from 1, at which it would have, 0 if at none."""
+
+    def __init__(self, rule: stopping.StopRule) -> None:
+        self.rule, self.fired = rule, 0
+
+    @property
+    def reason(self) -> str:
+        return self.rule.reason
+
+    @property
+    def watches(self) -> tuple[str, ...]:
+        return self.rule.watches
+
+    def measures(self) -> dict[str, Measure]:
+        return self.rule.measures()
+
+    def __call__(self, now: Snapshot) -> Tensor:
+        asked = self.rule(now)
+        if not self.fired and bool(asked):
+            self.fired = now.k + 1
+        return torch.zeros_like(asked)
+
+
+def run(y: Tensor, x: Tensor, sigma: float, iterations: int | None) -> dict[str, Any]:
+    """The best iterate, the one that the rules would return, and the last: PSNR in dB and iteration of each."""
+    prior, operator = priors.parse("dip", shape=tuple(x.shape[1:])), operators.Identity()
+    rule = rules.find(prior, operator)
+    assert rule is not None
+    asked = [Overheard(r) for r in stopping.parse(rule.stop)]
+    problem = Problem(operator, y, prior, sigma=sigma, lam=rule.lam)
+    done = solve(
+        problem, rule.make(sigma), iterations=iterations, stop=asked, record=(), metrics={"psnr": lambda v: psnr(v, x)}
+    )
+    scores = done.history["psnr"][:, 0]
+    fired = [r for r in asked if r.fired]
+    first = min(fired, key=lambda r: r.fired) if fired else None
+    chosen = len(scores) if first is None else first.fired
+    if first is not None and first.rule.ranks is not None:
+        chosen = 1 + int(done.history[first.rule.ranks][: first.fired, 0].argmin())
+    best = 1 + int(scores.argmax())
+    return {
+        "best": {"psnr": float(scores[best - 1]), "iteration": best},
+        "stopped": {"psnr": float(scores[chosen - 1]), "iteration": chosen},
+        "last": {"psnr": float(scores[-1]), "iteration": len(scores)},
+        "reason": first.reason if first else "its last iteration",
+        "seconds": done.seconds,
+    }
+
+
+def pairs(folder: Path | None, level: int, quick: bool) -> list[tuple[str, Tensor, Tensor]]:
+    """(name, y, x) of every picture."""
+    if quick or folder is None:
+        x = camera(64).float()
+        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+        return [("camera", (x + level / 255 * noise).clamp(0, 1), x)]
+    dip = Path(folder, "dip") if Path(folder, "dip").is_dir() else Path(folder, "eval", "dip")
+    found = sorted((dip / "truth").glob("*.png"))
+    if not found:
+        raise SystemExit(f"{dip / 'truth'} holds no picture: give the folder with --data.")
+    return [(p.stem, read(dip / f"sigma{level}" / p.name).pixels, read(p).pixels) for p in found]
+
+
+def main() -> None:
+    options = arguments(__doc__, data=True).parse_args()
+    if not options.quick and options.data is None:
+        raise SystemExit("give the folder of pictures with --data or PNP_DATA, or --quick.")
+    torch.set_num_threads(options.threads)
+    rows: dict[str, Any] = {}
+    for level in LEVELS:
+        found = {}
+        for name, y, x in pairs(options.data, level, options.quick):
+            found[name] = run(y, x, level / 255, 20 if options.quick else None)
+            print(f"sigma {level}, {name}: {_line(found[name])} ({found[name]['reason']})", flush=True)
+        means = {
+            k: {"psnr": sum(r[k]["psnr"] for r in found.values()) / len(found)} for k in ("best", "stopped", "last")
+        }
+        rows[f"sigma {level}"] = {"pictures": found, "mean": means}
+        print(f"sigma {level}, mean: " + ", ".join(f"{k} {v['psnr']:.2f} dB" for k, v in means.items()))
+    if not options.quick:
+        print(save("dip_stopping", rows))
+
+
+def _line(row: dict[str, Any]) -> str:
+    return ", ".join(f"{k} {row[k]['psnr']:.2f} dB @ {row[k]['iteration']}" for k in ("best", "stopped", "last"))
+
+
+if __name__ == "__main__":
+    main()
