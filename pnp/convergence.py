@@ -52,7 +52,7 @@ class Convergence:
         if not self.problem.operator.pictorial or min(self.problem.y.shape[-2:]) < 4:
             return None
         with torch.no_grad():
-            r = self.problem.y - self.problem.operator(self.x)
+            r = -self.problem.misfit(self.x)
         known = self.problem.operator.known()
         r = r if known is None else r * known.to(r)
         found = torch.stack([_correlation(r, *lag) for lag in LAGS])  # (lags, B)

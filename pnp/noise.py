@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.special import ndtr
 
 from . import checks
 from .registry import NOISES
@@ -228,43 +225,3 @@ def _dct(p: int) -> Tensor:
     rows = torch.cos(torch.pi * (2 * n + 1) * n[:, None] / (2 * p)) * (2 / p) ** 0.5
     rows[0] /= 2**0.5
     return rows
-
-
-def left_by_clipping(y: Tensor, sigma: float | Tensor, known: Tensor | None = None) -> Tensor:
-    """Share of the noise's variance that is left in a y clipped to [0, 1], (B,); 1 where it was not.
-
-        mean over pixels of E(clip(m + sigma n) − m)²/sigma²,   n ~ N(0, 1)
-
-    with E clip(m + sigma n) the mean of y around the pixel (5×5).  y: (B, C, H, W); sigma: a number or (B, 1, 1, 1);
-    known: 1 where y was measured.  A clipped y has pixels at an end, but hardly more than half: of a black picture's
-    noise half is below black.
-    """
-    seen = torch.ones_like(y) if known is None else known.to(y).expand_as(y)
-    within = (y.amin((1, 2, 3)) >= 0) & (y.amax((1, 2, 3)) <= 1)
-    ends = (((y == 0) | (y == 1)) & (seen > 0)).flatten(1).sum(1) / seen.flatten(1).sum(1).clamp_min(1)
-    clipped = within & (ends > 1e-3) & (ends < 0.6)
-    means = _around(y * seen) / _around(seen).clamp_min(1e-6)
-    levels = torch.as_tensor(sigma, dtype=torch.float64).flatten().expand(len(y)).tolist()
-    shares = torch.ones(len(y), dtype=y.dtype, device=y.device)
-    for i in clipped.nonzero().flatten().tolist():
-        at, left = _clipped(max(levels[i], 1e-6))
-        found = np.interp(means[i][seen[i] > 0].double().cpu().numpy(), at, left)
-        shares[i] = float(found.mean())
-    return shares
-
-
-def _around(x: Tensor) -> Tensor:
-    """The mean of 5×5 pixels, at a border of those that there are."""
-    return F.avg_pool2d(x, 5, stride=1, padding=2, count_include_pad=False)
-
-
-def _clipped(sigma: float) -> tuple[np.ndarray, np.ndarray]:
-    """(E c, E(c − m)²/sigma²) of c = clip(m + sigma n) for m from 0 to 1."""
-    m = torch.linspace(0, 1, 1025, dtype=torch.float64)
-    low, high = -m / sigma, (1 - m) / sigma
-    below, above = ndtr(low), ndtr(-high)
-    between = 1 - below - above
-    p, q = (torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi) for z in (low, high))
-    mean = m * between + sigma * (p - q) + above
-    spread = between + low * p - high * q + low.square() * below + high.square() * above
-    return mean.numpy(), spread.numpy()

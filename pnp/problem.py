@@ -8,9 +8,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from . import checks
+from . import checks, clipping
 from .linalg import norm
-from .noise import left_by_clipping
 from .operators.base import Operator
 from .priors.base import Prior
 
@@ -20,7 +19,8 @@ class Problem:
     """f(x) + lam g(x) with f(x) = ‖Ax − y‖²/(2 sigma²).
 
     y: the measurement, batch first; sigma: standard deviation of its noise; lam: weight of the prior.
-    sigma and lam are numbers, or (B, 1, 1, 1) with one value an image.
+    sigma and lam are numbers, or (B, 1, 1, 1) with one value an image.  Where y was clipped to [0, 1], f is the
+    negative log-likelihood of that (`Clipping`), with `misfit` in the place of Ax − y.
     """
 
     operator: Operator
@@ -51,37 +51,50 @@ class Problem:
         """‖A‖, the largest singular value."""
         return self.operator.norm(self.aty)
 
+    @cached_property
+    def clipping(self) -> clipping.Clipping | None:
+        """How y was clipped, None where it was not."""
+        return clipping.find(self.y, self.sigma, self.operator.known())
+
+    def misfit(self, x: Tensor) -> Tensor:
+        """Ax − y, or what `Clipping.misfit` says in its place."""
+        u = self.operator(x)
+        return u - self.y if self.clipping is None else self.clipping.misfit(u, self.y)
+
     def data_prox(self, v: Tensor, tau: float | Tensor, x0: Tensor | None = None) -> Tensor:
-        """prox_{tau f}(v) = (AᵀA + rho I)⁻¹(Aᵀy + rho v), rho = sigma²/tau.
+        """prox_{tau f}(v) = (AᵀA + rho I)⁻¹(Aᵀy + rho v), rho = sigma²/tau; x0: where to begin.
 
         rho is kept above 1600 eps ‖A‖² (2e-4 in float32): below it rounding would lose rho v beside Aᵀy, and with it
-        the picture where A sees nothing, while the fit to y differs by less than one part in 5000.
+        the picture where A sees nothing, while the fit to y differs by less than one part in 5000.  Of a clipped y it
+        is the EM step from x0, or from v: y becomes Ax0 less the misfit, what it would have been without the clipping.
         """
         rho = torch.as_tensor(self.sigma**2 / tau, dtype=v.dtype, device=v.device)
         rho = rho.clamp_min(1600 * torch.finfo(v.dtype).eps * self.norm**2)
-        return self.operator.solve_normal(torch.addcmul(self.aty, rho, v), rho, x0)
+        aty = self.aty
+        if self.clipping is not None:
+            start = v if x0 is None else x0
+            aty = self.operator.normal(start) - self.operator.adjoint(self.misfit(start))
+        return self.operator.solve_normal(torch.addcmul(aty, rho, v), rho, x0)
 
     def data_grad(self, x: Tensor) -> Tensor:
         """∇f(x) = (AᵀA x − Aᵀy)/sigma²."""
-        return (self.operator.normal(x) - self.aty) / self.sigma**2
+        pull = self.operator.normal(x) - self.aty if self.clipping is None else self.operator.adjoint(self.misfit(x))
+        return pull / self.sigma**2
 
     def data_value(self, x: Tensor) -> Tensor:
         """f(x), (B,)."""
+        if self.clipping is not None:
+            return self.clipping.value(self.operator(x), self.y)
         return self.residual(x) ** 2 / (2 * _per_image(self.sigma) ** 2)
 
     def residual(self, x: Tensor) -> Tensor:
-        """‖Ax − y‖, (B,)."""
-        return norm(self.operator(x) - self.y).flatten()
+        """‖Ax − y‖, (B,), of the misfit."""
+        return norm(self.misfit(x)).flatten()
 
     def noise_norm(self) -> Tensor | float:
-        """sigma √m, the expected ‖Ax − y‖ at the truth; less where y was clipped to [0, 1] (`left_by_clipping`)."""
-        return _per_image(self.sigma) * self.measurements() ** 0.5 * self.left
-
-    @cached_property
-    def left(self) -> float | Tensor:
-        """What clipping has left of the noise's standard deviation; 1 where nothing was clipped."""
-        left = left_by_clipping(self.y, self.sigma, self.operator.known()).sqrt()
-        return 1.0 if bool((left == 1).all()) else left
+        """sigma √m, the expected residual at the truth; less where y was clipped."""
+        left = 1.0 if self.clipping is None else self.clipping.share.sqrt()
+        return _per_image(self.sigma) * self.measurements() ** 0.5 * left
 
     def measurements(self) -> float:
         """m, how many numbers of each y were measured."""
@@ -106,7 +119,7 @@ class Problem:
 
     def _keeping(self, other: Problem) -> Problem:
         """`other` with what was computed here of A and y."""
-        other.__dict__.update({k: v for k, v in self.__dict__.items() if k in ("aty", "norm", "left")})
+        other.__dict__.update({k: v for k, v in self.__dict__.items() if k in ("aty", "norm", "clipping")})
         return other
 
     def initial(self) -> Tensor:

@@ -7,10 +7,7 @@ import torch
 from skimage import data
 
 import pnp.noise
-from pnp.noise import FLOOR, Gaussian, Poisson, SaltPepper, estimate_poisson_gaussian, estimate_sigma, left_by_clipping
-from pnp.operators import Identity
-from pnp.priors import TV
-from pnp.problem import Problem
+from pnp.noise import FLOOR, Gaussian, Poisson, SaltPepper, estimate_poisson_gaussian, estimate_sigma
 from pnp.registry import NOISES
 
 SIZE = (2, 3, 96, 96)
@@ -200,28 +197,3 @@ def test_what_lies_in_the_holes_does_not_change_the_level_of_photon_noise(fillin
     known[..., 100:200, 100:300] = 0
     found = estimate_poisson_gaussian(torch.where(known > 0, y, filling), known)
     torch.testing.assert_close(found.sigma(), estimate_poisson_gaussian(y).sigma(), rtol=0.05, atol=0)
-
-
-# What clipping leaves
-
-
-@pytest.mark.parametrize("sigma", [25 / 255, 50 / 255])
-def test_the_noise_that_a_clipped_picture_has_left_is_known_from_it(sigma: float) -> None:
-    """Planted: the norm of the noise before it was clipped."""
-    x = photo("astronaut")
-    y = Gaussian(sigma)(x, seeded()).clamp(0, 1)
-    problem = Problem(Identity(), y, TV(), sigma=sigma)
-    assert float(problem.noise_norm()) == pytest.approx(float(problem.residual(x)), rel=0.02)
-    assert sigma * y[0].numel() ** 0.5 > 1.04 * float(problem.residual(x))
-
-
-def test_clipping_is_looked_for_image_by_image_and_where_pixels_are_known() -> None:
-    x = photo("camera", 64).expand(2, 1, 64, 64)
-    y = Gaussian(0.2)(x, seeded(1))
-    y[1] = y[1].clamp(0, 1)
-    both = left_by_clipping(y, 0.2)
-    assert both[0] == 1 and 0.4 < both[1] < 0.9
-    inside = 0.2 + 0.6 * x[1:]  # no pixel at an end but those that were not measured
-    known = (torch.rand(1, 1, 64, 64, generator=seeded(2)) > 0.5).double()
-    assert left_by_clipping(inside * known, 0.05, known) == 1
-    assert left_by_clipping(inside * known, 0.05) < 1  # planted: as if they had been

@@ -85,7 +85,7 @@ class ADMMDescent(Solver):
         descent = Descent(variables, draw, getattr(torch.optim, self.optimizer)(variables, lr=self.lr))
         x = descent.image
         t = tuple(k.map(x) for _, k in self._splits(problem))
-        r = self._within_ball(problem, problem.operator(x) - problem.y)
+        r = self._within_ball(problem, problem.misfit(x))
         zeros = tuple(torch.zeros_like(ti) for ti in t)
         ones = x.new_ones(len(x), 1, 1, 1)
         begun = torch.full_like(ones, self.within is None, dtype=torch.bool)
@@ -96,7 +96,7 @@ class ADMMDescent(Solver):
         for _ in range(self.inner):
             x = s.descent.step(self._pull(problem, s, s.descent.drawn.detach())).detach()
             mean, weight = averaged(mean, weight, x, self.average)
-        tau, apart = self._tau(problem), problem.operator(x) - problem.y
+        tau, apart = self._tau(problem), problem.misfit(x)
         begun = s.begun | self._near(problem, apart) | (2 * k >= self.iterations)
         seen = [split.map(x) + ui for (_, split), ui in zip(self._splits(problem), s.u, strict=True)]
         t = tuple(

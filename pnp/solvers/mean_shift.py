@@ -60,7 +60,7 @@ class MeanShift(Solver):
         return MeanShiftState(x0, torch.zeros_like(x0), size, x0.new_full((len(x0),), float("inf")))
 
     def step(self, problem: Problem, s: MeanShiftState, k: int) -> MeanShiftState:
-        prior, data = problem.prior, problem.operator(s.x) - problem.y
+        prior, data = problem.prior, problem.misfit(s.x)
         variance = torch.as_tensor(problem.sigma**2, dtype=s.x.dtype, device=s.x.device)
         if self.blind:
             left = data.flatten(1).square().sum(1) + prior.smoothing() ** 2 * s.trace
