@@ -96,9 +96,28 @@ def load_grey(path: Path) -> Tensor:
     return luma(load(path))
 
 
+def set5(folder: Path | None, inputs: str) -> list[tuple[str, Tensor, Tensor]]:
+    """(name, y, x) of Set5 with one kind of the inputs of Cascarano et al. (2022), float32: folder/eval/dip/<inputs>."""
+    from pnp.images import read
+
+    if folder is None:
+        raise SystemExit("give the folder of pictures with --data or PNP_DATA, or --quick.")
+    found = sorted(Path(folder, "eval", "dip", "truth").glob("*.png"))
+    if not found:
+        raise SystemExit(f"{Path(folder, 'eval', 'dip', 'truth')} holds no picture: give the folder with --data.")
+    return [(p.stem, read(p.parents[1] / inputs / p.name).pixels, read(p).pixels) for p in found]
+
+
 def camera(size: int = 512) -> Tensor:
     """scikit-image's photograph of a cameraman, float64 (1, 1, size, size): 512 whole, less by averaging blocks."""
     from skimage import data
 
     x = torch.from_numpy(data.camera().astype("float64") / 255)[None, None]
     return torch.nn.functional.avg_pool2d(x, 512 // size)
+
+
+def noisy_camera(level: int) -> list[tuple[str, Tensor, Tensor]]:
+    """(name, y, x) as `set5` has them, without a folder: 64², noise of level/255, clipped."""
+    x = camera(64).float()
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    return [("camera", (x + level / 255 * noise).clamp(0, 1), x)]

@@ -2,21 +2,19 @@
 
     python benchmarks/dip_stopping.py --data FOLDER          (--quick: one bundled picture, a few steps, writes nothing)
 
-FOLDER holds dip/truth and dip/sigma25, dip/sigma50: Set5 and the noisy inputs of Cascarano et al. (2022), of 8 bits.
+FOLDER/eval/dip holds truth, sigma25 and sigma50: Set5 and the noisy inputs of Cascarano et al. (2022), of 8 bits.
 Every run goes to its last iteration with the table's settings; its stop rules are asked at each, but not obeyed.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
-from common import arguments, camera, save
+from common import arguments, noisy_camera, save, set5
 from torch import Tensor
 
 from pnp import Problem, operators, priors, rules, solve, stopping
-from pnp.images import read
 from pnp.metrics import psnr
 from pnp.recording import Measure, Snapshot
 
@@ -73,28 +71,13 @@ def run(y: Tensor, x: Tensor, sigma: float, iterations: int | None) -> dict[str,
     }
 
 
-def pairs(folder: Path | None, level: int, quick: bool) -> list[tuple[str, Tensor, Tensor]]:
-    """(name, y, x) of every picture."""
-    if quick or folder is None:
-        x = camera(64).float()
-        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-        return [("camera", (x + level / 255 * noise).clamp(0, 1), x)]
-    dip = Path(folder, "dip") if Path(folder, "dip").is_dir() else Path(folder, "eval", "dip")
-    found = sorted((dip / "truth").glob("*.png"))
-    if not found:
-        raise SystemExit(f"{dip / 'truth'} holds no picture: give the folder with --data.")
-    return [(p.stem, read(dip / f"sigma{level}" / p.name).pixels, read(p).pixels) for p in found]
-
-
 def main() -> None:
     options = arguments(__doc__, data=True).parse_args()
-    if not options.quick and options.data is None:
-        raise SystemExit("give the folder of pictures with --data or PNP_DATA, or --quick.")
     torch.set_num_threads(options.threads)
     rows: dict[str, Any] = {}
     for level in LEVELS:
         found = {}
-        for name, y, x in pairs(options.data, level, options.quick):
+        for name, y, x in noisy_camera(level) if options.quick else set5(options.data, f"sigma{level}"):
             found[name] = run(y, x, level / 255, 20 if options.quick else None)
             print(f"sigma {level}, {name}: {_line(found[name])} ({found[name]['reason']})", flush=True)
         means = {

@@ -235,6 +235,9 @@ def _summary(plan: Plan, done: Restoration) -> str:
         if record["chosen"][i] < n:
             how += f", the image of iteration {record['chosen'][i]}"
         lines.append(f"{plan.name}{page}: {scores}{how}; {residual}")
+    if (clipped := done.result.problem.clipping) is not None:
+        share = float((clipped.below | clipped.above).double().mean())
+        lines.append(f"noise: clipped to black or white in {share:.1%} of the pixels, which is taken into account")
     lines.append(f"theory: {record['theory']}")
     lines += [f"verdict: {verdict}" for verdict in dict.fromkeys(record["verdict"])]
     lines.append(f"wrote {plan.output}, {plan.report / 'result.json'}, {plan.report / 'figure.png'}")
