@@ -97,7 +97,7 @@ def load_grey(path: Path) -> Tensor:
 
 
 def set5(folder: Path | None, inputs: str) -> list[tuple[str, Tensor, Tensor]]:
-    """(name, y, x) of Set5 with one kind of the inputs of Cascarano et al. (2022), float32: folder/eval/dip/<inputs>."""
+    """(name, y, x) of Set5 with one kind of the inputs of Cascarano et al. (2022): folder/eval/dip/<inputs>."""
     from pnp.images import read
 
     if folder is None:
