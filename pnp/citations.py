@@ -48,6 +48,7 @@ _ENTRIES: dict[str, tuple[str, str, str, str, int]] = {
     "cascarano2021": ("Cascarano, P. and Sebastiani, A. and Comes, M. C. and Franchini, G. and Porta, F.", "Combining weighted total variation and deep image prior for natural and medical image restoration via ADMM", "ICCSA", "39-46", 2021),
     "cascarano2022": ("Cascarano, P. and Franchini, G. and Kobler, E. and Porta, F. and Sebastiani, A.", "Constrained and unconstrained deep image prior optimization models with automatic regularization", "Computational Optimization and Applications", "84, 125-149", 2022),
     "cascarano2021video": ("Cascarano, P. and Comes, M. C. and Mencattini, A. and Parrini, M. C. and Piccolomini, E. L. and Martinelli, E.", "Recursive deep prior video: a super resolution algorithm for time-lapse microscopy of organ-on-chip experiments", "Medical Image Analysis", "72", 2021),
+    "zukerman2021": ("Zukerman, J. and Tirer, T. and Giryes, R.", "BP-DIP: a backprojection based deep image prior", "EUSIPCO", "675-679", 2021),
 }  # fmt: skip
 
 OURS = """@software{pnp,
@@ -69,7 +70,7 @@ def _format(key: str) -> str:
     kind, field = ("incollection", "booktitle") if book and "," in where else ("article", "journal")
     if where == "Springer":
         kind, field = "book", "publisher"
-    elif where in ("CVPR", "ICCV", "ICLR", "NeurIPS", "IEEE GlobalSIP"):
+    elif where in ("CVPR", "ICCV", "ICLR", "NeurIPS", "IEEE GlobalSIP", "EUSIPCO"):
         kind, field = "inproceedings", "booktitle"
     note = f",\n  note = {{{details}}}" if details else ""
     return f"@{kind}{{{key},\n  author = {{{authors}}},\n  title = {{{title}}},\n  {field} = {{{where}}},\n  year = {{{year}}}{note}\n}}"

@@ -313,12 +313,30 @@ def test_momentum_is_faster() -> None:
     assert max(counts[1]) < min(counts[0]) / 2
 
 
+def test_on_the_envelope_of_the_data_a_descent_learns_what_a_blur_weakened_as_fast_as_the_rest() -> None:
+    """Its gradient is rho (AᵀA + rho I)⁻¹ of f's, so weak frequencies have steps of about the strong ones' size."""
+    (operator, _, y), x = setting("blur:std=1,size=5"), images(2, *SHAPE)
+    problem, rho = Problem(operator, y, Tikhonov(), SIGMA, 1e-6), 1e-3
+    x0 = problem.initial()
+    once = solve(problem, GradientDescent(tau=0.01, envelope=rho, iterations=1), stop=()).x
+    gradient = problem.data_grad(x0)
+    full = operator.solve_normal(rho * gradient, torch.tensor(rho, dtype=x.dtype), torch.zeros_like(x)) + 1e-6 * x0
+    torch.testing.assert_close(once, x0 - 0.01 * full)
+    clean = Problem(operator, operator(x), Tikhonov(), SIGMA, 1e-6)
+    apart = [
+        float((solve(clean, GradientDescent(envelope=e, iterations=40), stop=()).x - x).norm()) for e in (None, rho)
+    ]
+    assert apart[1] < apart[0] / 2
+
+
 def test_gradient_descent_refuses_what_it_cannot_do() -> None:
     with pytest.raises(SpecError, match="Did you mean 'Adam'"):
         SOLVERS.build("gd:optimizer=Adamm,lr=0.1")
-    for spec in ("gd:optimizer=Adam", "gd:lr=0.1", "gd:nesterov=true"):
-        with pytest.raises(SpecError, match=r"lr|momentum"):
+    for spec in ("gd:optimizer=Adam", "gd:lr=0.1", "gd:nesterov=true", "gd:optimizer=LBFGS,lr=1,envelope=0.1"):
+        with pytest.raises(SpecError, match=r"lr|momentum|envelope"):
             SOLVERS.build(spec)
+    with pytest.raises(ValueError, match="envelope"):
+        GradientDescent(envelope=0.0)
     operator, _, y = setting("identity")
     with pytest.raises(ValueError, match="one by one"):
         solve(Problem(operator, y, Tikhonov()), GradientDescent(optimizer="LBFGS", lr=1.0))

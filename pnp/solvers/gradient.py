@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from ..checks import positive
 from ..priors.base import Draw
 from ..problem import Problem
 from ..registry import SOLVERS, SpecError, unknown
@@ -66,8 +67,14 @@ class DescentState(NamedTuple):
 
 @SOLVERS.register(
     "gd",
-    cite=("polyak1964", "nesterov1983"),
-    examples=("gd", "gd:momentum=0.9", "gd:momentum=0.9,nesterov=true", "gd:optimizer=Adam,lr=0.01,average=0.98"),
+    cite=("polyak1964", "nesterov1983", "zukerman2021"),
+    examples=(
+        "gd",
+        "gd:momentum=0.9",
+        "gd:momentum=0.9,nesterov=true",
+        "gd:optimizer=Adam,lr=0.01,average=0.98",
+        "gd:optimizer=Adam,lr=0.01,envelope=0.3",
+    ),
 )
 @dataclass(frozen=True)
 class GradientDescent(Solver):
@@ -80,6 +87,12 @@ class GradientDescent(Solver):
     learning rate lr; SGD then means the recursions above.  LBFGS couples a batch, so it takes one image at a time.
     average: the image is the mean of all images so far with weights average^age, as in the deep image prior (Ulyanov et
     al. 2018); 0 is the last one.
+    envelope: rho, to descend the Moreau envelope of f in its place, the t below which is sigma²/rho:
+
+        ∇f_t(x) = (x − prox_{t f}(x))/t = rho (AᵀA + rho I)⁻¹ Aᵀ(Ax − y)/sigma²
+
+    With rho well below ‖A‖² all that A sees is learned at one pace, what a blur has weakened too; at 0 it would be the
+    back-projection of Zukerman, Tirer & Giryes 2021 (BP-DIP).
     """
 
     tau: float | None = None
@@ -88,6 +101,7 @@ class GradientDescent(Solver):
     optimizer: str = "SGD"
     lr: float | None = None
     average: float = 0.0
+    envelope: float | None = None
     iterations: int = 500
     needs: ClassVar[tuple[str, ...]] = ("grad",)
     descends: ClassVar[bool] = True
@@ -104,6 +118,10 @@ class GradientDescent(Solver):
         if self.nesterov and not self.momentum:
             raise SpecError("nesterov needs a momentum, e.g. momentum=0.9.")
         check_average(self.average)
+        if self.envelope is not None:
+            positive(self.envelope, "envelope")
+            if self.optimizer == "LBFGS":
+                raise SpecError("LBFGS searches along f itself; envelope is for the other optimizers.")
 
     def init(self, problem: Problem, x0: Tensor) -> DescentState:
         if self.optimizer == "LBFGS" and "value" not in problem.prior.offers():
@@ -121,7 +139,7 @@ class GradientDescent(Solver):
             self._search(problem, descent)
         else:
             scale = self._step_size(problem) if self.optimizer == "SGD" else 1.0
-            descent.step(scale * _gradient(problem, descent.drawn.detach()))
+            descent.step(scale * self._gradient(problem, descent.drawn.detach()))
         x = descent.image
         mean, weight = averaged(state.mean, state.weight, x, self.average)
         return DescentState(x, mean, weight, descent)
@@ -140,7 +158,7 @@ class GradientDescent(Solver):
     def theorem(self, problem: Problem) -> str | None:
         if not problem.prior.closed_convex or self.optimizer != "SGD":
             return None
-        if self.tau is not None or self.momentum or self.average:
+        if self.tau is not None or self.momentum or self.average or self.envelope is not None:
             return None
         return "step 1/L and a smooth convex prior: f + lam g falls as 1/k to its minimum (Nesterov 2004, th. 2.1.14)"
 
@@ -149,7 +167,7 @@ class GradientDescent(Solver):
 
         def closure() -> Tensor:
             at = descent.draw().detach()
-            descent.back(_gradient(problem, at))
+            descent.back(self._gradient(problem, at))
             return problem.objective(at).sum()
 
         descent.optimizer.step(closure)  # type: ignore[arg-type]  # torch's own optimizers return tensors, too
@@ -166,11 +184,18 @@ class GradientDescent(Solver):
         smoothness = problem.prior.smoothness()
         if smoothness == float("inf"):
             raise ValueError(f"no smoothness constant is known for {problem.prior.name}: give a step, gd:tau=...")
-        return 1 / (problem.lipschitz() + problem.lam * smoothness)
+        steepest = problem.lipschitz()
+        if self.envelope is not None:
+            steepest = steepest * self.envelope / (problem.norm**2 + self.envelope)
+        return 1 / (steepest + problem.lam * smoothness)
 
-
-def _gradient(problem: Problem, x: Tensor) -> Tensor:
-    return problem.data_grad(x) + problem.lam * problem.prior.grad(x)
+    def _gradient(self, problem: Problem, x: Tensor) -> Tensor:
+        if self.envelope is None:
+            fit = problem.data_grad(x)
+        else:
+            t = problem.sigma**2 / self.envelope
+            fit = (x - problem.data_prox(x, t, x)) / t
+        return fit + problem.lam * problem.prior.grad(x)
 
 
 def averaged(mean: Tensor, weight: Tensor, x: Tensor, average: float) -> tuple[Tensor, Tensor]:
