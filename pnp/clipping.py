@@ -32,27 +32,29 @@ class Clipping:
 
     def misfit(self, u: Tensor, y: Tensor) -> Tensor:
         """sigma² times the derivative of −log p(y | u): u − y within, ± sigma φ(z)/Φ(−z) at an end; of mean 0."""
-        short = u - y
-        ends, z, sigma = self._ends(u)
-        short[ends] = sigma * _hazard(z) * self._sign
+        at, above, sigma = self._ends
+        short, value = (u - y).contiguous(), sigma * _hazard(self._inside(u))
+        short.view(-1)[at] = torch.where(above, -value, value)
         return short
 
     def value(self, u: Tensor, y: Tensor) -> Tensor:
         """−log p(y | u) but for a constant, (B,)."""
-        values = (u - y) ** 2 / (2 * self.sigma**2)
-        ends, z, _ = self._ends(u)
-        values[ends] = -log_ndtr(-z)
+        values = ((u - y) ** 2 / (2 * self.sigma**2)).contiguous()
+        values.view(-1)[self._ends[0]] = -log_ndtr(-self._inside(u))
         return values.flatten(1).sum(1)
 
-    def _ends(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Which pixels are at an end, and their z and sigma."""
-        ends = self.below | self.above
-        sigma = torch.as_tensor(self.sigma, dtype=u.dtype, device=u.device).expand_as(u)[ends]
-        return ends, torch.where(self.above[ends], 1 - u[ends], u[ends]) / sigma, sigma
+    def _inside(self, u: Tensor) -> Tensor:
+        """z of the pixels at an end."""
+        at, above, sigma = self._ends
+        inner = u.reshape(-1)[at]
+        return torch.where(above, 1 - inner, inner) / sigma
 
     @cached_property
-    def _sign(self) -> Tensor:
-        return torch.where(self.above[self.below | self.above], -1, 1)
+    def _ends(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The pixels at an end, as numbers in a flat image; of each, whether it is at 1, and sigma."""
+        at = (self.below | self.above).flatten().nonzero().squeeze(1)
+        sigma = torch.as_tensor(self.sigma).to(self.share).expand_as(self.below).flatten()[at]
+        return at, self.above.flatten()[at], sigma
 
 
 def find(y: Tensor, sigma: float | Tensor, known: Tensor | None = None) -> Clipping | None:
