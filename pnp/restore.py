@@ -87,6 +87,7 @@ def restore(
     """
     begun = time.perf_counter()
     pixels = pixels.to(job.device)
+    _check_range(job.sigma, pixels)
     if job.simulate:
         truth = pixels
     operator, y = _simulated(job, pixels) if job.simulate else _measured(job, pixels)
@@ -155,6 +156,14 @@ def _spared(result: Result, problem: Problem, solver: Solver, x0: Tensor) -> Res
         raise ValueError(advice)
     warnings.warn(f"{advice}  What is written is the iterate that moved least, or the first guess.", stacklevel=3)
     return replace(result, x=torch.where(lost.view(-1, 1, 1, 1), x0, result.x))
+
+
+def _check_range(sigma: float | None, pixels: Tensor) -> None:
+    if sigma is not None and sigma > 1 and float(pixels.min()) >= 0 and float(pixels.max()) <= 1:
+        raise ValueError(
+            f"sigma is {sigma:g}, more than the whole range of the picture, 0 to 1; a level of {sigma:g} in units of 8 "
+            f"bits is {sigma:g}/255."
+        )
 
 
 def _simulated(job: Job, clean: Tensor) -> tuple[Operator, Tensor]:

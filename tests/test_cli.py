@@ -185,6 +185,7 @@ BAD = {
     "empty mask": (["holes.png", "--op", "mask:file=black.png", "--prior", "tv"], "every pixel is missing"),
     "mask of another size": (["holes.png", "--op", "mask:file=psf.png", "--prior", "tv"], "needs one of"),
     "sigma 0": (["photo.png", "--op", "blur", "--prior", "tv", "--sigma", "0"], "not above 0"),
+    "sigma in 8 bits": (["photo.png", "--op", "blur", "--prior", "tv", "--sigma", "10"], "10/255"),
     "lam below 0": (["photo.png", "--op", "blur", "--prior", "tv", "--lam", "-1"], "not above 0"),
     "truncated": (["cut.png", "--op", "blur", "--prior", "tv"], "truncated"),
     "missing": (["no.png", "--op", "blur", "--prior", "tv"], "no.png"),
