@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from .images import atomic, check_target
 from .metrics import psnr
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = (".png", ".pdf", ".svg")
+ROW = 24  # filters side by side
 
 
 def photograph() -> Tensor:
@@ -42,10 +44,12 @@ def operator_figure(spec: str) -> Figure:
 
 
 def denoiser_figure(spec: str, sigma: float = 25 / 255) -> Figure:
-    """The photograph with noise, and what the denoiser makes of it."""
+    """The photograph with noise, and what the denoiser makes of it; as three equal channels if it takes only those."""
     x = photograph()
+    denoiser = DENOISERS.build(spec, shape=tuple(x.shape[1:]))
+    x = x.repeat(1, int(getattr(getattr(denoiser, "net", None), "channels", 1)), 1, 1)
     y = x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    restored = DENOISERS.build(spec, shape=tuple(x.shape[1:]))(y, sigma)
+    restored = denoiser(y, sigma)
     panels = {"picture": x, f"noise {255 * sigma:.0f}/255": y, "denoised": restored}
     titles = {f"{k}, {float(psnr(v, x)):.2f} dB" if v is not x else k: v for k, v in panels.items()}
     return _pictures(spec, titles)
@@ -53,49 +57,72 @@ def denoiser_figure(spec: str, sigma: float = 25 / 255) -> Figure:
 
 def diffusion_figure(net: TRD) -> Figure:
     """Every filter of every stage and, below it, its influence function φ over the responses that occur."""
-    shown = min(net.filters, 24)
-    figure = _figure(1 + 0.75 * shown, 1.7 * len(net.stages))
-    axes = figure.subplots(2 * len(net.stages), shown, squeeze=False)
-    reach = (NODES.abs() <= 155).numpy()
+    width, bands = min(net.filters, ROW), -(-net.filters // ROW)
+    figure = _figure(max(5, 1 + 0.6 * width), 1.3 * bands * len(net.stages) + 0.4)
+    axes = figure.subplots(2 * bands * len(net.stages), 1, squeeze=False)[:, 0]
     for t, stage in enumerate(net.stages):
         assert not isinstance(stage, Tensor)
         kernels = stage.kernels().detach().view(-1, net.size, net.size)  # type: ignore[operator]
         values: Tensor = stage.values.detach()  # type: ignore[operator]
-        order = values.abs().sum(1).argsort(descending=True)[:shown]  # the filters that act most come first
-        height = float(values[order].abs().max())
-        for column, i in enumerate(order.tolist()):
-            top, bottom = axes[2 * t][column], axes[2 * t + 1][column]
-            limit = float(kernels[i].abs().max())
-            top.imshow(kernels[i].numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
-            bottom.plot(NODES.numpy()[reach], values[i].numpy()[reach], linewidth=0.9)
-            bottom.axhline(0, color="0.7", linewidth=0.5)
-            bottom.set_ylim(-height, height)
-            for axis in (top, bottom):
-                axis.set_xticks([])
-                axis.set_yticks([])
-        axes[2 * t][0].set_ylabel(f"stage {t + 1}", fontsize=7)
-        axes[2 * t + 1][0].set_ylabel(f"±{height:.1f}", fontsize=6)
-    figure.suptitle(f"{net.title()}: filters, and influence functions over responses of −150 to 150 grey levels")
+        order = values.abs().sum(1).argsort(descending=True)  # the filters that act most come first
+        height = float(values.abs().max()) or 1.0
+        for b, part in enumerate(order.split(ROW)):
+            top, bottom = axes[2 * (bands * t + b) :][:2]
+            _filters(top, kernels[part])
+            _functions(bottom, values[part], height)
+            top.set_xlim(0, width)
+            bottom.set_xlim(0, width)
+            top.set_ylabel(f"stage {t + 1}", fontsize=7)
+            bottom.set_ylabel(f"±{height:.1f}", fontsize=6)
+    figure.suptitle(
+        f"{net.title()}: all {net.filters} filters of each stage, and influence functions over responses of "
+        "−150 to 150 grey levels",
+        fontsize=9,
+    )
     return figure
 
 
-def facts(net: nn.Module, record: Mapping[str, Any]) -> dict[str, str]:
-    """What is known of a network: its size, cost and reach, and the record of its weights."""
+def _filters(axis: Any, kernels: Tensor) -> None:
+    """Kernels (n, s, s) side by side, each on a scale of its own."""
+    cells = [pad(k / k.abs().max(), (0, 1), value=torch.nan) for k in kernels]
+    row, extent = torch.cat(cells, 1).numpy(), (0, len(cells), 0, 1)
+    axis.imshow(row, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto", extent=extent)
+    axis.set(xticks=[], yticks=[])
+
+
+def _functions(axis: Any, values: Tensor, height: float) -> None:
+    """Functions (n, nodes) side by side, below the filters that they belong to."""
+    reach = NODES.abs() <= 155
+    place = (NODES[reach] + 155) / 310 * 0.84
+    starts = torch.arange(len(values))
+    axis.plot((place[:, None] + starts).numpy(), values[:, reach].T.numpy(), color="C0", linewidth=0.9)
+    axis.axhline(0, color="0.7", linewidth=0.5)
+    axis.set(ylim=(-height, height), xticks=[], yticks=[])
+
+
+def facts(net: nn.Module, record: Mapping[str, Any] | None) -> dict[str, str]:
+    """What is known of a network: its size, cost and reach, and the record of its weights, if there is one."""
     from torch.utils.flop_counter import FlopCounterMode
 
     side, channels = 128, int(net.channels)  # type: ignore[arg-type]
     x = torch.zeros(1, channels, side, side)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         net(x, 0.1)
-    low, high = record.get("sigma", (0, 0))
-    levels = f"{255 * high:.0f}/255" if low == high else f"{255 * low:.0f}/255 to {255 * high:.0f}/255"
     return {
         "parameters": f"{sum(p.numel() for p in net.parameters()):,}",
         "multiply-adds": f"{counter.get_total_flops() / 2 / side**2:,.0f} a pixel",
         "receptive field": f"{2 * net.receptive_radius() + 1} pixels",  # type: ignore[operator]
-        "noise levels": levels,
-        **{key: str(record[key]) for key in ("data", "licence", "steps", "date", "psnr", "sha256") if key in record},
+        **({"record": "none"} if record is None else _recorded(record)),
     }
+
+
+def _recorded(record: Mapping[str, Any]) -> dict[str, str]:
+    known = {key: str(record[key]) for key in ("data", "licence", "steps", "date", "psnr", "sha256") if key in record}
+    if "sigma" not in record:
+        return known
+    low, high = record["sigma"]
+    levels = f"{255 * high:.0f}/255" if low == high else f"{255 * low:.0f}/255 to {255 * high:.0f}/255"
+    return {"noise levels": levels, **known}
 
 
 def save(figure: Figure, path: Path) -> None:

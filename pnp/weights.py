@@ -25,19 +25,31 @@ class WeightsError(ValueError):
 
 
 def manifest(folder: Path = SHIPPED) -> dict[str, dict[str, Any]]:
-    """The records of a folder of weights; empty where there is no manifest."""
+    """The records of a folder of weights; empty where there is no manifest.  Raises WeightsError for another file."""
     path = folder / "manifest.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        records = json.loads(path.read_text())
+    except ValueError:
+        records = None
+    if not isinstance(records, dict) or not all(isinstance(record, dict) for record in records.values()):
+        raise WeightsError(f"{path} is no manifest of weights; expected NAME -> record, as `pnp train` writes it.")
+    return records
+
+
+def record_of(net: nn.Module) -> dict[str, Any] | None:
+    """The record of the file that a network was loaded from; None where the file has none."""
+    return getattr(net, "record", None)
 
 
 def load(name: str, folder: Path = SHIPPED) -> nn.Module:
-    """The network `name` with its weights, in evaluation mode, float32.
+    """The network `name` with its weights and their record, in evaluation mode, float32.
 
     Raises WeightsError for an unknown name, a file whose sha256 differs from its record, or one that does not fit.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load as parse
-
-    from .priors.nets import ARCHITECTURES
 
     records = manifest(folder)
     if name not in records:
@@ -45,37 +57,57 @@ def load(name: str, folder: Path = SHIPPED) -> nn.Module:
     record = records[name]
     path = folder / f"{name}.safetensors"
     data = path.read_bytes() if path.is_file() else b""
-    if hashlib.sha256(data).hexdigest() != record["sha256"]:
-        raise WeightsError(f"{path} is damaged or missing: its sha256 is not the manifest's. Install pnp again.")
-    net = ARCHITECTURES[record["architecture"]](**record["config"])
-    state = {key: value.float() for key, value in parse(data).items()}
+    if hashlib.sha256(data).hexdigest() != record.get("sha256"):
+        ours = folder.resolve() == SHIPPED.resolve()
+        remedy = "Install pnp again." if ours else "Copy the file and its manifest.json again, or train again."
+        raise WeightsError(f"{path} is damaged or missing: its sha256 is not the manifest's. {remedy}")
+    net = _new(record, path)
     try:
-        net.load_state_dict(state)
-    except RuntimeError as error:
+        net.load_state_dict({key: value.float() for key, value in parse(data).items()})
+    except (RuntimeError, SafetensorError) as error:
         raise WeightsError(f"{path} does not fit {record['architecture']}: {error}") from None
+    net.record = record  # type: ignore[assignment]
     return net.eval().requires_grad_(False)
+
+
+def _new(record: dict[str, Any], path: Path) -> nn.Module:
+    """The network that a record describes, before its weights are read from `path`."""
+    from .priors.nets import ARCHITECTURES
+
+    architecture = str(record.get("architecture"))
+    if architecture not in ARCHITECTURES:
+        raise WeightsError(f"the record of {path}: {unknown('architecture', architecture, list(ARCHITECTURES))}")
+    try:
+        net: nn.Module = ARCHITECTURES[architecture](**record["config"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"the record of {path} has no config that fits {architecture}: {error}") from None
+    return net
 
 
 def load_file(path: str | Path) -> nn.Module:
     """A network from a file of weights: our own .safetensors, or a published .pth of KAIR or deepinv.
 
     .safetensors: the record is found in manifest.json beside it.  .pth: DnCNN and DRUNet in KAIR's or deepinv's names;
-    architecture, channels, depth and biases are read off the shapes.
+    architecture, channels, depth and biases are read off the shapes, and there is no record.
     Raises WeightsError for what is none of these.
     """
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path}: no such file.")
     if path.suffix == ".safetensors":
+        if not (path.parent / "manifest.json").is_file():
+            raise WeightsError(f"{path}: manifest.json is missing beside it; `pnp train` writes both, copy both.")
         return load(path.stem, path.parent)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the reader raises a dozen kinds
         raise WeightsError(f"{path} is no file of weights: {str(error).partition(chr(10))[0]}") from None
-    while isinstance(state, dict) and len(state) <= 3 and isinstance(inner := next(iter(state.values())), dict):
+    while isinstance(state, dict) and 1 <= len(state) <= 3 and isinstance(inner := next(iter(state.values())), dict):
         state = inner  # {"state_dict": {...}}
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"{path} holds no state dict.")
+    if isinstance(state, dict) and len(state) > 3 and all(isinstance(v, dict) for v in state.values()):
+        raise WeightsError(f"{path} holds {len(state)} networks, as KAIR's IRCNN does; expected one.")
+    if not state or not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{path} holds no state dict, or an empty one.")
     try:
         net = _drunet(state) if "m_head.weight" in state else _dncnn(state)
     except (RuntimeError, KeyError, IndexError, ValueError) as error:
@@ -105,6 +137,10 @@ def _dncnn(state: dict[str, Tensor]) -> nn.Module:
     if len(names) < 3 or len(names) != len([k for k in state if k.endswith(".weight")]):
         raise ValueError("it is no plain chain of convolutions; batch normalisation is to be merged before")
     first, last = state[f"{names[0]}.weight"], state[f"{names[-1]}.weight"]
+    if "model." in names[0] and first.shape[1] == last.shape[0] + 1:
+        raise ValueError("it looks like KAIR's FDnCNN or FFDNet, which give the picture and not the noise")
+    if "model." in names[0] and len(names) == 7:
+        raise ValueError("it looks like KAIR's IRCNN, whose seven convolutions are dilated")
     bias = f"{names[0]}.bias" in state
     net = DnCNN(last.shape[0], len(names), first.shape[0], bias, first.shape[1] != last.shape[0])
     sign = -1 if names[0] == "in_conv" else 1  # deepinv adds the output to the picture, KAIR subtracts it

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from types import EllipsisType
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..registry import DENOISERS, PRIORS, SpecError
-from ..weights import load, load_file, manifest
+from ..weights import WeightsError, load, load_file, manifest
 from .base import Denoiser, Prior
 from .denoiser import PnP
 
@@ -126,7 +127,7 @@ class NearestLevel:
     x: (B, C, H, W); sigma: a number, (B,) or (B, 1, 1, 1).
     """
 
-    def __init__(self, members: dict[float, Denoiser]) -> None:
+    def __init__(self, members: Mapping[float, Denoiser]) -> None:
         if not members:
             raise ValueError("no denoiser to choose from.")
         self.members = members
@@ -149,9 +150,19 @@ def shipped(name: str, precision: Precision = "auto") -> NetworkDenoiser:
 def _network(architecture: str, colour: bool, weights: str | None, precision: Precision) -> NetworkDenoiser:
     """From a file, else the shipped network for this kind of picture, else the grey one."""
     if weights is not None:
-        return NetworkDenoiser(load_file(weights), precision)
+        return _from_file(weights, architecture, precision)
     names = [f"{architecture}-{shade}" for shade in (["colour", "grey"] if colour else ["grey"])]
     return shipped(next((n for n in names if n in manifest()), names[-1]), precision)
+
+
+def _from_file(path: str, name: str, precision: Precision) -> NetworkDenoiser:
+    """The network of a file as the denoiser `name`.  Raises WeightsError if it is another's."""
+    net = load_file(path)
+    held = net.title().partition("-")[0]  # type: ignore[operator]
+    fits = {"drunet": "unet"}.get(held, held)
+    if fits != name:
+        raise WeightsError(f"{path} holds a {held}, not a {name}; give {fits}:weights={path}")
+    return NetworkDenoiser(net, precision)
 
 
 def _colour(shape: tuple[int, int, int] | None) -> bool:
@@ -162,7 +173,10 @@ def _colour(shape: tuple[int, int, int] | None) -> bool:
 def unet(
     precision: Precision = "auto", weights: str | None = None, *, shape: tuple[int, int, int] | None = None
 ) -> NetworkDenoiser:
-    """Our compact universal U-Net, any noise level up to 55/255; weights: a file instead of the shipped ones."""
+    """Our compact universal U-Net, any noise level up to 55/255.
+
+    weights: a file instead of the shipped ones, also KAIR's and deepinv's DRUNet.
+    """
     return _network("unet", _colour(shape), weights, precision)
 
 
@@ -202,21 +216,54 @@ def dncnn_prior(
 
 
 @DENOISERS.register("trd", cite=("chen2017",), examples=("trd", "trd:size=7", "trd:stages=8", "trd:noise=poisson"))
-def trd(size: int = 5, stages: int = 5, noise: Literal["gaussian", "poisson"] = "gaussian") -> Denoiser:
+def trd(
+    size: int = 5, stages: int = 5, noise: Literal["gaussian", "poisson"] = "gaussian", weights: str | None = None
+) -> Denoiser:
     """Trainable nonlinear reaction diffusion with size × size filters, channel by channel; the nearest level.
 
     noise=poisson: for x = gain · counts, with sigma = √gain, the noise of a white pixel.
+    weights: your own file instead of the shipped ones, or one for each noise level, joined by ":" as in PATH.
     """
+    return NearestLevel(_trd_levels(size, stages, noise, weights))
+
+
+@PRIORS.register("trd", cite=("venkatakrishnan2013", "chen2017"))
+def trd_prior(
+    size: int = 5, stages: int = 5, noise: Literal["gaussian", "poisson"] = "gaussian", weights: str | None = None
+) -> Prior:
+    """Plug-and-play with trainable nonlinear reaction diffusion; weights: as of the denoiser.
+
+    noise: gaussian; what plug-and-play removes is white, whatever the noise of the measurement.
+    """
+    levels = _trd_levels(size, stages, noise, weights)
+    if any(member.net.noise != "gaussian" for member in levels.values()):
+        raise SpecError(
+            "trd for poisson noise is no prior: plug-and-play removes white noise. Use it as a denoiser, in a script: "
+            "pnp.registry.DENOISERS.build('trd:noise=poisson')(y, sigma), sigma = √gain."
+        )
+    return PnP(NearestLevel(levels))
+
+
+def _trd_levels(size: int, stages: int, noise: str, weights: str | None) -> dict[float, NetworkDenoiser]:
+    """Noise level -> trained diffusion, in ascending order."""
+    if weights is not None:
+        if (size, stages, noise) != (5, 5, "gaussian"):
+            raise SpecError("trd: the files of weights have a size, stages and noise of their own; give weights alone.")
+        return _trd_files(weights.split(os.pathsep))
     kind = "" if noise == "gaussian" else f"{noise}-"
     title, records = f"trd-{size}x{size}-{stages}-{kind}sigma", manifest()
     levels = {record["config"]["sigma"]: name for name, record in records.items() if name.startswith(title)}
     if not levels:
         known = sorted({name.rpartition("-")[0] for name in records if name.startswith("trd-")})
         raise SpecError(f"no {title.removesuffix('-sigma')} is shipped. Known: {', '.join(known) or 'none'}")
-    return NearestLevel({level: shipped(name, "float32") for level, name in levels.items()})
+    return {level: shipped(name, "float32") for level, name in sorted(levels.items())}
 
 
-@PRIORS.register("trd", cite=("venkatakrishnan2013", "chen2017"))
-def trd_prior(size: int = 5, stages: int = 5) -> Prior:
-    """Plug-and-play with trainable nonlinear reaction diffusion."""
-    return PnP(trd(size, stages))
+def _trd_files(paths: list[str]) -> dict[float, NetworkDenoiser]:
+    members = [_from_file(path, "trd", "float32") for path in paths]
+    levels = {float(member.net.sigma): member for member in members}  # type: ignore[arg-type]
+    if len(levels) < len(members):
+        raise SpecError(f"two files of {os.pathsep.join(paths)} are for the same noise level; give one for each level.")
+    if len({member.net.noise for member in members}) > 1:
+        raise SpecError(f"{os.pathsep.join(paths)} are for different kinds of noise; give those of one kind.")
+    return dict(sorted(levels.items()))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import one_line_errors
+from .options import one_line_errors, positive
 
 if TYPE_CHECKING:
     from ..registry import Registry
@@ -37,8 +37,10 @@ def list_(kind: str | None) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw it: an operator or a denoiser at work, the "
               "filters and functions of a trained diffusion. PNG, PDF or SVG.")  # fmt: skip
 @click.option("--window", is_flag=True, help="Draw it in a window.")
+@click.option("--sigma", default="25/255", show_default=True, callback=positive, metavar="S", help="Noise level "
+              "at which a denoiser is drawn; of trained diffusions, the nearest is.")  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def show(spec: str, output: Path | None, window: bool, debug: bool) -> None:
+def show(spec: str, output: Path | None, window: bool, sigma: float, debug: bool) -> None:
     """One member in full: what it computes, its options and defaults, examples, and the record of its weights.
 
     SPEC is a name or a spec.
@@ -56,31 +58,36 @@ def show(spec: str, output: Path | None, window: bool, debug: bool) -> None:
             click.echo(documentation(entry.make) + "\n")
             click.echo("options: " + (", ".join(options(entry)) or "none"))
             click.echo("examples: " + "  ".join(entry.examples) + "\n")
-        nets = _networks(spec) if "denoisers" in found else {}
-        for title, (net, record) in nets.items():
-            from .. import figures
+        nets = _networks(spec) if "denoisers" in found else []
+        for net in nets:
+            from .. import figures, weights
 
-            click.echo(f"weights: {title}")
-            for key, value in figures.facts(net, record).items():
+            click.echo(f"weights: {net.title()}")
+            for key, value in figures.facts(net, weights.record_of(net)).items():
                 click.echo(f"  {key}: {value}")
         if output is not None or window:
-            _draw(spec, set(found), [net for net, _ in nets.values()], output)
+            _draw(spec, set(found), nets, sigma, output)
 
 
-def _networks(spec: str) -> dict[str, tuple[Any, dict[str, Any]]]:
-    """Title -> (network, record) of the networks behind a denoiser."""
-    from .. import weights
+def _networks(spec: str) -> list[Any]:
+    """The networks behind a denoiser: of a file, or of the shipped weights for grey and for colour."""
     from ..registry import DENOISERS, Spec
 
-    if Spec.parse(spec).name == "deepinv":
-        return {}
-    denoiser = DENOISERS.build(spec)
-    members = getattr(denoiser, "members", {0: denoiser}).values()
-    nets = [member.net for member in members if hasattr(member, "net")]
-    return {net.title(): (net, weights.manifest().get(net.title(), {})) for net in nets}
+    parsed = Spec.parse(spec)
+    if parsed.name == "deepinv":
+        return []
+    shapes = [(1, 64, 64)] if "weights" in parsed.options else [(1, 64, 64), (3, 64, 64)]
+    nets: list[Any] = []
+    for shape in shapes:
+        denoiser = DENOISERS.build(spec, shape=shape)
+        members = getattr(denoiser, "members", {0: denoiser}).values()
+        nets += [member.net for member in members if hasattr(member, "net") and member.net not in nets]
+    return nets
 
 
-def _draw(spec: str, kinds: set[str], nets: list[Any], output: Path | None) -> None:
+def _draw(spec: str, kinds: set[str], nets: list[Any], sigma: float, output: Path | None) -> None:
+    import math
+
     from .. import figures
     from ..registry import SpecError
 
@@ -89,9 +96,9 @@ def _draw(spec: str, kinds: set[str], nets: list[Any], output: Path | None) -> N
     if "operators" in kinds:
         figure = figures.operator_figure(spec)
     elif nets and hasattr(nets[0], "stages"):
-        figure = figures.diffusion_figure(nets[len(nets) // 2])
+        figure = figures.diffusion_figure(min(nets, key=lambda net: abs(math.log(net.sigma / sigma))))
     else:
-        figure = figures.denoiser_figure(spec)
+        figure = figures.denoiser_figure(spec, sigma)
     if output is None:
         figures.show(figure)
     else:
