@@ -19,7 +19,6 @@ from .loop import Callback, Memory, Result, Status, solve
 from .noise import estimate_poisson_gaussian, estimate_sigma
 from .operators.base import Operator
 from .problem import Problem
-from .recording import Metric
 from .registry import NOISES, OPERATORS, SOLVERS, Spec, SpecError
 from .solvers.base import Solver, require
 from .stopping import Seconds, StopRule, Tolerance
@@ -102,7 +101,9 @@ def restore(
     target = None if truth is None else _visible_truth(operator, truth.to(job.device), shape, initial)
     lam, lam_source, x0 = _lam(job, problem, solver, rule, x0, say)
     problem = problem.weighted(lam)
-    left = None if job.seconds is None else max(1e-3, job.seconds - (time.perf_counter() - begun))
+    before = time.perf_counter() - begun
+    left = None if job.seconds is None else max(1e-3, job.seconds - before)
+    metric = None if target is None else _Psnr(operator, target)
     stop = [r.sooner(sooner) for r in _stop(job, rule, solver, say)] + ([Seconds(left)] if left else [])
     result = solve(
         problem,
@@ -111,11 +112,11 @@ def restore(
         iterations=job.iterations,
         stop=stop,
         record=("change", "residual"),
-        metrics={} if target is None else {"psnr": _psnr_metric(operator, target)},
+        metrics={} if metric is None else {"psnr": metric},
         callbacks=callbacks,
         after=after,
     )
-    seconds = time.perf_counter() - begun
+    total = time.perf_counter() - begun - (0 if metric is None else metric.seconds)
     result = _spared(result, problem, solver, x0)
     restored = operator.visible(result.x)
     limit = job.iterations or solver.iterations
@@ -135,7 +136,7 @@ def restore(
         "residual_whiteness": _maybe(result.convergence.whiteness),
         "verdict": list(result.convergence.verdict),
         **({} if target is None else {"metrics": _scores(initial, restored, target)}),
-        "seconds": {"solve": result.seconds, "total": seconds},
+        "seconds": {"before": before, "solve": result.seconds, "total": total},
     }
     return Restoration(restored, initial, target, result, solver, record)
 
@@ -192,7 +193,8 @@ def _solver(
     if rule is not None and (job.solver is None or Spec.parse(job.solver).name == Spec.parse(rule.solver).name):
         solver = rule.make(sigma, job.lam, job.solver)
         first, last = (_shown(torch.as_tensor(s)) for s in rule.strength(sigma))
-        falls = f", strength {first} to {last}" if rule.start and not _sets_tau(job) else ""
+        what = "the root of tau" if prior.kind == "projector" else "strength"
+        falls = f", {what} {first} to {last}" if rule.start and not _sets_tau(job) else ""
         say(f"solver: {job.solver or rule.solver}, {solver.iterations} iterations{falls}")
     elif job.solver is None:
         spec = default_solver(prior)
@@ -247,7 +249,8 @@ def _lam(
         if getattr(solver, "within", None) is not None:
             say("lam: under a constraint the data have no weight; it sets the strength of the prior's steps alone")
         return job.lam, "given", x0
-    if rule is not None and _of_rule(rule, solver) and not _sets_tau(job):
+    falling = rule is not None and rule.start > 0  # then the weight belongs to that solver, else to f + lam g
+    if rule is not None and (not falling or (_of_rule(rule, solver) and not _sets_tau(job))):
         say(f"lam: {rule.lam:g} (the rule for {problem.prior.kind} and {problem.operator.task})")
         return rule.lam, "rule", x0
     if problem.prior.lam is not None:
@@ -267,8 +270,17 @@ def _visible_truth(operator: Operator, truth: Tensor, shape: tuple[int, int, int
     return truth
 
 
-def _psnr_metric(operator: Operator, truth: Tensor) -> Metric:
-    return lambda x: metrics.psnr(operator.visible(x), truth)
+class _Psnr:
+    """Of what the operator shows of an image; seconds: what asking for it has taken."""
+
+    def __init__(self, operator: Operator, truth: Tensor) -> None:
+        self.operator, self.truth, self.seconds = operator, truth, 0.0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        begun = time.perf_counter()
+        value = metrics.psnr(self.operator.visible(x), self.truth)
+        self.seconds += time.perf_counter() - begun
+        return value
 
 
 def _scores(initial: Tensor, restored: Tensor, truth: Tensor) -> dict[str, list[float] | float]:

@@ -94,8 +94,9 @@ def table(path: Path = TABLE) -> dict[tuple[str, str], Rule]:
 def write(rows: dict[tuple[str, str], Rule], path: Path) -> None:
     """Replace the table; what the numbers mean stands at its head."""
     lines = [
-        "# [kind of prior.task]; rules.py has the formula.  Iterations are set by hand, the rest is from `pnp tune`,",
-        "# but for sensing's start and its lam of red and dae-*, the rows of dip, and those whose solver is admm.",
+        "# [kind of prior.task]; rules.py has the formula.  From `pnp tune`: lam, start, end and floor of denoiser, projector, red",
+        "# and dae on blur, downsample, identity, mask and sensing.  By hand: iterations; the rows of dip, dae-autoencoder,",
+        "# dae-gradient-step and other, and those of denoiser whose solver is admm; sensing's start, and lam of red there.",
     ]
     for (kind, task), rule in sorted(rows.items()):
         lines += ["", f"[{kind}.{task}]"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import pytest
 import torch
 from test_cli import pnp
 
+from pnp import images
 from pnp.benchmark import report, run, solving, suite, version
 from pnp.benchmark.suite import Data, Suite
 from pnp.registry import SpecError
@@ -97,12 +99,26 @@ def test_a_suite_is_every_task_at_its_levels_with_every_method(tiny: Suite) -> N
         ({"methods": [{"name": "TV", "prior": "tv", "sigma": "known"}]}, "given"),
         ({"methods": [{"name": "TV", "prior": "tv"}] * 2}, "two methods of the same name"),
         ({"tasks": []}, "at least one task"),
+        ({"tasks": [{"name": "a", "measure": "blur"}] * 2}, "two tasks of the same name"),
+        ({"sigmas": "5"}, "sigmas = '5' is no list of float"),
+        ({"limit": "3"}, "limit = '3' is no int"),
+        ({"grey": 1}, "grey = 1 is no bool"),
+        ({"methods": [{"name": "TV", "prior": "tv", "iterations": 2.5}]}, "iterations = 2.5 is no int"),
         ({"tasks": [{"name": "a", "measure": "blur", "pictures": "mine"}]}, "bundled"),
     ],
 )
 def test_a_suite_with_a_mistake_is_refused(change: dict, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         suite.parse({**TINY, **change}, "tiny")
+
+
+def test_a_folder_without_the_suites_pictures_has_the_tasks_that_need_nothing_else(tmp_path: Path) -> None:
+    images.write(tmp_path / "a.png", torch.rand(1, 1, 48, 48))
+    for name in ("deblurring", "super-resolution", "mean-shift", "borders"):
+        found = suite.load(name)
+        cells = list(suite.cells(found, Data.of(found, tmp_path)))
+        assert cells and all(str(tmp_path) not in c.task.measure for c in cells)
+        assert {c.picture for c in cells} == {str(tmp_path / "a.png")}
 
 
 def test_each_row_has_scores_or_says_why_not(tiny: Suite, ran: Ran) -> None:
@@ -170,7 +186,6 @@ def test_what_a_result_depends_on_is_in_its_key(
 
 
 def test_a_published_measurement_is_taken_as_it_is(tmp_path: Path) -> None:
-    from pnp import images
     from pnp.benchmark import solving
 
     for folder, value in (("truth", 0.5), ("noisy", 0.7)):
@@ -193,7 +208,7 @@ def test_a_published_measurement_is_taken_as_it_is(tmp_path: Path) -> None:
 
 def test_a_results_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"key": 1, "colour": 2}\n')
-    with pytest.raises(ValueError, match="line 1: unknown columns"):
+    with pytest.raises(ValueError, match="line 1 is no row of results: columns colour, machine"):
         run.read(tmp_path / "a.jsonl")
     (tmp_path / "b.jsonl").write_text('{"key": 1,\n{}\n')
     with pytest.raises(ValueError, match="line 1: no JSON"):
@@ -252,6 +267,8 @@ def test_the_command_runs_a_suite_and_refuses_what_is_none(
     assert "Did you mean 'deblurring'" in capsys.readouterr().err
     assert pnp("bench", "suites") == 0 and "Compressive sensing" in capsys.readouterr().out
     assert pnp("bench", "mine.toml", "--data", "nowhere") == 2
+    Path("README.md").write_text("<!-- bench:mine -->\n<!-- /bench -->")
+    assert pnp("bench", "mine.toml", "--limit", "1", "--readme", "README.md") == 2
 
 
 def test_source_is_followed_through_its_imports() -> None:
@@ -259,3 +276,11 @@ def test_source_is_followed_through_its_imports() -> None:
     assert {"pnp.choose", "pnp.rules", "pnp.loop", "pnp.noise"} <= version._imports("pnp.restore")
     assert "pnp.convergence" in version._imports("pnp.loop")
     assert "pnp.priors.nets.trd" in version._imports("pnp.priors.nets")
+    assert "pnp.priors.nets" in version._imports("pnp.weights")  # imported where it is needed
+
+
+def test_comments_and_docstrings_are_no_code() -> None:
+    text = Path(version.__file__).read_text()
+    code = ast.unparse(version._code("pnp.benchmark.version"))
+    assert "_source_hash" in code and "Hash of the code of these modules" in text
+    assert "Hash of the code of these modules" not in code

@@ -11,6 +11,7 @@ import torch
 from pnp import priors, rules, tuning
 from pnp.operators import Blur, Identity, Mask, kernels
 from pnp.registry import OPERATORS, PRIORS
+from pnp.restore import Job, restore
 from pnp.rules import Rule
 from pnp.solvers.base import require
 
@@ -63,6 +64,15 @@ def test_every_operator_has_a_row_for_every_learned_prior() -> None:
     odd = Mask(torch.ones(1, 4, 4))
     odd.task = "never heard of"
     assert rules.find(prior, odd) == rules.table()["dae", "other"]
+
+
+def test_the_weight_of_an_objective_is_the_same_for_every_solver() -> None:
+    clean = torch.rand(1, 1, 24, 24, generator=torch.Generator().manual_seed(0))
+    for solver in (None, "gd", "admm", "anderson"):
+        record = restore(Job("mask:keep=0.5", "red", solver, sigma=0.05, simulate=True, iterations=1), clean).record
+        assert record["lam"] == {"value": rules.table()["red", "mask"].lam, "source": "rule"}
+    record = restore(Job("mask:keep=0.5", "unet", "fista", sigma=0.05, simulate=True, iterations=1), clean).record
+    assert record["lam"]["source"] == "default of the prior"  # the row's goes with a strength that falls
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:

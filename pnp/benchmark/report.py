@@ -26,7 +26,7 @@ def column(task: str, sigma: float) -> str:
 
 
 def averages(suite: Suite, rows: Sequence[Row], quantity: str = "psnr") -> dict[str, dict[str, float]]:
-    """method -> column -> mean over pictures and seeds (median for seconds); "measured" is what the person has."""
+    """method -> column -> mean over pictures and seeds (median for times); "measured" is what the person has."""
     found: dict[str, dict[str, float]] = {}
     for name in ("measured", *(m.name for m in suite.methods)):
         for task, sigma in cells_of(suite, rows):
@@ -35,7 +35,7 @@ def averages(suite: Suite, rows: Sequence[Row], quantity: str = "psnr") -> dict[
             values = [v for r in mine if (v := getattr(r, which)) is not None]
             if values and not (name == "measured" and quantity != "psnr"):
                 found.setdefault(name, {})[column(task, sigma)] = (
-                    median(values) if quantity == "seconds" else mean(values)
+                    median(values) if quantity == "total" else mean(values)
                 )
     return found
 
@@ -52,14 +52,15 @@ def skipped(rows: Sequence[Row]) -> list[str]:
     for method, where in dict.fromkeys((r.method, column(r.task, r.sigma)) for r in worse):
         mine = [r for r in worse if (r.method, column(r.task, r.sigma)) == (method, where)]
         loss = max((r.psnr_initial or 0) - (r.psnr or 0) for r in mine)
-        reasons[f"{method}, {where}: below the measured picture on {len(mine)} by up to {loss:.2f} dB"] = None
+        of = sum((r.method, column(r.task, r.sigma)) == (method, where) for r in rows)
+        reasons[f"{method}, {where}: below the measured picture on {len(mine)} of {of} by up to {loss:.2f} dB"] = None
     return list(reasons)
 
 
 def lines(suite: Suite, rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
     """(name, one text a column and the median seconds): every method, then the published rows."""
     columns = [column(*c) for c in cells_of(suite, rows)]
-    scores, seconds = averages(suite, rows), averages(suite, rows, "seconds")
+    scores, seconds = averages(suite, rows), averages(suite, rows, "total")
     papers = {f"{p.name}, published{f' ({p.note})' if p.note else ''}": published(p) for p in suite.published}
     made = []
     for name, row in (scores | papers).items():
@@ -70,10 +71,11 @@ def lines(suite: Suite, rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
 
 
 def markdown(suite: Suite, rows: Sequence[Row]) -> str:
-    """A table of mean PSNR in dB with the median seconds of a picture, and the published rows."""
+    """A table of mean PSNR in dB with the median seconds of a picture, the published rows, and what was not better."""
     columns = [column(*c) for c in cells_of(suite, rows)]
     head = [f"| {suite.title} | {' | '.join(columns)} | s |", f"|---|{'---|' * (len(columns) + 1)}"]
-    return "\n".join([*head, *(f"| {name} | {' | '.join(cells)} |" for name, cells in lines(suite, rows))])
+    remarks = ["", "; ".join(skipped(rows)) + "."] if skipped(rows) else []
+    return "\n".join([*head, *(f"| {name} | {' | '.join(cells)} |" for name, cells in lines(suite, rows)), *remarks])
 
 
 def table(suite: Suite, rows: Sequence[Row]) -> Any:
@@ -101,7 +103,7 @@ def html(suite: Suite, rows: Sequence[Row], machines: dict[str, dict[str, Any]],
         tables=[
             ("Mean PSNR, dB", averages(suite, rows), "%.2f"),
             ("Mean SSIM", averages(suite, rows, "ssim"), "%.4f"),
-            ("Median seconds of a picture, parameters chosen before", averages(suite, rows, "seconds"), "%.3g"),
+            ("Median seconds of a picture, with the choice of parameters", averages(suite, rows, "total"), "%.3g"),
         ],
         published=[(p, published(p)) for p in suite.published],
         remarks=skipped(rows),

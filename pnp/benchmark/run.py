@@ -1,4 +1,4 @@
-"""Run a suite: each cell in a worker of Dask, results appended as they come, nothing run twice."""
+"""Run a suite: each cell in a worker of Dask, results appended as they come, nothing run twice but what failed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from .version import code_version
 
 @dataclass(frozen=True)
 class Row:
-    """One result.  seconds: in the solver's steps alone; total: with the choice of parameters.  PSNR in dB.
+    """One result.  PSNR in dB.  skipped: why there is none.
 
-    curve: (iteration, seconds, PSNR), at most some thirty of them.  skipped: why there is no result.
+    seconds: in the solver's steps alone; total: from the picture to the result, with the choice of parameters and the
+    stop rules, without the scores.  curve: (iteration, seconds since the picture was there, PSNR), some thirty at most.
+    reason: what ended the iteration; chosen: the iteration whose image is the result.
     """
 
     key: str
@@ -39,6 +41,8 @@ class Row:
     total: float | None = None
     iterations: int | None = None
     status: str | None = None
+    reason: str | None = None
+    chosen: int | None = None
     verdict: str | None = None
     sigma_used: float | None = None
     lam: float | None = None
@@ -51,6 +55,7 @@ def read(path: Path) -> tuple[dict[str, dict[str, Any]], list[Row]]:
     machines: dict[str, dict[str, Any]] = {}
     rows: list[Row] = []
     known = {f.name for f in fields(Row)}
+    needed = {f.name for f in fields(Row) if f.default is MISSING}
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     for number, line in enumerate(lines, 1):
         try:
@@ -61,10 +66,11 @@ def read(path: Path) -> tuple[dict[str, dict[str, Any]], list[Row]]:
             raise ValueError(f"{path}, line {number}: no JSON.  Delete the line to run its cell again.") from None
         if value.keys() == {"machine", "id"}:
             machines[value["id"]] = value["machine"]
-        elif value.keys() <= known and {"key", "suite", "task", "sigma", "method", "picture"} <= value.keys():
+        elif value.keys() <= known and needed <= value.keys():
             rows.append(Row(**{**value, "curve": tuple(tuple(point) for point in value.get("curve", ()))}))
         else:
-            raise ValueError(f"{path}, line {number}: unknown columns {sorted(value.keys() - known)}.")
+            wrong = ", ".join(sorted((value.keys() - known) | (needed - value.keys())))
+            raise ValueError(f"{path}, line {number} is no row of results: columns {wrong}.")
     return machines, list({row.key: row for row in rows}.values())
 
 
@@ -117,9 +123,14 @@ def _named(row: Row, cell: Cell) -> Row:
 
 
 def _mend(results: Path) -> None:
-    """Cut off a last line without an end, left by a kill."""
+    """Cut off a last line that a kill left half written, or end one that is whole."""
     if results.is_file() and (text := results.read_bytes()) and not text.endswith(b"\n"):
-        results.write_bytes(text[: text.rfind(b"\n") + 1])
+        whole, _, last = text.rpartition(b"\n")
+        try:
+            json.loads(last)
+            results.write_bytes(text + b"\n")
+        except json.JSONDecodeError:
+            results.write_bytes(whole + b"\n" if whole else b"")
 
 
 def _outcomes(

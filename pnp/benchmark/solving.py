@@ -35,7 +35,9 @@ def solve_cell(cell: Cell, threads: int, keep: bool) -> Outcome:
         columns, done = _solved(cell)
         return Outcome(columns, machine(), _pictures(done) if keep else {})
     except Exception as error:  # whatever it is
-        return Outcome({"skipped": " ".join(str(error).split())[:300] or type(error).__name__}, machine())
+        said = " ".join(str(error).split())[:300]
+        expected = isinstance(error, ValueError | TypeError) and said  # any other is a mistake, whose kind helps
+        return Outcome({"skipped": said if expected else f"{type(error).__name__}: {said}"}, machine())
 
 
 def _solved(cell: Cell) -> tuple[dict[str, Any], Restoration]:
@@ -49,6 +51,7 @@ def _solved(cell: Cell) -> tuple[dict[str, Any], Restoration]:
     target, record, history = done.truth, done.record, done.result.history
     assert target is not None
     every = -(-len(history["seconds"]) // 30)
+    before = record["seconds"]["before"]
     points = [*range(0, len(history["seconds"]), every), len(history["seconds"]) - 1]
     columns = {
         "psnr_initial": float(psnr(done.initial, target)),
@@ -58,11 +61,13 @@ def _solved(cell: Cell) -> tuple[dict[str, Any], Restoration]:
         "total": record["seconds"]["total"],
         "iterations": record["iterations"][0],
         "status": record["status"][0],
+        "reason": record["reason"][0],
+        "chosen": record["chosen"][0],
         "verdict": record["verdict"][0],
         "sigma_used": _first(record["sigma"]["value"]),
         "lam": _first(record["lam"]["value"]),
         "curve": tuple(
-            (k + 1, float(history["seconds"][k]), float(history["psnr"][k, 0])) for k in dict.fromkeys(points)
+            (k + 1, before + float(history["seconds"][k]), float(history["psnr"][k, 0])) for k in dict.fromkeys(points)
         ),
     }
     return columns, done
@@ -136,18 +141,21 @@ def _pictures(done: Restoration) -> dict[str, bytes]:
 
 def machine() -> dict[str, Any]:
     """What a time means nothing without."""
+    from ..priors.network import in_half
     from ..report import environment
 
     try:
         here = Path(__file__).parent
         commit = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude", "*"],
+            capture_output=True, text=True, check=False,
         ).stdout.strip()
     except OSError:
         commit = ""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    return {**environment(), "cpu": cpu, "commit": commit, "precision": "auto"}
+    precision = "bfloat16" if in_half("auto", "cpu") else "float32"
+    return {**environment(), "cpu": cpu, "commit": commit, "precision": precision}
 
 
 def _first(value: Any) -> float:

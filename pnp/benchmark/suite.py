@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ..registry import SpecError, unknown
 
@@ -24,7 +25,8 @@ class Task:
     """What happens to a picture.  `measure` makes y; `assume` is what the solver is told, by default the same.
 
     {data} in a spec is the folder of --data.  sigma: its own noise level, of 255, in place of the suite's.
-    pictures: data for a task that needs --data, bundled for one that stands in for such a task, else all.
+    pictures: data for a task of the suite's own pictures, whose folder has its kernels too; bundled for one that stands
+    in for such a task where they are not; else all.
     given: folder of published measurements, each under its picture's name, in place of what `measure` would make.
     """
 
@@ -144,7 +146,7 @@ def parse(read: dict[str, Any], name: str) -> Suite:
     for key, kind in lists.items():
         parts[key] = tuple(_made(kind, row, f"{name}: {key}") for row in parts.get(key, []))
     for key in ("sigmas", "seeds", "pictures"):
-        if key in parts:
+        if isinstance(parts.get(key), list):
             parts[key] = tuple(parts[key])
     suite: Suite = _made(Suite, {"name": name, **parts}, name)
     if not suite.tasks or not suite.methods or not suite.sigmas:
@@ -159,9 +161,10 @@ def parse(read: dict[str, Any], name: str) -> Suite:
             )
         if task.given and (suite.crop or suite.grey or task.pictures != "data"):
             raise SpecError(f"{name}: task {task.name!r} has given pictures: they are whole, as they are, and of data.")
-    names = [m.name for m in suite.methods]
-    if len(set(names)) < len(names):
-        raise SpecError(f"suite {name} has two methods of the same name.")
+    for key, given in (("tasks", suite.tasks), ("methods", suite.methods)):
+        names = [part.name for part in given]
+        if len(set(names)) < len(names):
+            raise SpecError(f"suite {name} has two {key} of the same name.")
     return suite
 
 
@@ -170,10 +173,40 @@ def _made(kind: Any, row: dict[str, Any], where: str) -> Any:
     for key in row:
         if key not in known:
             raise SpecError(unknown(f"key in {where}:", key, known))
+    hints = get_type_hints(kind)
+    for key, value in row.items():
+        if not _is(value, hints[key]):
+            raise SpecError(f"{where}: {key} = {value!r} is no {_in_words(hints[key])}.")
     try:
         return kind(**row)
     except TypeError as error:
         raise SpecError(f"{where}: {str(error).partition(' ')[2]}") from None
+
+
+def _is(value: Any, hint: Any) -> bool:
+    """Whether a value of a TOML file is what a field asks for; a whole number is a float, too."""
+    kind, of = get_origin(hint), get_args(hint)
+    if kind in (Union, UnionType):
+        return any(_is(value, h) for h in of)
+    if kind is tuple:
+        return isinstance(value, tuple) and all(_is(v, of[0]) for v in value)
+    if kind is list:
+        return isinstance(value, list) and all(_is(v, of[0]) for v in value)
+    if kind is dict:
+        return isinstance(value, dict) and all(_is(v, of[1]) for v in value.values())
+    if hint in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float) if hint is float else hint)
+
+
+def _in_words(hint: Any) -> str:
+    """What the person is to write: `list of float`, `str`."""
+    of = [h for h in get_args(hint) if h not in (type(None), Ellipsis)]
+    if get_origin(hint) in (tuple, list):
+        return f"list of {_in_words(of[0])}"
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(_in_words(h) for h in of)
+    return "table" if get_origin(hint) is dict else hint.__name__
 
 
 @dataclass(frozen=True)
@@ -206,7 +239,7 @@ def cells(suite: Suite, data: Data) -> Iterator[Cell]:
     for picture, (task, sigma), method, seed in itertools.product(
         data.found, levels(suite), suite.methods, suite.seeds
     ):
-        if task.pictures not in ("all", "bundled" if data.folder is None else "data"):
+        if task.pictures not in ("all", "data" if data.own else "bundled"):
             continue
         where = "" if data.folder is None else str(data.folder)
         texts = (task.measure, task.assume, task.given)

@@ -15,8 +15,8 @@ from .suite import Cell
 def code_version(cell: Cell) -> str:
     """Hash of what is behind a cell beside its own text: source, rules, weights, and the files that its specs name.
 
-    Source: the module of each named operator, prior, denoiser and solver, and all that it and the path of `pnp solve`
-    import.  A change of one solver so leaves the results of the others as they are.
+    Source, without its comments: the module of each named operator, prior, denoiser and solver, and all that it and the
+    path of `pnp solve` import.  A change of one solver so leaves the results of the others as they are.
     """
     from .. import operators as operators
     from .. import priors, rules, weights
@@ -48,7 +48,7 @@ def _bytes_hash(path: str) -> str:
 
 @lru_cache
 def _source_hash(modules: frozenset[str]) -> str:
-    """Hash of the source of these modules and of `pnp.restore`, with everything of this package that they import."""
+    """Hash of the code of these modules and of `pnp.restore`, with everything of this package that they import."""
     left, seen = {*modules, "pnp.restore", "pnp.benchmark.solving"}, set()
     while left:
         name = left.pop()
@@ -56,26 +56,37 @@ def _source_hash(modules: frozenset[str]) -> str:
         left |= _imports(name) - seen
     found = hashlib.sha256()
     for name in sorted(seen):
-        found.update(_source(name))
+        found.update(ast.unparse(_code(name)).encode())
     return found.hexdigest()
 
 
 @lru_cache
 def _imports(name: str) -> frozenset[str]:
-    """Modules of this package that `name` imports at its top; packages that only gather others are not followed."""
+    """Modules of this package that `name` imports, at its top or later.
+
+    Not followed: packages that only gather others, and `pnp.report`, which no number of a picture depends on.
+    """
     package = name if _path(name).stem == "__init__" else name.rpartition(".")[0]
     found = set()
-    for node in ast.parse(_source(name)).body:
+    for node in ast.walk(_code(name)):
         if isinstance(node, ast.ImportFrom) and node.level:
             above = package.split(".")
             base = ".".join([*above[: len(above) + 1 - node.level], *filter(None, [node.module])])
             found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    gather = {"pnp", "pnp.operators", "pnp.priors", "pnp.solvers"}
-    return frozenset(f for f in found - gather if f.startswith("pnp.") and _path(f).is_file())
+    left_out = {"pnp", "pnp.operators", "pnp.priors", "pnp.solvers", "pnp.report"}
+    return frozenset(f for f in found - left_out if f.startswith("pnp.") and _path(f).is_file())
 
 
-def _source(name: str) -> bytes:
-    return _path(name).read_bytes()
+@lru_cache
+def _code(name: str) -> ast.Module:
+    """What a module does: its source without comments and docstrings."""
+    tree = ast.parse(_path(name).read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
+            node.body = node.body[1:]
+    return tree
 
 
 def _path(name: str) -> Path:

@@ -84,6 +84,9 @@ def _suite(
         raise ValueError(f"{data} is no folder of pictures.")
     if report is not None:
         images.check_target(report)
+    found = Data.of(wanted, data)
+    if readme is not None and (limit is not None or (wanted.pictures and not found.own)):
+        raise ValueError("the table of a README is of all of the suite's own pictures: give --data, and no --limit.")
     path, pictures = results / f"{wanted.name}.jsonl", results / "pictures"
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(wanted.title, total=None)
@@ -92,7 +95,6 @@ def _suite(
             bar.update(task, completed=done, total=total, description=f"{row.method}, {row.task}, {row.picture}")
 
         places = {"workers": workers, "threads": threads, "scheduler": scheduler, "pictures": pictures}
-        found = Data.of(wanted, data)
         rows = runner.run(wanted, found, path, say=say, **places)  # type: ignore[arg-type]
     if not found.own or limit is not None:
         wanted = replace(wanted, published=())  # those figures are of other pictures
