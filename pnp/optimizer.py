@@ -21,7 +21,7 @@ class Optimizer:
     def __init__(self, net: nn.Module, lr: float, weight_decay: float) -> None:
         self.inner = [p for p in net.parameters() if p.ndim == 4][1:-1]
         outer = [p for p in net.parameters() if all(p is not w for w in self.inner)]
-        self.matrices = [nn.Parameter(_matrix(w.data)) for w in self.inner]  # views: they share the weights' memory
+        self.matrices = [nn.Parameter(_matrix(w.data)) for w in self.inner]
         self.muon = torch.optim.Muon(
             self.matrices, lr, weight_decay=weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
         ) if self.matrices else None
@@ -35,7 +35,7 @@ class Optimizer:
             for group in optimizer.param_groups:
                 group["lr"] = lr
         for matrix, weight in zip(self.matrices, self.inner, strict=True):
-            matrix.grad = None if weight.grad is None else _matrix(weight.grad)
+            matrix.grad = None if weight.grad is None else _rows(weight.grad).reshape(matrix.shape)
         for optimizer in optimizers:
             optimizer.step()
 
@@ -49,5 +49,9 @@ class Optimizer:
 
 
 def _matrix(weight: Tensor) -> Tensor:
-    """(O, I, h, w) as (O, h w I): a view of channels-last memory."""
-    return weight.permute(0, 2, 3, 1).reshape(weight.shape[0], -1)
+    """(O, I, h, w) as (O, h w I) in the same memory.  Raises RuntimeError if it is not channels-last."""
+    return _rows(weight).view(len(weight), -1)
+
+
+def _rows(weight: Tensor) -> Tensor:
+    return weight.permute(0, 2, 3, 1)

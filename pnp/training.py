@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +21,13 @@ from torch import Tensor, nn
 from .images import crop_centre
 from .optimizer import Optimizer
 from .priors.nets import ARCHITECTURES
+from .priors.network import in_half
 from .registry import Spec, SpecError, convert, unknown
 from .training_data import PatchPool, held_out, read_pictures
 
 Mode = Literal["joint", "greedy", "greedy+joint"]
 VALIDATION_SIGMAS = (15 / 255, 25 / 255, 50 / 255)
+PATIENCE = 50  # gradients in a row that are not finite end a run
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class TrainSettings:
     levels: tuple[float, float] = (0.0, 55 / 255)  # noise is drawn between these, unless the network has its own
     mode: Mode = "joint"  # of a network in stages: all at once, one after the other (greedy), or first so, then all
     seed: int = 0
+    sources: dict[str, Any] = field(default_factory=dict)  # data, licences, earlier steps, for the record
 
     def __post_init__(self) -> None:
         if (self.budget is None) == (self.steps is None):
@@ -73,24 +79,52 @@ class TrainSettings:
         factor = max([f for at, f in self.growth if progress >= at], default=1)
         return max(1, self.batch // factor), int(self.patch * math.sqrt(factor)) // 8 * 8
 
+    def largest(self) -> int:
+        """The side of the largest patch of the run."""
+        return max(self.shape(at)[1] for at in (0.0, *(at for at, _ in self.growth)))
+
+    def peak(self) -> float:
+        """The highest learning rate."""
+        return self.lr or ARCHITECTURES[self.net].lr
+
     def rate(self, progress: float) -> float:
         """Learning rate at this progress in [0, 1]."""
-        warm, peak = 0.02, self.lr or ARCHITECTURES[self.net].lr
+        warm, peak = 0.02, self.peak()
         if progress < warm:
             return peak * (0.01 + 0.99 * progress / warm)
         return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, (progress - warm) / (1 - warm)))))
 
 
 def parse_network(spec: str) -> tuple[str, dict[str, Any]]:
-    """`trd:size=7,stages=5` -> the name of an architecture and its arguments.  Raises SpecError."""
+    """`trd:size=7,stages=5` or `unet:widths=32x64x128` -> an architecture and its arguments.  Raises SpecError."""
     parsed = Spec.parse(spec)
-    if parsed.name not in ARCHITECTURES or parsed.first:
+    if parsed.name not in ARCHITECTURES:
         raise SpecError(unknown("network", parsed.name, list(ARCHITECTURES)))
+    if parsed.first is not None:
+        raise SpecError(f"{parsed.first!r} in {spec!r} has no value; expected key=value")
+    if "channels" in parsed.options:
+        raise SpecError(f"{spec}: give the number of channels by --channels.")
     hints = get_type_hints(ARCHITECTURES[parsed.name].__init__)
+    known = [h for h in hints if h not in ("return", "channels")]
     for key in parsed.options:
-        if key not in hints:
-            raise SpecError(unknown(f"option of network {parsed.name!r}:", key, [h for h in hints if h != "return"]))
-    return parsed.name, {k: convert(v, hints[k], f"{parsed.name}:{k}") for k, v in parsed.options.items()}
+        if key not in known:
+            raise SpecError(unknown(f"option of network {parsed.name!r}:", key, known))
+    return parsed.name, {k: _argument(v, hints[k], f"{parsed.name}:{k}") for k, v in parsed.options.items()}
+
+
+def _argument(text: str, hint: Any, where: str) -> Any:
+    """The value of one option; several whole numbers have an x between them."""
+    if get_origin(hint) is not tuple:
+        return convert(text, hint, where)
+    parts, n = text.split("x"), len(get_args(hint))
+    if len(parts) != n or not all(p.isdecimal() and int(p) for p in parts):
+        raise SpecError(f"{where}={text!r}: expected {n} whole numbers above 0 with an x between them.")
+    return tuple(map(int, parts))
+
+
+def has_own_level(net: str) -> bool:
+    """Whether a network of this name is trained for one noise level, an argument of its own."""
+    return "sigma" in inspect.signature(ARCHITECTURES[net]).parameters
 
 
 @dataclass
@@ -104,6 +138,7 @@ class Run:
     step: int = 0
     elapsed: float = 0.0
     typical: float = math.inf  # running mean of the gradient's length
+    failed: int = 0  # gradients in a row that were not finite
 
     def state(self) -> dict[str, Any]:
         return {
@@ -149,50 +184,63 @@ def train(
 ) -> nn.Module:
     """Run the training and return the averaged network (float32, on the CPU).
 
-    data: pictures; `validation`: pictures to judge by, by default one in 32 of the data, which is then held out.
+    data: pictures; `validation`: pictures to judge by, left out of the data; by default one in 32 of these.
     initial: a network of the same shape whose weights are the first ones (fine-tuning).
-    out: receives checkpoint.pt (every few minutes, replaced atomically) and log.jsonl.
-    Raises ValueError for unreadable data, FileNotFoundError for a resume without a checkpoint.
+    out: receives checkpoint.pt (every few minutes and on Ctrl-C, replaced atomically) and log.jsonl.  Where one of them
+    cannot be written the run warns and goes on; at its end it raises OSError.
+    Raises ValueError for unreadable data, a resume without a checkpoint, a new run beside one.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not resume and (out / "checkpoint.pt").exists():
+        raise ValueError(f"{out} has the checkpoint of another run: use --resume or another --out.")
     if validation is None:
         data, validation = held_out(data)
-    pool = PatchPool(read_pictures(data, settings.channels))
+    judging = {p.resolve() for p in validation}
+    data = [p for p in data if p.resolve() not in judging]
+    pool = PatchPool(read_pictures(data, settings.channels), max(128, settings.largest()))
     judges = [crop_centre(p, 256) for p in read_pictures(validation, settings.channels)][:24]
     out.mkdir(parents=True, exist_ok=True)
     run = start(settings, device, initial)
     if resume:
-        run.load(torch.load(out / "checkpoint.pt", map_location=device, weights_only=True)["run"])
+        run.load(_stored(out)[1])
     psnr: dict[str, float] = {}
     losses: list[Tensor] = []
+    warned: set[str] = set()
     saved = judged = time.monotonic()
-    for progress, left in pace(settings, run):
-        losses.append(step(settings, run, pool, progress, device))
-        now = time.monotonic()
-        if now - judged > validate_every:
-            psnr = validate(settings, run.average, judges, device)
-            log(out, settings, run, progress, losses, psnr)
-            losses, judged = [], time.monotonic()
-        if now - saved > checkpoint_every:
-            checkpoint(out, settings, run)
-            saved = time.monotonic()
-        report(Progress(run.step, progress, left, float(losses[-1]) if losses else math.nan, psnr))
+    try:
+        for progress, left in pace(settings, run):
+            losses.append(step(settings, run, pool, progress, device))
+            now = time.monotonic()
+            if now - judged > validate_every:
+                psnr = validate(settings, run.average, judges, device)
+                _try(warned, log, out, run, progress, losses, psnr, len(judges))
+                losses, judged = [], time.monotonic()
+            if now - saved > checkpoint_every:
+                _try(warned, checkpoint, out, settings, run)
+                saved = time.monotonic()
+            report(Progress(run.step, progress, left, float(losses[-1]) if losses else math.nan, psnr))
+    except KeyboardInterrupt:
+        _try(warned, checkpoint, out, settings, run)
+        raise
     _enter_phase(settings, run, 1.0)
-    log(out, settings, run, 1.0, losses, validate(settings, run.average, judges, device))
     checkpoint(out, settings, run)
+    log(out, run, 1.0, losses, validate(settings, run.average, judges, device), len(judges))
     return run.average.float().cpu()
 
 
 def start(settings: TrainSettings, device: torch.device, initial: nn.Module | None = None) -> Run:
-    torch.manual_seed(settings.seed)
-    net = ARCHITECTURES[settings.net](channels=settings.channels, **settings.config)
+    """A new run: weights drawn with the seed, or those of `initial`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(settings.seed)
+        net, average = (ARCHITECTURES[settings.net](channels=settings.channels, **settings.config) for _ in range(2))
+    if settings.mode != "joint" and not hasattr(net, "stages"):
+        raise ValueError(f"mode {settings.mode} is for a network in stages, trd; {settings.net} has none.")
     if initial is not None:
         if type(initial) is not type(net) or initial.config() != net.config():  # type: ignore[operator]
             ours, theirs = ({"network": type(m).__name__, **m.config()} for m in (net, initial))  # type: ignore[operator]
             raise ValueError(f"the initial weights are of {theirs}; this run trains {ours}.")
         net.load_state_dict(initial.state_dict())
-    average = ARCHITECTURES[settings.net](channels=settings.channels, **settings.config).requires_grad_(False)
-    average.load_state_dict(net.state_dict())
+    average.requires_grad_(False).load_state_dict(net.state_dict())
     net, average = (m.to(device, memory_format=torch.channels_last) for m in (net, average))
     optimizer = Optimizer(net, settings.rate(0), settings.weight_decay)
     return Run(net, average, optimizer, torch.Generator().manual_seed(settings.seed))
@@ -220,7 +268,7 @@ def step(settings: TrainSettings, run: Run, pool: PatchPool, progress: float, de
 
     loss = mean of ‖N(x + n, sigma) − n‖²/(sigma + 1/255): the error of a good denoiser grows about as sigma, so every
     noise level weighs the same.  Low levels are drawn more often, sigma = low + (high − low) u^1.5 with u in [0, 1]:
-    a restoration spends most of its steps there.
+    a restoration spends most of its steps there.  Raises RuntimeError after PATIENCE gradients that are not finite.
     """
     rate = settings.rate(_enter_phase(settings, run, progress))
     batch, side = settings.shape(progress)
@@ -229,13 +277,16 @@ def step(settings: TrainSettings, run: Run, pool: PatchPool, progress: float, de
     sigma = low + (high - low) * torch.rand(batch, 1, 1, 1, generator=run.generator).pow(1.5).to(device)
     noise = draw_noise(run.net, clean, sigma, run.generator)
     noisy = (clean + noise).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(device.type, torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16, enabled=in_half("auto", device.type)):
         estimate = run.net(noisy, sigma)
     loss = ((estimate.float() - noise).square() / (sigma + 1 / 255)).mean()
     run.net.zero_grad()
     loss.backward()
     length = float(nn.utils.clip_grad_norm_(run.net.parameters(), settings.clip))
     run.step += 1
+    run.failed = 0 if math.isfinite(length) else run.failed + 1
+    if run.failed == PATIENCE:
+        raise RuntimeError(f"{PATIENCE} gradients in a row were not finite, at step {run.step}; lower --lr.")
     if length > 4 * run.typical or not math.isfinite(length):  # one such gradient would stay in the momentum for long
         run.typical *= 1.05
         return loss.detach()
@@ -285,25 +336,32 @@ def validate(settings: TrainSettings, net: nn.Module, pictures: list[Tensor], de
             clean = picture[None].to(device).float() / 255
             noise = draw_noise(net, clean, torch.tensor(sigma), torch.Generator().manual_seed(0))
             noisy = (clean + noise).contiguous(memory_format=torch.channels_last)
-            with torch.autocast(device.type, torch.bfloat16):
+            with torch.autocast(device.type, torch.bfloat16, enabled=in_half("auto", device.type)):
                 restored = noisy - net(noisy, sigma).float()
-            values.append(-10 * math.log10(float((restored.clamp(0, 1) - clean).square().mean())))
+            error = (restored.clamp(0, 1) - clean).square().mean().clamp_min(1e-12)
+            values.append(float(-10 * error.log10()))
         result[f"{255 * sigma:.0f}"] = sum(values) / len(values)
     return result
 
 
-def log(out: Path, settings: TrainSettings, run: Run, progress: float, losses: list[Tensor], psnr: Any) -> None:
-    """Append one JSON line."""
+def log(out: Path, run: Run, progress: float, losses: list[Tensor], psnr: dict[str, float], pictures: int) -> None:
+    """Append one JSON line; what is not finite is null.  psnr: the mean over so many pictures."""
+
+    def rounded(value: float, digits: int) -> float | None:
+        return round(value, digits) if math.isfinite(value) else None
+
     line = {
         "step": run.step,
         "elapsed": round(run.elapsed, 1),
         "progress": round(progress, 4),
         "lr": run.optimizer.rate,
-        "loss": float(torch.stack(losses).mean()) if losses else None,
-        "psnr": {k: round(v, 3) for k, v in psnr.items()},
+        "loss": rounded(float(torch.stack(losses).mean()), 9) if losses else None,
+        "psnr": {k: rounded(v, 3) for k, v in psnr.items()},
+        "pictures": pictures,
     }
-    with open(out / "log.jsonl", "a") as file:
-        file.write(json.dumps(line) + "\n")
+    path = out / "log.jsonl"
+    with _written(path), path.open("a") as file:
+        file.write(json.dumps(line, allow_nan=False) + "\n")
 
 
 def last_line(out: Path) -> dict[str, Any]:
@@ -313,19 +371,66 @@ def last_line(out: Path) -> dict[str, Any]:
 
 def checkpoint(out: Path, settings: TrainSettings, run: Run) -> None:
     """Replace checkpoint.pt in one step, so that a kill or a full disk leaves the former one whole."""
-    temporary = out / "checkpoint.pt.part"
+    path, temporary = out / "checkpoint.pt", out / "checkpoint.pt.part"
+    with _written(path):
+        try:
+            torch.save({"settings": asdict(settings), "run": run.state()}, temporary)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """A failure inside becomes one OSError that names the path; torch raises RuntimeError when the disk is full."""
     try:
-        torch.save({"settings": asdict(settings), "run": run.state()}, temporary)
-        os.replace(temporary, out / "checkpoint.pt")
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise OSError(f"cannot write {path}: {reason}") from error
 
 
-def resumed(out: Path, settings: TrainSettings) -> TrainSettings:
-    """The settings of the run in `out`, with the length from `settings`.  Raises ValueError without a checkpoint."""
-    if not (out / "checkpoint.pt").is_file():
-        raise ValueError(f"nothing to resume: there is no {out / 'checkpoint.pt'}.")
-    stored = torch.load(out / "checkpoint.pt", map_location="cpu", weights_only=True)["settings"]
+def _try(warned: set[str], write: Callable[..., None], *arguments: Any) -> None:
+    """Write; a failure is a warning, the first time it happens."""
+    try:
+        write(*arguments)
+    except OSError as error:
+        if write.__name__ not in warned:
+            warnings.warn(f"{error}; the training goes on.", stacklevel=3)
+        warned.add(write.__name__)
+
+
+def resumed(out: Path, given: dict[str, Any]) -> TrainSettings:
+    """The settings of the run in `out`, its length replaced by `budget` or `steps` in `given`.
+
+    given: settings that are asked for now.  Raises ValueError where one differs from the run's, or without a run.
+    """
+    stored = _stored(out)[0]
     stored["growth"] = tuple(tuple(g) for g in stored["growth"])
     stored["levels"] = tuple(stored["levels"])
-    return replace(TrainSettings(**stored), budget=settings.budget, steps=settings.steps)
+    settings = TrainSettings(**stored)
+    had = {"network": settings.net, **{f"--{k}": stored[k] for k in ("channels", "levels", "mode", "seed")}}
+    had["--lr"] = settings.peak()
+    now = {"network" if k == "net" else f"--{k}": v for k, v in given.items()}
+    if now.get("network") == settings.net:
+        arguments = inspect.signature(ARCHITECTURES[settings.net]).parameters
+        for key, value in given.get("config", {}).items():
+            name = f"{settings.net}:{key}"
+            now[name], had[name] = value, settings.config.get(key, arguments[key].default)
+    for name in had:
+        if name in now and now[name] != had[name]:
+            raise ValueError(f"{name} is {now[name]}, but {had[name]} in {out}; leave it out, or use another --out.")
+    length: dict[str, Any] = {k: given.get(k) for k in ("budget", "steps")}
+    return replace(settings, **length) if any(length.values()) else settings
+
+
+def _stored(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(settings, state of the run) in the checkpoint.  Raises ValueError without a readable one."""
+    path = out / "checkpoint.pt"
+    if not path.is_file():
+        raise ValueError(f"nothing to resume: there is no {path}.")
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        return found["settings"], found["run"]
+    except Exception as error:  # torch raises a dozen kinds
+        raise ValueError(f"cannot read {path}: it is no checkpoint ({type(error).__name__}).") from error

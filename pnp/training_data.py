@@ -11,23 +11,35 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from . import images
+
 FLAT = 2 / 255  # a patch whose standard deviation is below this teaches little
 
 
 def read_pictures(paths: list[Path], channels: int) -> list[Tensor]:
-    """Each picture as uint8 (C, H, W).  Raises ValueError when there is none."""
-    pictures = []
+    """Each picture, and each page of a file of several, as uint8 (C, H, W).
+
+    Raises ValueError when there is none, and for a file that cannot be read or has values outside [0, 1].
+    """
+    pictures: list[Tensor] = []
     for path in paths:
-        with Image.open(path) as file:
-            pictures.append(_tensor(file.convert("L" if channels == 1 else "RGB")))
+        x = images.read(path).pixels
+        low, high = float(x.min()), float(x.max())
+        if low < 0 or high > 1:
+            raise ValueError(f"{path} has values from {low:g} to {high:g}; expected [0, 1]: scale them first.")
+        x = images.luma(x) if channels == 1 else x.expand(-1, channels, -1, -1)
+        pictures.extend((255 * x).round().clamp(0, 255).to(torch.uint8))
     if not pictures:
         raise ValueError("no picture to train on; expected a folder with PNG, JPEG or TIFF files.")
     return pictures
 
 
 def held_out(paths: list[Path]) -> tuple[list[Path], list[Path]]:
-    """(training, validation): every 32nd picture in the order of names is held out, one at least."""
-    return [p for i, p in enumerate(paths) if i % 32 != 31] or paths, paths[31::32] or paths[-1:]
+    """(training, validation): every 32nd picture in the order of names is held out, or else the last one."""
+    if len(paths) < 2:
+        raise ValueError(f"{len(paths)} picture to train on and to judge by; add pictures, or name others with --val.")
+    validation = paths[31::32] or paths[-1:]
+    return [p for p in paths if p not in set(validation)], validation
 
 
 class PatchPool:
@@ -36,11 +48,15 @@ class PatchPool:
     A large photograph has little detail as fine as its pixels.  So one patch in eight is from it as it is, one from its
     half size (a 2×2 mean), and six are from about 400 pixels a side (Lanczos), saved as a camera or a web site would:
     what most pictures are, small, and their colour at half the resolution of their brightness.
+
+    smallest: the side of the largest patch that will be drawn; smaller pictures are continued by their borders.
     """
 
     def __init__(self, pictures: list[Tensor], smallest: int = 128) -> None:
         self.sizes = [
-            [p, _half(p), *6 * [_resaved(p, i)]] if min(p.shape[1:]) >= 4 * smallest else [_at_least(p, smallest)]
+            [p, _half(p), *6 * [_at_least(_resaved(p, i), smallest)]]
+            if min(p.shape[1:]) >= 4 * smallest
+            else [_at_least(p, smallest)]
             for i, p in enumerate(pictures)
         ]
 

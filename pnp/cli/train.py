@@ -11,27 +11,30 @@ import click
 from .options import levels, one_line_errors, seconds
 
 
+def _levels(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[float, float] | None:
+    return None if value is None else levels(context, parameter, value)
+
+
 @click.command()
 @click.argument("net", metavar="NETWORK")
 @click.option("--data", required=True, multiple=True, metavar="PATH", help="Folder or glob of pictures; repeatable.")
 @click.option("--val", multiple=True, metavar="PATH", help="Pictures to judge by. Default: one in 32 of the data.")
-@click.option("--channels", type=click.Choice(["1", "3"]), default="1", show_default=True)
+@click.option("--channels", type=click.Choice(["1", "3"]), help="Grey or colour. Default: 1.")
 @click.option("--budget", callback=seconds, metavar="TIME", help="Length of the run: 90s, 45m, 2h.")
 @click.option("--steps", type=click.IntRange(1), help="Length of the run in steps, instead of a budget.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for checkpoint, log and weights.")
-@click.option("--levels", default="0..55/255", show_default=True, callback=levels, metavar="LOW..HIGH",
-              help="Noise levels to train for.")  # fmt: skip
+@click.option("--levels", callback=_levels, metavar="LOW..HIGH", help="Noise levels. Default: 0..55/255.")
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate. Default: the network's own.")
-@click.option("--mode", default="joint", show_default=True, help="Of trd: joint, greedy or greedy+joint.")
+@click.option("--mode", help="Of trd: joint, greedy or greedy+joint. Default: joint.")
 @click.option("--init", metavar="WEIGHTS", help="Start from these: a file, or the name of shipped weights.")
-@click.option("--licence", default="unknown", help="Licences of the data, for the record.")
-@click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--licence", help="Licences of the data, for the record. Default: unknown.")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out, with its settings.")
+@click.option("--seed", type=int, help="Default: 0.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def train(debug: bool, **options: Any) -> None:
     """Train a denoiser on a folder of pictures, and export its weights with their record.
 
-    NETWORK is unet, dncnn or trd, with options as in trd:size=7,stages=5,sigma=25/255.
+    NETWORK is unet, dncnn, drunet or trd, with options as in unet:widths=32x64x128 or trd:size=7,sigma=25/255.
     """
     with one_line_errors(debug):
         _train(**options)
@@ -41,38 +44,34 @@ def _train(
     net: str,
     data: tuple[str, ...],
     val: tuple[str, ...],
-    channels: str,
-    budget: float | None,
-    steps: int | None,
+    channels: str | None,
     out: Path,
-    levels: tuple[float, float],
-    lr: float | None,
-    mode: Any,
     init: str | None,
-    licence: str,
+    licence: str | None,
     resume: bool,
-    seed: int,
+    **given: Any,
 ) -> None:
     import datetime
+    from dataclasses import replace
 
     from rich.progress import Progress as Bar
 
     from .. import images, training, weights
 
+    pictures, judges = images.expand(data), images.expand(val) if val else None
     name, config = training.parse_network(net)
-    settings = training.TrainSettings(
-        name,
-        channels=int(channels),
-        budget=budget,
-        steps=steps,
-        config=config,
-        levels=levels,
-        lr=lr,
-        mode=mode,
-        seed=seed,
-    )
-    if resume:
-        settings = training.resumed(out, settings)
+    given["channels"] = None if channels is None else int(channels)
+    given = {"net": name, "config": config, **{k: v for k, v in given.items() if v is not None}}
+    if "levels" in given and training.has_own_level(name):
+        raise ValueError(f"--levels is not for {name}, which has one noise level: {name}:sigma=25/255.")
+    if init is not None and resume:
+        raise ValueError("--init is for a new run; --resume goes on from the checkpoint in --out.")
+    initial = None if init is None else weights.load_file(init) if Path(init).suffix else weights.load(init)
+    settings = training.resumed(out, given) if resume else training.TrainSettings(**given)
+    before = settings.sources if initial is None else _origin(initial, init)
+    same = resume and set(_folders(pictures)) <= set(before.get("data", []))
+    sources = _sources(before, _folders(pictures), licence or ("" if same else "unknown"))
+    settings = replace(settings, sources=sources)
     with Bar(disable=not sys.stderr.isatty(), transient=True) as bar:
         task = bar.add_task("training", total=1.0)
 
@@ -81,26 +80,45 @@ def _train(
             text = f"step {now.step}, {now.seconds_left / 60:.0f} min left, {score or 'not judged yet'}"
             bar.update(task, completed=now.progress, description=text)
 
-        judges = images.expand(list(val)) if val else None
         trained = training.train(
-            settings,
-            images.expand(list(data)),
-            out,
-            validation=judges,
-            resume=resume,
-            initial=None if init is None else weights.load_file(init) if Path(init).suffix else weights.load(init),
-            report=report,
+            settings, pictures, out, validation=judges, resume=resume, initial=initial, report=report
         )
     last = training.last_line(out)
-    name = trained.title()  # type: ignore[operator]
     record = {
         "architecture": settings.net,
         "sigma": training.levels(settings, trained),
-        "data": [Path(d).name for d in data],
-        "licence": licence,
-        "steps": last["step"],
+        "mode": settings.mode,
+        "lr": settings.peak(),
+        "seed": settings.seed,
+        **settings.sources,
+        "steps": settings.sources.get("steps", 0) + last["step"],
         "date": datetime.date.today().isoformat(),
         "psnr": last["psnr"],
+        "validation": {"data": _folders(judges or pictures), "pictures": last["pictures"]},
     }
-    weights.export(trained, name, record, out)
-    click.echo(f"wrote {out / name}.safetensors: {last['psnr']} dB after {last['step']} steps")
+    title = trained.title()  # type: ignore[operator]
+    weights.export(trained, title, record, out)
+    click.echo(f"wrote {out / title}.safetensors: {last['psnr']} dB after {last['step']} steps")
+
+
+def _folders(pictures: list[Path]) -> list[str]:
+    """The names of the folders that the pictures are in."""
+    return sorted({p.parent.resolve().name for p in pictures})
+
+
+def _origin(initial: Any, init: str | None) -> dict[str, Any]:
+    """What the record of a new network says of the weights it starts from."""
+    import hashlib
+
+    from ..weights import record_of
+
+    record = record_of(initial) or {"sha256": hashlib.sha256(Path(str(init)).read_bytes()).hexdigest()}
+    unknown = {"data": ["unknown"], "licence": "unknown", "steps": 0}
+    return {"init": record["sha256"], **{key: record.get(key, value) for key, value in unknown.items()}}
+
+
+def _sources(before: dict[str, Any], data: list[str], licence: str) -> dict[str, Any]:
+    """`before` with more data and another licence, each named once."""
+    licences = filter(None, [*before.get("licence", "").split("; "), licence])
+    names = dict.fromkeys([*before.get("data", []), *data])
+    return {**before, "data": list(names), "licence": "; ".join(dict.fromkeys(licences))}

@@ -17,6 +17,7 @@ def shade(channels: int) -> str:
     """grey or colour."""
     return "grey" if channels == 1 else "colour"
 
+
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Reflect the lower and right borders outwards to the next multiple; edges are repeated where x is too small."""
     h, w = x.shape[-2:]

@@ -1,0 +1,307 @@
+"""The trainer: its pictures, its checkpoints, what it refuses, and the command."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.data import astronaut, camera
+from torch import nn
+
+from pnp import cli, images, weights
+from pnp.optimizer import Optimizer
+from pnp.priors.nets import DnCNN
+from pnp.registry import SpecError
+from pnp.training import PATIENCE, TrainSettings, log, parse_network, resumed, start, step, train
+from pnp.training_data import PatchPool, held_out, read_pictures
+
+CPU = torch.device("cpu")
+
+
+def settings(**changes: object) -> TrainSettings:
+    base = TrainSettings("dncnn", steps=6, config={"depth": 4, "width": 6}, batch=4, patch=32)
+    return replace(base, **changes)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(3):
+        Image.fromarray(camera()[150 * i : 150 * i + 150, 100:260]).save(folder / f"{i}.png")
+    return sorted(folder.iterdir())
+
+
+def pool() -> PatchPool:
+    return PatchPool([torch.from_numpy(camera()[None].copy())])
+
+
+@pytest.mark.parametrize("n", [2, 3, 31, 32, 33, 64])
+def test_no_picture_both_trains_and_judges(n: int) -> None:
+    paths = [Path(f"{i:02}.png") for i in range(n)]
+    training, judging = held_out(paths)
+    assert training and len(judging) == max(1, n // 32)
+    assert sorted(training + judging) == paths  # a picture in both would stand there twice
+
+
+def test_one_picture_cannot_do_both(pictures: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"1 picture .*--val"):
+        held_out(pictures[:1])
+    with pytest.raises(ValueError, match="no picture to train on"):
+        train(settings(), pictures[:1], tmp_path / "run", validation=pictures[:1])
+
+
+def test_pictures_of_every_depth_are_read_alike(tmp_path: Path) -> None:
+    grey = camera()[:40, :50]
+    x = torch.from_numpy(grey)[None, None].float() / 255
+    images.write(tmp_path / "8.png", x)
+    images.write(tmp_path / "float.tif", x)
+    Image.fromarray(257 * grey.astype(np.uint16)).save(tmp_path / "16.png")
+    images.write(tmp_path / "pages.tif", x.expand(2, -1, -1, -1))
+    read = read_pictures([tmp_path / n for n in ("8.png", "float.tif", "16.png", "pages.tif")], 1)
+    assert len(read) == 5 and all(np.array_equal(p[0], grey) and p.dtype == torch.uint8 for p in read)
+    assert [p.shape for p in read_pictures([tmp_path / "8.png"], 3)] == [(3, 40, 50)]
+
+
+def test_grey_is_that_of_pillow(tmp_path: Path) -> None:
+    Image.fromarray(astronaut()).save(tmp_path / "colour.png")
+    theirs = np.asarray(Image.fromarray(astronaut()).convert("L")).astype(int)
+    ours = read_pictures([tmp_path / "colour.png"], 1)[0][0].numpy().astype(int)
+    assert abs(ours - theirs).max() <= 1 and abs((ours - theirs).mean()) < 0.1
+    assert abs(astronaut().mean(2) - theirs).max() > 20  # planted: the plain mean
+    assert np.array_equal(read_pictures([tmp_path / "colour.png"], 3)[0].permute(1, 2, 0).numpy(), astronaut())
+
+
+@pytest.mark.parametrize("values", [[0.0, 1.5], [-0.1, 1.0], [0.0, float("nan")]])
+def test_values_that_are_no_picture_are_refused_by_name(tmp_path: Path, values: list[float]) -> None:
+    np.save(tmp_path / "odd.npy", np.tile(np.array(values, np.float32), (8, 4)))
+    with pytest.raises(ValueError, match=r"odd\.npy"):
+        read_pictures([tmp_path / "odd.npy"], 1)
+
+
+@pytest.mark.parametrize("name", ["cut.png", "cut.jpg"])
+def test_a_truncated_file_is_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    Image.fromarray(camera()).save(path)
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ValueError, match=name):
+        read_pictures([path], 1)
+
+
+def test_the_largest_patch_fits_into_every_picture() -> None:
+    large = settings(patch=128, growth=((0.2, 16), (0.6, 2)))
+    assert large.largest() == 512  # more than a small copy has
+    pictures = [torch.randint(256, (1, *size), dtype=torch.uint8) for size in ((100, 500), (2060, 2050))]
+    with_copies = PatchPool(pictures, large.largest())
+    assert [len(sizes) for sizes in with_copies.sizes] == [1, 8]
+    assert all(min(p.shape[1:]) >= 512 for sizes in with_copies.sizes for p in sizes)
+    assert with_copies.draw(8, 512, torch.Generator()).shape == (8, 1, 512, 512)
+
+
+def test_an_interrupted_run_resumes_exactly(tmp_path: Path, pictures: list[Path]) -> None:
+    def interrupt(now) -> None:
+        if now.step == 3:
+            raise KeyboardInterrupt
+
+    whole = train(settings(), pictures, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(settings(), pictures, tmp_path / "cut", report=interrupt)
+    assert resumed(tmp_path / "cut", {}) == settings()
+    again = train(resumed(tmp_path / "cut", {}), pictures, tmp_path / "cut", resume=True)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
+def test_a_resumed_run_keeps_its_settings(tmp_path: Path, pictures: list[Path]) -> None:
+    train(settings(steps=2), pictures, tmp_path / "run")
+    same = {"net": "dncnn", "config": {"depth": 4, "bias": False}, "channels": 1, "lr": 1.5e-3, "mode": "joint"}
+    assert resumed(tmp_path / "run", same) == settings(steps=2)
+    assert resumed(tmp_path / "run", {"budget": 9.0}) == settings(steps=None, budget=9.0)
+    for given, message in [
+        ({"net": "unet"}, "network is unet, but dncnn"),
+        ({"net": "dncnn", "config": {"width": 8}}, "dncnn:width is 8, but 6"),
+        ({"channels": 3}, "--channels is 3, but 1"),
+        ({"lr": 0.1}, "--lr is 0.1, but 0.0015"),
+        ({"levels": (0.0, 0.1)}, r"--levels is \(0.0, 0.1\), but \(0.0, 0.2"),
+        ({"mode": "greedy"}, "--mode is greedy, but joint"),
+        ({"seed": 1}, "--seed is 1, but 0"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            resumed(tmp_path / "run", given)
+    with pytest.raises(ValueError, match="use --resume or another --out"):
+        train(settings(), pictures, tmp_path / "run")
+    with pytest.raises(ValueError, match="nothing to resume"):
+        resumed(tmp_path / "nowhere", {})
+    (tmp_path / "run/checkpoint.pt").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"cannot read .*checkpoint\.pt"):
+        resumed(tmp_path / "run", {})
+
+
+def test_a_log_that_cannot_be_written_stops_nothing_before_the_end(tmp_path: Path, pictures: list[Path]) -> None:
+    (tmp_path / "run/log.jsonl").mkdir(parents=True)
+    with pytest.warns(UserWarning, match="log.jsonl") as notes, pytest.raises(OSError, match=r"log\.jsonl"):
+        train(settings(), pictures, tmp_path / "run", validate_every=0)
+    assert len(notes) == 1
+    assert torch.load(tmp_path / "run/checkpoint.pt", weights_only=True)["run"]["step"] == 6
+
+
+def test_gradients_that_stay_infinite_end_the_run() -> None:
+    run = start(settings(), CPU)
+    patches = pool()
+    step(settings(), run, patches, 0.0, CPU)
+    good = [p.clone() for p in run.net.parameters()]
+    with torch.no_grad():
+        next(run.net.parameters()).fill_(float("nan"))
+    for _ in range(PATIENCE - 1):
+        step(settings(), run, patches, 0.5, CPU)
+    assert all(torch.equal(a, b) for a, b in zip(good[1:], list(run.net.parameters())[1:], strict=True))
+    with pytest.raises(RuntimeError, match="50 gradients in a row were not finite, at step 51; lower --lr"):
+        step(settings(), run, patches, 0.5, CPU)
+
+
+def test_what_is_not_finite_is_null_in_the_log(tmp_path: Path) -> None:
+    run = start(settings(), CPU)
+    log(tmp_path, run, 0.5, [torch.tensor(float("nan"))], {"25": float("inf"), "50": 27.12345}, 3)
+    line = json.loads((tmp_path / "log.jsonl").read_text(), parse_constant=pytest.fail)
+    assert line["loss"] is None and line["psnr"] == {"25": None, "50": 27.123} and line["pictures"] == 3
+
+
+def test_a_new_run_leaves_the_generator_of_the_caller() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    a = start(settings(), CPU)
+    assert torch.equal(torch.rand(3), expected)
+    b = start(settings(), CPU)
+    assert all(torch.equal(p, q) for p, q in zip(a.net.parameters(), b.net.parameters(), strict=True))
+    other = start(settings(seed=1), CPU)
+    assert not torch.equal(next(a.net.parameters()), next(other.net.parameters()))
+
+
+def test_the_optimiser_moves_the_weights_themselves_or_refuses() -> None:
+    net = DnCNN(depth=4, width=6)
+    with pytest.raises(RuntimeError, match="view"):
+        Optimizer(net, 0.1, 0.0)
+    net = net.to(memory_format=torch.channels_last)
+    before, optimizer = net.layers[1].weight.clone(), Optimizer(net, 0.1, 0.0)
+    for p in net.parameters():
+        p.grad = torch.randn(p.shape)  # of the plain layout
+    optimizer.step(0.1)
+    assert not torch.equal(before, net.layers[1].weight)
+
+
+def test_a_network_is_read_from_its_spec() -> None:
+    assert parse_network("unet:widths=8x12x16,blocks=1") == ("unet", {"widths": (8, 12, 16), "blocks": 1})
+    for spec, message in [
+        ("unet:channels=3", "--channels"),
+        ("unet:widths=8x12", "3 whole numbers"),
+        ("unet:widths=8x12x0", "3 whole numbers"),
+        ("unet:depth=3", "unknown option"),
+        ("unet:8", "key=value"),
+        ("unett", "Did you mean 'unet'"),
+    ]:
+        with pytest.raises(SpecError, match=message):
+            parse_network(spec)
+    with pytest.raises(ValueError, match="dncnn has none"):
+        start(settings(mode="greedy"), CPU)
+
+
+def pnp(*arguments: str) -> int:
+    """Run the command in this process; its exit code."""
+    before, sys.argv = sys.argv, ["pnp", *arguments]
+    try:
+        cli.main()
+    except SystemExit as leave:
+        return int(leave.code or 0)
+    finally:
+        sys.argv = before
+    return 0
+
+
+def test_the_command_trains_resumes_records_and_its_weights_restore(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["train", "dncnn:depth=4,width=6", "--data", "photos", "--out", "run"]
+    assert pnp(*command, "--steps", "4", "--seed", "2", "--lr", "1e-3", "--licence", "CC0") == 0
+    assert pnp(*command, "--steps", "4") == 2
+    assert "use --resume or another --out" in capsys.readouterr().err
+    assert pnp(*command, "--resume") == 0  # at its end already
+    assert weights.manifest(Path("run"))["dncnn-grey"]["steps"] == 4
+    assert pnp(*command, "--resume", "--steps", "5") == 0
+    assert pnp(*command, "--resume", "--seed", "3") == 2
+    assert "--seed is 3, but 2 in run" in capsys.readouterr().err
+    record = weights.manifest(Path("run"))["dncnn-grey"]
+    expected = {"architecture": "dncnn", "mode": "joint", "lr": 1e-3, "seed": 2, "sigma": [0.0, 55 / 255], "steps": 5}
+    expected |= {"data": ["photos"], "licence": "CC0", "validation": {"data": ["photos"], "pictures": 1}}
+    assert {k: record[k] for k in expected} == expected and "init" not in record
+    solve = ["solve", "photos/0.png", "--simulate", "--op", "blur:std=1", "--lam", "1", "--iterations", "2"]
+    assert pnp(*solve, "--prior", "dncnn:weights=run/dncnn-grey.safetensors", "--report", "out") == 0
+    assert images.read("out/0-restored.png").pixels.shape == (1, 1, 150, 160)
+
+
+def test_fine_tuned_weights_keep_the_record_of_the_first(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    other = Path("other/photos")  # of the same name, and of a licence that nobody has told
+    other.mkdir(parents=True)
+    for path in pictures:
+        (other / path.name).write_bytes(path.read_bytes())
+    net = ["train", "dncnn:depth=4,width=6"]
+    assert pnp(*net, "--data", "photos", "--out", "a", "--steps", "2", "--licence", "CC0") == 0
+    first, path = weights.manifest(Path("a"))["dncnn-grey"], "a/dncnn-grey.safetensors"
+    tuned = [*net, "--data", str(other), "--val", "photos/1.png", "--out", "b"]
+    assert pnp(*tuned, "--steps", "3", "--init", path) == 0
+    assert pnp(*tuned, "--resume", "--init", path) == 2
+    assert "--init is for a new run" in capsys.readouterr().err
+    assert pnp(*tuned, "--resume", "--steps", "4") == 0
+    record = weights.manifest(Path("b"))["dncnn-grey"]
+    assert record["init"] == first["sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    assert record["data"] == ["photos"] and record["licence"] == "CC0; unknown" and record["steps"] == 2 + 4
+    assert record["validation"] == {"data": ["photos"], "pictures": 1}
+
+
+def test_weights_without_a_record_count_as_unknown(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = {f"model.{2 * i}.weight": p.data for i, p in enumerate(DnCNN(1, 4, 6, conditioned=False).parameters())}
+    torch.save(plain, "kair.pth")
+    spec = "dncnn:depth=4,width=6,conditioned=false"
+    options = ["--data", "photos", "--steps", "2", "--licence", "CC0"]
+    assert pnp("train", spec, *options, "--out", "run", "--init", "kair.pth") == 0
+    record = weights.manifest(Path("run"))["dncnn-grey"]
+    assert record["data"] == ["unknown", "photos"] and record["licence"] == "unknown; CC0" and record["steps"] == 2
+    assert record["init"] == hashlib.sha256(Path("kair.pth").read_bytes()).hexdigest()
+
+
+def test_noise_levels_are_not_for_a_network_that_has_its_own(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["train", "trd:size=3,stages=1", "--data", "photos", "--out", "run", "--steps", "1"]
+    assert pnp(*command, "--levels", "0..0.1") == 2
+    assert "--levels is not for trd" in capsys.readouterr().err and not Path("run").exists()
+
+
+def test_half_precision_is_used_where_it_is_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    class Spy(nn.Module):
+        def forward(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+            seen.append(torch.is_autocast_enabled("cpu"))
+            return self.net(x, sigma)
+
+    for native in (True, False):
+        monkeypatch.setattr("pnp.training.in_half", lambda precision, device, native=native: native)
+        run, spy = start(settings(), CPU), Spy()
+        spy.net, run.net = run.net, spy
+        step(settings(), run, pool(), 0.0, CPU)
+    assert seen == [True, False]
