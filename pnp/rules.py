@@ -94,9 +94,9 @@ def table(path: Path = TABLE) -> dict[tuple[str, str], Rule]:
 def write(rows: dict[tuple[str, str], Rule], path: Path) -> None:
     """Replace the table; what the numbers mean stands at its head."""
     lines = [
-        "# [kind of prior.task]; rules.py has the formula.  From `pnp tune`: lam, start, end and floor of denoiser, projector, red",
-        "# and dae on blur, downsample, identity, mask and sensing.  By hand: iterations; the rows of dip, dae-autoencoder,",
-        "# dae-gradient-step and other, and those of denoiser whose solver is admm; sensing's start, and lam of red there.",
+        "# [kind of prior.task]; rules.py has the formula.  From `pnp tune`: lam, start, end and floor of denoiser,",
+        "# red, projector and dae on blur, downsample, identity, mask and sensing.  By hand: iterations; the rows of",
+        "# dip, of dae's other forms and of other tasks, those of denoiser for admm; sensing's start, lam of red there.",
     ]
     for (kind, task), rule in sorted(rows.items()):
         lines += ["", f"[{kind}.{task}]"]
