@@ -20,10 +20,10 @@ from .problem import Problem
 from .recording import History, Metric, Recorder, Snapshot
 from .registry import unknown
 from .solvers.base import Solver, State, require
-from .stopping import StopRule, Tolerance
+from .stopping import QUANTITIES, StopRule, Tolerance
 
 Callback = Callable[[Snapshot], None]
-QUANTITIES = ("change", "residual", "objective")
+OF_ONE_PICTURE = ("generator", "iterate")  # of a Memory: the state of a network's noise, that of a solver
 
 
 class Status(Enum):
@@ -37,10 +37,31 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class Memory:
-    """What a solve leaves behind for one that goes on from it: what its prior learned, and what its solver carries."""
+    """What a solve leaves behind for one that goes on from it: what its prior learned, and what its solver carries.
+
+    made_by: the solver's class; y: the measurement.  Where they are not known the solve is taken for a similar one.
+    """
 
     learned: dict[str, Tensor]
     solver: dict[str, Any]
+    made_by: str = ""
+    y: Tensor | None = None
+
+    def fit_for(self, problem: Problem, solver: Solver) -> Memory:
+        """All of it for the same measurement; for another, without what belongs to one picture alone.
+
+        Raises ValueError for another solver.
+        """
+        if self.made_by not in ("", type(solver).__name__):
+            raise ValueError(
+                f"what was carried is of {self.made_by}, not {type(solver).__name__}; give the same, or start over."
+            )
+        if self.y is not None and self.y.shape == problem.y.shape and torch.equal(self.y.to(problem.y), problem.y):
+            return self
+        learned, carried = (
+            {k: v for k, v in d.items() if k not in OF_ONE_PICTURE} for d in (self.learned, self.solver)
+        )
+        return replace(self, learned=learned, solver=carried)
 
 
 @dataclass(frozen=True)
@@ -64,9 +85,7 @@ class Result:
     def __str__(self) -> str:
         lines = [
             f"image {i}: {s.name.lower()} after {n} iterations ({r})" + f", the image of iteration {c}" * (c < n)
-            for i, (s, n, r, c) in enumerate(
-                zip(self.status, self.iterations, self.reason, self.chosen, strict=True)
-            )
+            for i, (s, n, r, c) in enumerate(zip(self.status, self.iterations, self.reason, self.chosen, strict=True))
         ]
         return "\n".join([*lines, str(self.convergence), *dict.fromkeys(self.convergence.verdict)])
 
@@ -91,8 +110,10 @@ def solve(
     best image by the rule that fired, if it ranks them; where a limit or an interrupt ends, by the first that does.
     record: any of "change", "residual", "objective"; metrics: name -> function of the image batch, both into `history`.
     callbacks: called with a Snapshot after each step.
-    after: the `memory` of another result, to go on from it: of this problem, or of a similar one (the frame before).
-    Raises TypeError where the solver needs what the prior lacks, ValueError for shapes and non-finite input.
+    after: the `memory` of another result, to go on from it.  Of the same y it is as if that solve had had more
+    iterations; for a similar one (the next frame) it begins with what was learned, and with the descent's moments.
+    Raises TypeError where the solver needs what the prior lacks, ValueError for shapes, non-finite input, or what
+    another solver has left.
     """
     require(solver, problem.prior)
     for quantity in record:
@@ -105,6 +126,7 @@ def solve(
     if tuple(x0.shape) != expected:
         raise ValueError(f"x0 has shape {tuple(x0.shape)}; the image has {expected}.")
     if after is not None:
+        after = after.fit_for(problem, solver)
         problem = replace(problem, prior=problem.prior.starting(after.learned))
     problem = problem.begin(x0)
     watched = tuple(dict.fromkeys([*record, *(q for rule in stop for q in rule.watches)]))
@@ -181,7 +203,12 @@ class _Run:
             self.recorder.history(),
             convergence,
             self.problem,
-            Memory(self.problem.prior.learned(), self.solver.carried(self.state)),
+            Memory(
+                self.problem.prior.learned(),
+                self.solver.carried(self.state),
+                type(self.solver).__name__,
+                self.problem.y,
+            ),
         )
 
     def _chosen(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from .checks import positive
 from .recording import Measure, Snapshot
-from .registry import STOPS
+from .registry import STOPS, SpecError, unknown
 
+QUANTITIES = ("change", "residual", "objective")  # of a Snapshot
 SAMPLES = 16384  # pixels of an image that a moving variance looks at: its memory is bounded
 
 
@@ -84,6 +85,13 @@ class Plateau(StopRule):
     window: int = 20
     tol: float = 1e-4
 
+    def __post_init__(self) -> None:
+        if self.quantity not in QUANTITIES:
+            raise SpecError(unknown("quantity of a plateau:", self.quantity, list(QUANTITIES)))
+        positive(self.window, "window")
+        if not 0 <= self.tol < 1:
+            raise ValueError(f"tol is {self.tol:g}; expected a number from 0 to below 1.")
+
     @property
     def watches(self) -> tuple[str, ...]:
         return (self.quantity,)
@@ -110,6 +118,10 @@ class Objective(StopRule):
 
     target: float
 
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.target):
+            raise ValueError(f"target is {self.target:g}; expected a number.")
+
     @property
     def reason(self) -> str:
         return f"objective at most {self.target:g}"
@@ -124,6 +136,9 @@ class Discrepancy(StopRule):
     """Stop when ‖Ax − y‖ <= c sigma √m: the measurement is explained as well as its noise allows (Morozov 1966)."""
 
     c: float = 1.0
+
+    def __post_init__(self) -> None:
+        positive(self.c, "c")
 
     @property
     def reason(self) -> str:
@@ -141,6 +156,11 @@ class _LeastVariance(StopRule):
 
     patience: int
     fit: float
+
+    def __post_init__(self) -> None:
+        positive(self.patience, "patience")
+        if not self.fit > 0:
+            raise ValueError(f"fit is {self.fit:g}; expected a number above 0, or inf.")
 
     @property
     def ranks(self) -> str | None:
@@ -166,10 +186,10 @@ class WindowedVariance(_LeastVariance):
 
     window: int = 50
     patience: int = 300
-    fit: float = math.inf
+    fit: float = 1.05
 
     def __post_init__(self) -> None:
-        positive(self.patience, "patience")
+        super().__post_init__()
         if self.window < 2:
             raise ValueError(f"window is {self.window}; expected 2 images or more.")
 
@@ -192,10 +212,10 @@ class ExponentialVariance(_LeastVariance):
 
     rate: float = 0.05
     patience: int = 300
-    fit: float = math.inf
+    fit: float = 1.05
 
     def __post_init__(self) -> None:
-        positive(self.patience, "patience")
+        super().__post_init__()
         if not 0 < self.rate < 1:
             raise ValueError(f"rate is {self.rate:g}; expected a number between 0 and 1.")
 
@@ -233,7 +253,7 @@ def _stagnates(rows: list[Tensor], window: int, tol: float) -> Tensor:
     """Whether the least of the last `window` rows is no lower than (1 − tol) times the least before, (B,)."""
     if len(rows) <= window:
         return torch.zeros_like(rows[-1], dtype=torch.bool)
-    before = torch.stack(rows[: -window]).amin(0)
+    before = torch.stack(rows[:-window]).amin(0)
     lately = torch.stack(rows[-window:]).amin(0)
     return (lately > before - tol * before.abs()) & before.isfinite()
 
@@ -251,21 +271,31 @@ def _of_learned(variance: Callable[[Tensor], Tensor], fit: float) -> Measure:
 
 
 class _Windowed:
-    """x -> the variance of the last `window` images a pixel, (B,); inf while there are fewer."""
+    """x -> the variance of the last `window` images a pixel, (B,); inf while there are fewer.
+
+        VAR = 1/W Σ_w ‖d_w‖² − ‖1/W Σ_w d_w‖²,   d_w = x_w − x_0
+
+    The sum of the d_w is kept, so that an image costs what it measures and not what the window does.
+    """
 
     def __init__(self, window: int) -> None:
         self.window, self.seen = window, 0
-        self.kept = torch.empty(0)  # (window, B, pixels), a ring
+        self.origin = self.sum = self.squares = self.kept = torch.empty(0)
 
     def __call__(self, x: Tensor) -> Tensor:
-        seen = _sampled(x)
+        seen, slot = _sampled(x), self.seen % self.window
         if not self.seen:
-            self.kept = seen.new_zeros((self.window, *seen.shape))
-        self.kept[self.seen % self.window] = seen
+            self.origin, self.sum = seen, torch.zeros_like(seen, dtype=torch.float64)
+            self.kept = self.sum.new_zeros((self.window, *seen.shape))  # of d, a ring
+            self.squares = self.sum.new_zeros((self.window, len(x)))
+        d = seen.double() - self.origin
+        self.sum += d - self.kept[slot]
+        self.kept[slot], self.squares[slot] = d, d.square().mean(1)
         self.seen += 1
         if self.seen < self.window:
             return seen.new_full((len(x),), float("inf"))
-        return self.kept.var(0, correction=0).mean(1)
+        variance = self.squares.mean(0) - (self.sum / self.window).square().mean(1)
+        return variance.clamp_min(0).to(seen)
 
 
 class _Exponential:

@@ -40,6 +40,7 @@ class DIP(Prior):
         self.start: dict[str, Tensor] = {}  # what a solve before has learned
         self.nets: list[nn.Module] = []  # of one solve, one for each picture
         self.generator: torch.Generator | None = None
+        self.before: dict[str, Tensor] = {}  # the generator's state, as it was before the last draw
 
     @property
     def name(self) -> str:
@@ -56,7 +57,10 @@ class DIP(Prior):
         begun.generator = torch.Generator().manual_seed(self.seed)
         begun.nets = [_fresh(self.net, self.seed).to(x0.device) for _ in range(len(x0))]
         if self.start:
-            _load(begun.nets, self.start)
+            _load(begun.nets, {k: v for k, v in self.start.items() if k != "generator"})
+        if "generator" in self.start:
+            begun.generator.set_state(self.start["generator"].cpu())
+        begun.before = {"generator": begun.generator.get_state()}
         return begun
 
     def parametrise(self, x0: Tensor) -> tuple[list[Tensor], Draw]:
@@ -67,7 +71,8 @@ class DIP(Prior):
 
         def draw() -> Tensor:
             seen = z
-            if self.noise:
+            if self.noise and generator is not None:
+                begun.before = {"generator": generator.get_state()}
                 seen = z + self.noise * torch.randn(z.shape, generator=generator).to(z)
             with torch.autocast(z.device.type, torch.bfloat16, enabled=half):
                 drawn = [net(seen.contiguous(memory_format=torch.channels_last)) for net in begun.nets]
@@ -79,7 +84,8 @@ class DIP(Prior):
         return [p for net in begun.nets for p in net.parameters()], draw
 
     def learned(self) -> dict[str, Tensor]:
-        return {f"{i}.{k}": v.detach().clone() for i, net in enumerate(self.nets) for k, v in net.state_dict().items()}
+        nets = {f"{i}.{k}": v.detach().clone() for i, net in enumerate(self.nets) for k, v in net.state_dict().items()}
+        return {**nets, **self.before}
 
     def starting(self, learned: dict[str, Tensor]) -> DIP:
         other = DIP(self.net, noise=self.noise, seed=self.seed, precision=self.precision)
@@ -88,10 +94,10 @@ class DIP(Prior):
 
 
 def _fresh(net: nn.Module, seed: int) -> nn.Module:
-    """A copy of `net` that has learned nothing, the same for the same seed; torch's own generator is left as it was."""
-    copy = deepcopy(net).to(memory_format=torch.channels_last).requires_grad_(True).train()
+    """A copy of `net` that has learned nothing, the same for the same seed; torch's generators stay as they were."""
+    copy = deepcopy(net).cpu().to(memory_format=torch.channels_last).requires_grad_(True).train()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed those of CUDA, too
         for part in copy.modules():
             reset: Any = getattr(part, "reset_parameters", None)
             if reset is not None:
@@ -160,7 +166,8 @@ def dip(
     for name, value in given.items():
         if name not in known:
             raise SpecError(unknown(f"option of network {net!r}:", name, list(known)))
-        if value < (name != "skip"):
-            raise SpecError(f"dip:{name}={value}; expected a whole number above {'-1' if name == 'skip' else '0'}.")
+        least = 0 if name == "skip" else 1
+        if value < least:
+            raise SpecError(f"dip:{name}={value}; expected a whole number above {least - 1}.")
     made = make(channels=1 if shape is None else shape[0], bounded=bounded, **given)
     return DIP(made, noise=noise, seed=seed, precision=precision)

@@ -10,13 +10,14 @@ from conftest import GaussianDenoiser, squares
 from torch import Tensor
 
 from pnp.choose import fit_lam
-from pnp.loop import solve
+from pnp.loop import Memory, Result, solve
 from pnp.metrics import psnr
 from pnp.operators import Blur, Identity, kernels
 from pnp.operators.base import Operator
 from pnp.priors import DIP, TV, PnP, Prior, SmoothTV, Sum, WeightedTV, parse
 from pnp.priors.nets import Hourglass
 from pnp.problem import Problem
+from pnp.recording import Snapshot
 from pnp.registry import SOLVERS
 from pnp.solvers import ADMM, ADMMDescent, GradientDescent
 from pnp.solvers.base import fits
@@ -79,6 +80,44 @@ def test_a_network_takes_any_second_prior(second: Prior, within: float | None) -
     result = solve(p, ADMMDescent(within=within, inner=4, iterations=12), stop=())
     assert bool((p.residual(result.x) < 0.9 * p.residual(0 * p.y + 0.5)).all()) and prior.kind == "dip-split"
     assert torch.equal(result.x, solve(p, ADMMDescent(within=within, inner=4, iterations=12), stop=()).x)
+
+
+@pytest.mark.parametrize("within", [None, 1.0])
+@pytest.mark.parametrize("drawn", [True, False])
+def test_a_solve_that_goes_on_is_a_longer_solve(within: float | None, drawn: bool) -> None:
+    """Planted: without the multipliers and the average."""
+    p = problem(Sum([(1.0, network()), (1.0, TV())]) if drawn else TV(), Identity())
+    solver = ADMMDescent(within=within, lr=0.03, inner=10, iterations=40)
+
+    def run(steps: int, after: Memory | None = None) -> Result:
+        def interrupt(now: Snapshot) -> None:
+            if now.k + 1 == steps:
+                raise KeyboardInterrupt
+
+        return solve(p, solver, stop=(), callbacks=[interrupt], after=after)
+
+    first = run(19)
+    assert bool(first.memory.solver["iterate"]["begun"].all())  # near the ball, long before half of the iterations
+    on = run(20, first.memory)
+    assert torch.equal(on.x, run(39).x)
+    forgetful = run(20, replace(first.memory, y=None))
+    assert not torch.allclose(on.x, forgetful.x, atol=1e-4)
+    with pytest.raises(ValueError, match="of another operator or prior"):
+        other = replace(p, prior=Sum([*p.prior.terms, (1.0, parse("haar"))]) if drawn else parse("tv+haar"))
+        solve(other, solver, stop=(), after=first.memory)
+
+
+def test_the_change_sees_each_multiplier() -> None:
+    """The image and the copies stand still, and one multiplier moves; planted: none of them does."""
+    p = problem(TV(), Identity())
+    solver = replace(EXACT, within=1.0)
+    state = solver.init(p, p.initial())
+    size = float(state.x.norm())
+    assert float(solver.change(p, state, state)) == 0
+    moved = state._replace(v=state.v + 0.5)
+    assert float(solver.change(p, moved, state)) == pytest.approx(0.5 * 16 / size)
+    moved = state._replace(u=(state.u[0] + 0.5,))
+    assert float(solver.change(p, moved, state)) == pytest.approx(0.5 * state.u[0].numel() ** 0.5 / size)
 
 
 def test_tv_calms_what_a_network_draws() -> None:

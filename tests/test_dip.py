@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -112,6 +113,19 @@ def test_what_the_caller_owns_stays_as_it_was() -> None:
     assert prior.nets == [] and torch.equal(first.x, run(prior, noisy()[1]).x)
 
 
+def test_no_generator_is_seeded_for_a_fresh_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: torch.manual_seed, which seeds those of CUDA as well, where there are none as where there are."""
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    prior, (_, y) = small(), noisy()
+    before = torch.random.get_rng_state()
+    prior.begin(y)
+    assert seeded == [] and torch.equal(before, torch.random.get_rng_state())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+    assert seeded == [5]
+
+
 def test_a_second_solve_does_not_start_from_the_first() -> None:
     """Planted: a prior that gives back the networks that it has already fitted."""
 
@@ -163,6 +177,58 @@ def test_what_cannot_be_drawn_is_one_clear_line(make: Callable[[], object], erro
     with pytest.raises(error, match=says) as told:
         make()
     assert "\n" not in str(told.value)
+
+
+# Going on
+
+
+@pytest.mark.parametrize("noise", [0, 1 / 30])
+@pytest.mark.parametrize("average", [0, 0.9])
+def test_a_solve_that_goes_on_is_a_longer_solve(noise: float, average: float) -> None:
+    """Planted: what another picture's solve carries, with no average and the noise from its beginning."""
+    _, y = noisy()
+    solver = replace(ADAM, average=average, iterations=20)
+    problem = Problem(Identity(), y, small(noise=noise), sigma=0.1)
+    first = solve(problem, solver, stop=())
+    kept = deepcopy(first.memory)
+    on, longer = solve(problem, solver, stop=(), after=first.memory), solve(problem, solver, iterations=40, stop=())
+    assert torch.equal(on.x, longer.x) and not torch.equal(on.x, first.x)
+    moments, before = (m.solver["moments"][0]["exp_avg"] for m in (first.memory, kept))
+    assert torch.equal(moments, before)  # the memory is the caller's
+    other = solve(problem, solver, stop=(), after=replace(first.memory, y=y + 1))
+    assert torch.equal(other.x, longer.x) == (not noise and not average)
+
+
+def test_a_descent_on_the_image_goes_on_from_it() -> None:
+    problem = Problem(Identity(), noisy()[1], parse("tikhonov"), sigma=0.1)
+    for solver in (GradientDescent(momentum=0.5, tau=0.002, average=0.5), replace(ADAM, average=0.5)):
+        first = solve(problem, solver, iterations=3, stop=())
+        on = solve(problem, solver, iterations=3, stop=(), after=first.memory)
+        assert torch.equal(on.x, solve(problem, solver, iterations=6, stop=()).x)
+
+
+def test_a_new_learning_rate_is_the_one_that_is_used() -> None:
+    _, y = noisy()
+    problem = Problem(Identity(), y, small(noise=0), sigma=0.1)
+    first = solve(problem, ADAM, stop=())
+    still = solve(problem, replace(ADAM, lr=1e-12, iterations=2), stop=(), after=first.memory)
+    moved = solve(problem, replace(ADAM, iterations=2), stop=(), after=first.memory)
+    torch.testing.assert_close(still.x, first.x)
+    assert not torch.allclose(moved.x, first.x, atol=1e-3)
+
+
+def test_what_another_solver_or_optimizer_has_carried_is_refused_in_one_line() -> None:
+    _, y = noisy()
+    problem = Problem(Identity(), y, parse(f"{SMALL}+tikhonov"), sigma=0.1)
+    memory = solve(problem, ADAM, stop=()).memory
+    for solver, says in [
+        (replace(ADAM, optimizer="RMSprop"), "of optimizer Adam, not RMSprop"),
+        (GradientDescent(tau=1e-3), "of optimizer Adam, not SGD"),
+        (ADMMDescent(iterations=2), "of GradientDescent, not ADMMDescent"),
+    ]:
+        with pytest.raises(ValueError, match=says) as told:
+            solve(problem, solver, stop=(), after=memory)
+        assert "\n" not in str(told.value)
 
 
 # The descent
@@ -235,7 +301,8 @@ def test_the_table_says_how_it_descends_and_when_it_stops() -> None:
 
 def test_an_interrupt_returns_the_best_so_far() -> None:
     x = squares(1, 1, 16, 16, dtype=torch.float32)
-    job = Job(op="identity", prior="dip:width=8,depth=2", sigma=0.1, simulate=True, stop="wmv:window=3,patience=500")
+    rule = "wmv:window=3,patience=500,fit=inf"
+    job = Job(op="identity", prior="dip:width=8,depth=2", sigma=0.1, simulate=True, stop=rule)
     seen: list[Snapshot] = []
 
     def interrupt(now: Snapshot) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +23,7 @@ from pnp.metrics import psnr
 from pnp.movie import Movie, cells, restore_movie
 from pnp.problem import Problem
 from pnp.registry import OPERATORS
-from pnp.restore import Job
+from pnp.restore import Job, Restoration, restore
 from pnp.solvers import GradientDescent
 from pnp.stopping import Discrepancy, ExponentialVariance, Plateau, WindowedVariance
 
@@ -112,6 +115,88 @@ def test_the_moments_keep_a_descent_from_leaping(movie: Movie) -> None:
     assert problem.residual(leaping.x) > 1.5 * problem.residual(first.x)
 
 
+@pytest.mark.parametrize("simulate", [False, True])
+def test_the_operator_of_a_movie_is_one_and_its_simulated_noise_is_not(
+    movie: Movie, simulate: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: the seed that each frame had, with which a random matrix is another one in each."""
+    done: list[Restoration] = []
+    monkeypatch.setattr("pnp.movie.restore", lambda *a, **k: done.append(restore(*a, **k)) or done[-1])
+    frames = movie.frames[:1].expand(3, -1, -1, -1)[..., :16, :16]
+    op = "sensing:ratio=0.5"
+    job = Job(op=op, prior="dip:width=8,depth=2", sigma=0.01, seed=3, iterations=2, simulate=simulate)
+    if not simulate:
+        frames = OPERATORS.build(op, shape=(1, 16, 16), seed=3)(frames)
+        job = replace(job, size=(1, 16, 16))
+    joined = restore_movie(job, frames)
+    problems = [d.result.problem for d in done]
+    x = movie.frames[:1, :, :16, :16]
+    assert all(torch.equal(p.operator(x), problems[0].operator(x)) for p in problems)
+    assert torch.equal(problems[1].y, problems[2].y) != simulate
+    assert joined.record["job"]["seed"] == 3 and joined.record["job"]["op"] == op
+    other = OPERATORS.build(op, shape=(1, 16, 16), seed=4)
+    assert not torch.allclose(other(x), problems[0].operator(x), atol=1e-3)
+
+
+def test_a_time_limit_is_of_the_whole_movie(movie: Movie, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three frames that take 1, 5 and 2 of 9 seconds; planted: the same limit for each would be 9, 9, 9."""
+    limits: list[float | None] = []
+
+    def timed(job: Job, *rest: Any, **settings: Any) -> Restoration:
+        limits.append(job.seconds)
+        return restore(replace(job, seconds=None), *rest, **settings)
+
+    now = iter([0.0, 0.0, 1.0, 6.0])
+    monkeypatch.setattr("pnp.movie.time", SimpleNamespace(perf_counter=lambda: next(now)))
+    monkeypatch.setattr("pnp.movie.restore", timed)
+    job = Job("downsample:factor=2", "dip:width=8,depth=2", sigma=0.02, seconds=9, iterations=2)
+    done = restore_movie(job, measured(movie, 0.02)[:3])
+    assert limits == [3, 4, 3] and done.record["job"]["seconds"] == 9 and done.record["iterations"] == [2, 2, 2]
+
+
+def test_frames_that_no_time_is_left_for_stay_the_plain_guess(movie: Movie, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 0.0, 50.0])
+    monkeypatch.setattr("pnp.movie.time", SimpleNamespace(perf_counter=lambda: next(now)))
+    y = measured(movie, 0.02)[:3]
+    job = Job("downsample:factor=2", "dip:width=8,depth=2", sigma=0.02, seconds=40, iterations=3)
+    done = restore_movie(job, y, truth=movie.frames[:3])
+    assert done.record["iterations"] == [3, 0, 0] and done.record["status"] == ["limit"] * 3
+    assert done.record["reason"][1:] == ["time limit of 40 s for the movie"] * 2
+    assert torch.equal(done.restored[1:], done.initial[1:]) and not torch.equal(done.restored[:1], done.initial[:1])
+    assert done.record["metrics"]["psnr"][1:] == done.record["metrics"]["psnr_initial"][1:]
+    monkeypatch.undo()
+    expected = restore_movie(replace(job, seconds=None), y, truth=movie.frames[:3])
+    assert torch.equal(done.initial, expected.initial) and done.truth is not None and expected.truth is not None
+    assert torch.equal(done.truth, expected.truth)
+    assert done.record["metrics"]["ssim_initial"] == pytest.approx(expected.record["metrics"]["ssim_initial"])
+
+
+def test_the_memory_of_a_movie_is_that_of_its_last_frame(movie: Movie) -> None:
+    y = measured(movie, 0.02)[:2]
+    job = Job("downsample:factor=2", "dip:width=8,depth=2", sigma=0.02, iterations=5)
+    memory = restore_movie(job, y).result.memory
+    assert memory.y is not None and torch.equal(memory.y, y[1:])
+    first = restore(job, y[:1])
+    last = restore(job, y[1:], after=first.result.memory).result.memory
+    assert all(torch.equal(v, last.learned[k]) for k, v in memory.learned.items())
+    assert any(not torch.equal(v, first.result.memory.learned[k]) for k, v in memory.learned.items())  # planted
+
+
+def test_the_average_of_a_movie_begins_anew_in_each_frame(movie: Movie) -> None:
+    """Planted: the average that goes on, as it does for the same frame, shows the frame before."""
+    y, prior = measured(movie, 0.02), priors.parse(SPEC, shape=(1, 40, 40))
+    solver = GradientDescent(optimizer="Adam", lr=0.02, average=0.99, iterations=60)
+
+    def run(t: int, after: Memory | None = None) -> Result:
+        return solve(Problem(HALF, y[t : t + 1], prior, sigma=0.02), solver, stop=(), record=(), after=after)
+
+    first = run(0)
+    anew = run(4, first.memory)
+    old = run(4, replace(first.memory, y=y[4:5]))
+    scores = [float(psnr(result.x, movie.frames[4:5])) for result in (anew, old)]
+    assert scores[0] > scores[1]
+
+
 def test_rules_wait_less_where_a_solve_starts_near_its_end() -> None:
     assert WindowedVariance(40, 100).sooner(4) == WindowedVariance(10, 25)
     assert ExponentialVariance(0.1, 100).sooner(4) == ExponentialVariance(0.4, 25)
@@ -144,6 +229,48 @@ def test_a_movie_comes_back_as_a_movie(folder: Path, capsys: pytest.CaptureFixtu
     assert torch.equal(apart[0], recursive[0]) and not torch.allclose(apart[1], recursive[1], atol=1e-3)
 
 
+@pytest.mark.parametrize("where", ["step", "between"])
+@pytest.mark.parametrize("simulate", [False, True])
+def test_an_interrupt_keeps_the_frames_that_are_done(
+    folder: Path, where: str, simulate: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the steps of the second frame, or before them; the movie has an alpha channel, one for each frame."""
+    pixels = measured(cells(frames=16, side=40, count=4), 0.02)[:3]
+    stored = (torch.cat([pixels, torch.ones_like(pixels)], 1).clamp(0, 1) * 65535).permute(0, 2, 3, 1).numpy()
+    kind = {"photometric": "minisblack", "planarconfig": "contig", "extrasamples": ["unassalpha"]}
+    tifffile.imwrite("alpha.tif", stored.astype(np.uint16), **kind)
+    assert images.read("alpha.tif").alpha is not None
+    arguments = ["solve", "alpha.tif", *FAST, "--recursive", *(["--simulate"] if simulate else [])]
+    calls = []
+
+    def interrupted(self: GradientDescent, problem: Problem, *rest: object) -> object:
+        calls.append(1)
+        if len(calls) == (7 if where == "step" else 5):
+            raise KeyboardInterrupt
+        return original(self, problem, *rest)
+
+    name = "step" if where == "step" else "init"
+    original = getattr(GradientDescent, name)
+    if where == "between":
+        calls = [1] * 3  # the second call of init
+    monkeypatch.setattr(GradientDescent, name, interrupted)
+    assert pnp(*arguments) == 130
+    record = json.loads(Path("alpha-restored-report/result.json").read_text())
+    reached = 2 if where == "step" else 1
+    assert record["iterations"] == ([4, 2, 0] if where == "step" else [4, 0, 0])
+    assert record["status"] == ["limit", *["interrupted"] * 2]
+    cut = images.read("alpha-restored.tif")
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    saved = torch.load("alpha-restored-report/checkpoint.pt", weights_only=True)
+    assert pnp(*arguments) == 0
+    whole = images.read("alpha-restored.tif")
+    assert cut.pixels.shape == whole.pixels.shape and cut.alpha is not None
+    assert torch.equal(cut.pixels[0], whole.pixels[0]) and not torch.equal(cut.pixels[2], whole.pixels[2])
+    if not simulate:
+        assert torch.equal(saved["memory"]["y"], images.read("alpha.tif").pixels[reached - 1 : reached])
+
+
 def test_a_wrong_movie_is_one_clear_line(folder: Path, capsys: pytest.CaptureFixture) -> None:
     with tifffile.TiffWriter("odd.tif") as tif:
         for side in (24, 20):
@@ -171,10 +298,22 @@ def test_a_run_is_resumed_from_its_checkpoint(folder: Path, capsys: pytest.Captu
     assert residual() < 0.93 * first
     assert pnp("solve", *long) == 0  # planted: without it the run starts over
     assert residual() == pytest.approx(first)
-    other = [*long]
-    other[other.index("dip:width=8,depth=2")] = "dip:width=8,depth=3"
-    assert pnp("solve", *other, "--resume") == 2
-    assert "not of downsample:factor=2 and dip:width=8,depth=3" in capsys.readouterr().err
+    for option, was, given, says in [
+        ("--prior", "dip:width=8,depth=2", "dip:width=8,depth=3", "of prior dip:width=8,depth=2, not of dip:"),
+        ("--op", "downsample:factor=2", "identity", "of op downsample:factor=2, not of identity"),
+        ("--sigma", "0.02", "0.03", "of sigma 0.02, not of 0.03"),
+        ("--solver", long[-1], "gd:optimizer=RMSprop,lr=0.01", "of optimizer Adam, not RMSprop"),
+    ]:  # fmt: skip
+        other = [*long]
+        assert other[other.index(option) + 1] == was
+        other[other.index(option) + 1] = given
+        assert pnp("solve", *other, "--resume") == 2
+        assert says in capsys.readouterr().err.strip().splitlines()[-1]
+    images.write("one.tif", images.read("movie.tif").pixels[1:2])
+    assert pnp("solve", *long, "--resume") == 2
+    assert "is of another picture" in capsys.readouterr().err
+    assert pnp("solve", *long) == 0
+    assert pnp("solve", *long, "--solver", "gd:optimizer=Adam,lr=0.002,average=0.8", "--resume") == 0
     Path("one-restored-report/checkpoint.pt").write_bytes(b"nothing")
     assert pnp("solve", *long, "--resume") == 2
     assert "it is no checkpoint" in capsys.readouterr().err

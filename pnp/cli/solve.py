@@ -147,13 +147,15 @@ def _solve_one(job: Job, plan: Plan, truth: Path | None, resume: bool = False) -
     if clean is not None and len(clean) != len(pixels):
         raise ValueError(f"the truth has {len(clean)} pages; the measurement has {len(pixels)}.")
     saved = plan.report / checkpoint.NAME
-    after = checkpoint.read(saved, job) if resume else None
+    after = checkpoint.read(saved, job, pixels) if resume else None
     with _progress() as (callback, say):
         if job.recursive:
             done = restore_movie(job, pixels, truth=clean, callbacks=[callback], say=say)
         else:
             done = restore(job, pixels, truth=clean, callbacks=[callback], say=say, after=after)
+    last = max(0, sum(n > 0 for n in done.record["iterations"]) - 1)  # frame of a movie that was reached
     _write(job, plan, picture, done, truth)
+    checkpoint.write(saved, done.result.memory, job, pixels[last : last + 1] if job.recursive else pixels)
     click.echo(_summary(plan, done))
     if "interrupted" in done.record["status"]:
         raise KeyboardInterrupt
@@ -201,7 +203,7 @@ def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None
 
 
 def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration, truth: Path | None) -> None:
-    from .. import checkpoint, images, report
+    from .. import images, report
 
     for folder in (plan.output.parent, plan.report):
         folder.mkdir(parents=True, exist_ok=True)
@@ -217,7 +219,6 @@ def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration, tru
         "environment": report.environment(),
     }
     report.write_json(plan.report / "result.json", record)
-    checkpoint.write(plan.report / checkpoint.NAME, done.result.memory, job)
     report.write_figure(plan.report / "figure.png", done, f"{plan.name}: {job.op}, {job.prior}")
 
 

@@ -14,16 +14,17 @@ from ..priors.base import Split
 from ..problem import Problem
 from ..registry import SOLVERS, SpecError
 from .base import Solver, relative, terms_of
-from .gradient import Descent, averaged, check_average, check_optimizer
+from .gradient import Descent, averaged, carried, check_average, check_optimizer, mean_of, recalled
 
 NEAR = 1.1  # of the radius of the ball
 
 
 class ADMMDescentState(NamedTuple):
-    """mean and weight: of the images drawn so far, as in `gd`; t and u: copy and multiplier of each Kᵢx; r and v: of
-    Ax − y, used under a constraint alone; begun: whether the multipliers move; the descent changes in place, within one
-    solve only."""
+    """x, mean, weight: the image drawn last and the average of all so far, as in `gd`; t and u: copy and multiplier of
+    each Kᵢx; r and v: of Ax − y, used under a constraint alone; begun: whether the multipliers move; the descent
+    changes in place, within one solve only."""
 
+    x: Tensor
     mean: Tensor
     weight: Tensor  # (B, 1, 1, 1)
     t: tuple[Tensor, ...]
@@ -53,9 +54,10 @@ class ADMMDescent(Solver):
     begins with the descent of ‖Ax − y‖² alone until that is within NEAR of the ball, for half of the iterations at
     most: what the multipliers gather while a network still learns would drive it past the ball, into the noise.
 
-    DIP with TV is ADMM-DIPTV (Cascarano et al. 2021: beta = sigma²/tau = 10, lr = 0.001, 100 times 50 steps), with a
-    denoiser DeepRED (Mataev et al. 2019), constrained cDIP-RED (Cascarano et al. 2022).  tau: a variance, None is
-    sigma².  average: the image is the mean of all drawn with weights average^age.
+    DIP with TV is ADMM-DIPTV (Cascarano et al. 2021: lr = 0.001, 100 times 50 steps, weight 0.1 and beta = 10 beside
+    ½‖Ax − y‖², so lam = 0.1/sigma², tau = sigma²/10), with a denoiser DeepRED (Mataev et al. 2019), constrained
+    cDIP-RED (Cascarano et al. 2022).  tau: a variance, None is sigma².  average: the image is the mean of all drawn
+    with weights average^age.
     """
 
     tau: float | None = None
@@ -87,12 +89,12 @@ class ADMMDescent(Solver):
         t = tuple(k.map(x) for _, k in self._splits(problem))
         r = self._within_ball(problem, problem.misfit(x))
         zeros = tuple(torch.zeros_like(ti) for ti in t)
-        ones = x.new_ones(len(x), 1, 1, 1)
-        begun = torch.full_like(ones, self.within is None, dtype=torch.bool)
-        return ADMMDescentState(x, ones, t, zeros, r, torch.zeros_like(r), begun, descent)
+        weight = x.new_zeros(len(x), 1, 1, 1)
+        begun = torch.full_like(weight, self.within is None, dtype=torch.bool)
+        return ADMMDescentState(x, torch.zeros_like(x), weight, t, zeros, r, torch.zeros_like(r), begun, descent)
 
     def step(self, problem: Problem, s: ADMMDescentState, k: int) -> ADMMDescentState:
-        mean, weight = (s.mean, s.weight) if k else (torch.zeros_like(s.mean), torch.zeros_like(s.weight))
+        mean, weight = s.mean, s.weight
         for _ in range(self.inner):
             x = s.descent.step(self._pull(problem, s, s.descent.drawn.detach())).detach()
             mean, weight = averaged(mean, weight, x, self.average)
@@ -106,23 +108,24 @@ class ADMMDescent(Solver):
         u = tuple(vi - ti for vi, ti in zip(seen, t, strict=True))
         r = self._within_ball(problem, apart + s.v)
         v = (apart + s.v - r) * begun
-        return ADMMDescentState(mean, weight, t, u, r, v, begun, s.descent)
+        return ADMMDescentState(s.descent.image, mean, weight, t, u, r, v, begun, s.descent)
 
     def image(self, state: ADMMDescentState) -> Tensor:
-        return state.mean / state.weight
+        """The average; at the start, where there is none yet, the image."""
+        return mean_of(state)
 
     def change(self, problem: Problem, state: ADMMDescentState, before: ADMMDescentState) -> Tensor:
-        """max(‖x⁺ − x‖, ‖u⁺ − u‖)/‖x‖: the image's change and how far Kx is from its copy."""
-        apart = torch.stack([(u - old).flatten(1).norm(dim=1) for u, old in zip(state.u, before.u, strict=True)])
+        """max(‖x⁺ − x‖, ‖u⁺ − u‖, ‖v⁺ − v‖)/‖x‖: the image's change and how far Kx, Ax − y are from their copies."""
+        multipliers = zip((*state.u, state.v), (*before.u, before.v), strict=True)
+        apart = torch.stack([(now - old).flatten(1).norm(dim=1) for now, old in multipliers])
         moved = relative(apart.amax(0).view(-1, 1, 1, 1), self.image(state))
         return torch.maximum(super().change(problem, state, before), moved)
 
     def carried(self, state: ADMMDescentState) -> dict[str, Any]:
-        return state.descent.moments()
+        return carried(state)
 
     def recall(self, state: ADMMDescentState, memory: dict[str, Any]) -> ADMMDescentState:
-        state.descent.recall(memory)
-        return state
+        return recalled(state, memory)
 
     def _pull(self, problem: Problem, s: ADMMDescentState, x: Tensor) -> Tensor:
         """∇f(x) + Σᵢ Kᵢᵀ(Kᵢx − tᵢ + uᵢ)/tau, or what it begins with."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -44,12 +45,23 @@ class Descent:
         return self.draw()
 
     def moments(self) -> dict[str, Any]:
-        """The optimiser's: one that forgot them would leap from where it stands."""
-        return {"optimizer": self.optimizer.state_dict()}
+        """The optimiser's, and its name: one that forgot them would leap from where it stands."""
+        return {"optimizer": type(self.optimizer).__name__, "moments": self.optimizer.state_dict()["state"]}
 
     def recall(self, memory: dict[str, Any]) -> None:
-        if memory:
-            self.optimizer.load_state_dict(memory["optimizer"])
+        """Go on with another's moments, at this one's learning rate.  Raises ValueError for another optimiser's."""
+        if not memory:
+            return
+        mine = self.optimizer.state_dict()
+        if memory["optimizer"] != type(self.optimizer).__name__:
+            raise ValueError(
+                f"what was carried is of optimizer {memory['optimizer']}, not {type(self.optimizer).__name__}; "
+                "give the same one, or start over."
+            )
+        self.optimizer.load_state_dict({**mine, "state": deepcopy(memory["moments"])})
+        if "iterate" in memory and self.drawn is self.variables[0]:  # the image itself, which no prior has kept
+            with torch.no_grad():
+                self.drawn.copy_(memory["iterate"]["x"])
 
     @property
     def image(self) -> Tensor:
@@ -146,14 +158,13 @@ class GradientDescent(Solver):
 
     def image(self, state: DescentState) -> Tensor:
         """The average; at the start, where there is none yet, the image."""
-        return torch.where(state.weight > 0, state.mean / state.weight.clamp_min(1e-12), state.x)
+        return mean_of(state)
 
     def carried(self, state: DescentState) -> dict[str, Any]:
-        return state.descent.moments()
+        return carried(state)
 
     def recall(self, state: DescentState, memory: dict[str, Any]) -> DescentState:
-        state.descent.recall(memory)
-        return state
+        return recalled(state, memory)
 
     def theorem(self, problem: Problem) -> str | None:
         if not problem.prior.closed_convex or self.optimizer != "SGD":
@@ -201,6 +212,37 @@ class GradientDescent(Solver):
 def averaged(mean: Tensor, weight: Tensor, x: Tensor, average: float) -> tuple[Tensor, Tensor]:
     """(m, w) <- average (m, w) + (1 − average)(x, 1); m/w is the mean of all x with weights average^age."""
     return torch.lerp(x, mean, average), torch.lerp(torch.ones_like(weight), weight, average)
+
+
+def mean_of(state: Any) -> Tensor:
+    """The average of a state; at the start, where there is none yet, its image."""
+    return torch.where(state.weight > 0, state.mean / state.weight.clamp_min(1e-12), state.x)
+
+
+def carried(state: Any) -> dict[str, Any]:
+    """The moments of a state's descent, and as `iterate` the rest of it, which is of this picture alone."""
+    return {
+        **state.descent.moments(),
+        "iterate": {name: value for name, value in state._asdict().items() if name != "descent"},
+    }
+
+
+def recalled(state: Any, memory: dict[str, Any]) -> Any:
+    """The state with what another has `carried`.  Raises ValueError where that is of another shape."""
+    iterate = {name: _on(value, state.x.device) for name, value in memory.get("iterate", {}).items()}
+    for name, value in iterate.items():
+        if _shapes(value) != _shapes(getattr(state, name)):
+            raise ValueError("what was carried is of another operator or prior; give the same ones, or start over.")
+    state.descent.recall(memory)
+    return state._replace(**iterate)
+
+
+def _on(value: Tensor | tuple[Tensor, ...], device: torch.device) -> Any:
+    return tuple(v.to(device) for v in value) if isinstance(value, tuple) else value.to(device)
+
+
+def _shapes(value: Tensor | tuple[Tensor, ...]) -> list[torch.Size]:
+    return [v.shape for v in (value if isinstance(value, tuple) else (value,))]
 
 
 def check_average(average: float) -> None:
