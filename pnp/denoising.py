@@ -17,7 +17,7 @@ from . import images, metrics
 from .priors.base import Denoiser
 from .registry import DENOISERS
 
-DEFAULT = ("tv", "wavelet", "nlm", "unet", "dncnn", "trd", "deepinv:DRUNet", "deepinv:DnCNN")
+DEFAULT = ("tv", "wavelet", "nlm", "unet", "dncnn", "trd", "trd:size=7", "deepinv:DRUNet", "deepinv:DnCNN")
 # PSNR in dB at sigma 15, 25, 50: BM3D, TNRD, DnCNN, FFDNet and DRUNet as reported by Zhang et al. 2017, 2018 and 2021
 PUBLISHED: dict[str, dict[str, tuple[float, float, float]]] = {
     "bsd68": {
@@ -87,7 +87,10 @@ def compare(
             continue
         for sigma in sigmas:
             say(f"{spec}, sigma {sigma:g}")
-            yield _row(spec, denoiser, clean, sigma)
+            try:
+                yield _row(spec, denoiser, clean, sigma)
+            except Exception as error:  # one that fails on a picture costs no other its row
+                yield Row(spec, sigma, skipped=" ".join(str(error).split())[:200])
 
 
 def _row(spec: str, denoiser: Denoiser, clean: list[Tensor], sigma: float) -> Row:
@@ -111,29 +114,50 @@ def parameters(denoiser: Any) -> int | None:
     return sum(p.numel() for p in net.parameters()) or None if net is not None else None
 
 
+def lines(rows: list[Row], data: str) -> Iterator[tuple[str, list[str]]]:
+    """(name, PSNR and SSIM at each level, milliseconds, parameters) of what ran, then the published rows."""
+    sigmas = levels(rows)
+    for name in dict.fromkeys(row.denoiser for row in rows if row.skipped is None):
+        mine = {row.sigma: row for row in rows if row.denoiser == name and row.skipped is None}
+        scores = [f"{mine[s].psnr:.2f}" if s in mine else "" for s in sigmas]
+        scores += [f"{mine[s].ssim:.4f}" if s in mine else "" for s in sigmas]
+        first = next(iter(mine.values()))
+        count = "" if first.parameters is None else f"{first.parameters / 1000:,.0f} k"
+        yield name, [*scores, f"{1000 * (first.seconds or 0):.0f}", count]
+    for name, values in PUBLISHED.get(data, {}).items() if sigmas == [15, 25, 50] else ():
+        yield f"{name}, published", [*(f"{v:.2f}" for v in values), *[""] * (len(sigmas) + 2)]
+
+
+def levels(rows: list[Row]) -> list[float]:
+    """The noise levels at which anything ran."""
+    return sorted({row.sigma for row in rows if row.skipped is None})
+
+
+def columns(rows: list[Row]) -> list[str]:
+    """The heads of what `lines` gives."""
+    return [*(f"PSNR {s:g}" for s in levels(rows)), *(f"SSIM {s:g}" for s in levels(rows)), "ms", "parameters"]
+
+
 def table(rows: list[Row], data: str) -> Any:
-    """A rich Table: a line for each denoiser, PSNR and SSIM at each level, and the published rows for this folder."""
+    """A rich Table of `lines`, and why what did not run did not."""
     from rich.table import Table
 
-    sigmas = sorted({row.sigma for row in rows if row.skipped is None})
     found = Table(title=f"denoising, {data}", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for column in ("denoiser", *(f"PSNR {s:g}" for s in sigmas), *(f"SSIM {s:g}" for s in sigmas), "ms", "parameters"):
+    for column in ("denoiser", *columns(rows)):
         found.add_column(column, justify="left" if column == "denoiser" else "right")
-    for name in dict.fromkeys(row.denoiser for row in rows):
-        mine = {row.sigma: row for row in rows if row.denoiser == name}
-        if any(row.skipped for row in mine.values()):
-            continue
-        scores = [f"{mine[s].psnr:.2f}" for s in sigmas] + [f"{mine[s].ssim:.4f}" for s in sigmas]
-        first = mine[sigmas[0]]
-        count = "" if first.parameters is None else f"{first.parameters / 1000:,.0f} k"
-        found.add_row(name, *scores, f"{1000 * (first.seconds or 0):.0f}", count)
-    for name, values in PUBLISHED.get(data, {}).items():
-        if sigmas == [15, 25, 50]:
-            found.add_row(f"[dim]{name}, published", *(f"[dim]{v:.2f}" for v in values))
+    for name, cells in lines(rows, data):
+        found.add_row(name, *cells, style="dim" if name.endswith(", published") else None)
     for row in rows:
         if row.skipped:
             found.add_row(f"[dim]{row.denoiser}: {row.skipped}")
     return found
+
+
+def markdown(rows: list[Row], data: str) -> str:
+    """The same lines for a README."""
+    heads = columns(rows)
+    head = [f"| denoising {data} | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
+    return "\n".join([*head, *(f"| {name} | {' | '.join(cells)} |" for name, cells in lines(rows, data))])
 
 
 def record(rows: list[Row], **settings: Any) -> dict[str, Any]:

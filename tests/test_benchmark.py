@@ -223,9 +223,12 @@ def test_tables_hold_the_means_and_the_published_rows(tiny: Suite, ran: Ran, tmp
     assert f"| TV | {mean:.2f} |" in text and "| Paper, published (recalled) | 30.50 |" in text and "measured" in text
     readme = tmp_path / "README.md"
     readme.write_text("a\n<!-- bench:tiny -->\nold\n<!-- /bench -->\nb\n")
-    assert report.into_readme(readme, tiny, rows) and text in readme.read_text() and "old" not in readme.read_text()
+    report.into_readme(readme, tiny.name, text)
+    assert text in readme.read_text() and "old" not in readme.read_text()
     readme.write_text("nothing")
-    assert not report.into_readme(readme, tiny, rows) and readme.read_text() == "nothing"
+    with pytest.raises(ValueError, match="no place for the table"):
+        report.into_readme(readme, tiny.name, text)
+    assert readme.read_text() == "nothing"
     assert any("cannot be estimated" in line for line in report.skipped(rows))
     worse = [replace(r, psnr=1.0) for r in rows if r.psnr]
     assert any("below the measured picture" in line for line in report.skipped(worse))

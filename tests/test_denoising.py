@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import images as random_images
 from test_cli import pnp
+from torch import Tensor
 
 from pnp import denoising, images
 from pnp.denoising import compare, finished, noisy, record
@@ -65,6 +66,22 @@ def test_the_command_writes_its_rows(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert pnp(*arguments) == 2
     assert "--grey takes all as grey" in capsys.readouterr().err
     assert pnp("bench", "denoise", "--data", str(tmp_path / "none")) == 2
+    readme = tmp_path / "README.md"
+    readme.write_text(f"a\n<!-- bench:denoise-{tmp_path.name} -->\n<!-- /bench -->\nb\n")
+    assert pnp(*arguments, "--grey", "--readme", str(readme)) == 0
+    assert "| PSNR 25 | SSIM 25 | ms | parameters |" in readme.read_text() and "| tv | " in readme.read_text()
+
+
+def test_a_denoiser_that_fails_on_a_picture_costs_no_other_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def picky(x: Tensor, sigma: float) -> Tensor:
+        if x.shape[-1] > 64:
+            raise RuntimeError("too wide")
+        return x
+
+    build = DENOISERS.build
+    monkeypatch.setattr(DENOISERS, "build", lambda spec, **c: picky if spec == "picky" else build(spec, **c))
+    rows = list(compare([torch.rand(1, 1, 64, 80)], ["picky", "tv"], [25]))
+    assert rows[0].skipped == "too wide" and rows[1].psnr is not None
 
 
 def test_published_rows_stand_beside_ours() -> None:

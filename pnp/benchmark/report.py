@@ -160,13 +160,12 @@ def _uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def into_readme(path: Path, suite: Suite, rows: Sequence[Row]) -> bool:
-    """Put the table between <!-- bench:NAME --> and <!-- /bench -->; whether there was such a place."""
+def into_readme(path: Path, name: str, table: str) -> None:
+    """Put a table between <!-- bench:NAME --> and <!-- /bench -->.  Raises ValueError where there is no such place."""
     text = path.read_text(encoding="utf-8")
-    begin, end = f"<!-- bench:{suite.name} -->", "<!-- /bench -->"
+    begin, end = f"<!-- bench:{name} -->", "<!-- /bench -->"
     at = text.find(begin)
     to = text.find(end, at)
     if at < 0 or to < 0:
-        return False
-    path.write_text(text[: at + len(begin)] + "\n" + markdown(suite, rows) + "\n" + text[to:], encoding="utf-8")
-    return True
+        raise ValueError(f"{path} has no place for the table: {begin} ... {end}.")
+    path.write_text(text[: at + len(begin)] + "\n" + table + "\n" + text[to:], encoding="utf-8")

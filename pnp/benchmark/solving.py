@@ -148,7 +148,9 @@ def machine() -> dict[str, Any]:
         here = Path(__file__).parent
         commit = subprocess.run(
             ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude", "*"],
-            capture_output=True, text=True, check=False,
+            capture_output=True,
+            text=True,
+            check=False,
         ).stdout.strip()
     except OSError:
         commit = ""

@@ -104,8 +104,8 @@ def _suite(
     if report is not None:
         report.write_text(reports.html(wanted, rows, runner.read(path)[0], pictures), encoding="utf-8")
         click.echo(f"wrote {report}")
-    if readme is not None and not reports.into_readme(readme, wanted, rows):
-        raise ValueError(f"{readme} has no place for the table: <!-- bench:{wanted.name} --> ... <!-- /bench -->.")
+    if readme is not None:
+        reports.into_readme(readme, wanted.name, reports.markdown(wanted, rows))
 
 
 @bench.command()
@@ -116,6 +116,8 @@ def _suite(
               show_default=True, metavar="S", help="Noise level, of 255; repeatable.")  # fmt: skip
 @click.option("--grey/--as-stored", default=False, help="Take colour pictures as grey ones.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the rows and the machine as JSON.")
+@click.option("--readme", type=click.Path(path_type=Path, exists=True), help="Put the table into this Markdown file, "
+              "between <!-- bench:denoise-FOLDER --> and <!-- /bench -->.")  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def denoise(debug: bool, **options: Any) -> None:
     """PSNR, SSIM and time per picture of each denoiser.
@@ -128,11 +130,17 @@ def denoise(debug: bool, **options: Any) -> None:
 
 
 def _denoise(
-    data: tuple[str, ...], specs: tuple[str, ...], sigmas: tuple[float, ...], grey: bool, output: Path | None
+    data: tuple[str, ...],
+    specs: tuple[str, ...],
+    sigmas: tuple[float, ...],
+    grey: bool,
+    output: Path | None,
+    readme: Path | None,
 ) -> None:
     from rich.console import Console
 
     from .. import denoising, images, report
+    from ..benchmark.report import into_readme
 
     if output is not None:
         images.check_target(output)
@@ -147,3 +155,5 @@ def _denoise(
     if output is not None:
         report.write_json(output, denoising.record(rows, data=name, grey=grey, pictures=len(pictures)))
         click.echo(f"wrote {output}")
+    if readme is not None:
+        into_readme(readme, f"denoise-{name}", denoising.markdown(rows, name))
