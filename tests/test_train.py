@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +12,10 @@ import pytest
 import torch
 from PIL import Image
 from skimage.data import astronaut, camera
+from test_cli import pnp
 from torch import nn
 
-from pnp import cli, images, weights
+from pnp import images, weights
 from pnp.optimizer import Optimizer
 from pnp.priors.nets import DnCNN
 from pnp.registry import SpecError
@@ -210,18 +210,6 @@ def test_a_network_is_read_from_its_spec() -> None:
             parse_network(spec)
     with pytest.raises(ValueError, match="dncnn has none"):
         start(settings(mode="greedy"), CPU)
-
-
-def pnp(*arguments: str) -> int:
-    """Run the command in this process; its exit code."""
-    before, sys.argv = sys.argv, ["pnp", *arguments]
-    try:
-        cli.main()
-    except SystemExit as leave:
-        return int(leave.code or 0)
-    finally:
-        sys.argv = before
-    return 0
 
 
 def test_the_command_trains_resumes_records_and_its_weights_restore(

@@ -74,7 +74,8 @@ def markdown(suite: Suite, rows: Sequence[Row]) -> str:
     """A table of mean PSNR in dB with the median seconds of a picture, the published rows, and what was not better."""
     columns = [column(*c) for c in cells_of(suite, rows)]
     head = [f"| {suite.title} | {' | '.join(columns)} | s |", f"|---|{'---|' * (len(columns) + 1)}"]
-    remarks = ["", "; ".join(skipped(rows)) + "."] if skipped(rows) else []
+    worse = skipped(rows)
+    remarks = ["", "; ".join(worse) + "."] if worse else []
     return "\n".join([*head, *(f"| {name} | {' | '.join(cells)} |" for name, cells in lines(suite, rows)), *remarks])
 
 

@@ -53,10 +53,12 @@ def seconds(context: click.Context, parameter: click.Parameter, value: str | Non
     return result
 
 
-def levels(context: click.Context, parameter: click.Parameter, value: str) -> tuple[float, float]:
+def levels(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[float, float] | None:
     """LOW..HIGH, or one level."""
     from ..registry import number
 
+    if value is None:
+        return None
     low, dots, high = value.partition("..")
     try:
         return number(low), number(high if dots else low)

@@ -11,10 +11,6 @@ import click
 from .options import levels, one_line_errors, seconds
 
 
-def _levels(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[float, float] | None:
-    return None if value is None else levels(context, parameter, value)
-
-
 @click.command()
 @click.argument("net", metavar="NETWORK")
 @click.option("--data", required=True, multiple=True, metavar="PATH", help="Folder or glob of pictures; repeatable.")
@@ -23,7 +19,7 @@ def _levels(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--budget", callback=seconds, metavar="TIME", help="Length of the run: 90s, 45m, 2h.")
 @click.option("--steps", type=click.IntRange(1), help="Length of the run in steps, instead of a budget.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for checkpoint, log and weights.")
-@click.option("--levels", callback=_levels, metavar="LOW..HIGH", help="Noise levels. Default: 0..55/255.")
+@click.option("--levels", callback=levels, metavar="LOW..HIGH", help="Noise levels. Default: 0..55/255.")
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate. Default: the network's own.")
 @click.option("--mode", help="Of trd: joint, greedy or greedy+joint. Default: joint.")
 @click.option("--init", metavar="WEIGHTS", help="Start from these: a file, or the name of shipped weights.")
