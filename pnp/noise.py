@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -75,26 +75,34 @@ class SaltPepper:
 
 FLOOR = 1e-4  # a tenth of the rounding noise of 8-bit pictures: what a picture without noise gets
 WINDOWS = 30_000  # as many windows are looked at: more cost time and gain nothing
-ENOUGH = 100_000  # coefficients from which the flattest 2 % fix sigma to 2 %
+WINDOWS_WITH_HOLES = 12_000  # each of them takes a least-squares fit
+ENOUGH = 50_000  # coefficients to choose from: windows that offer so many need not be made smaller
+FEWEST = 1000  # coefficients that fix sigma to about 3 %
+SHARES = (0.002, 0.005, 0.01, 0.02)  # of the windows, the flattest
+SPARE = 8  # a window with holes has so many known pixels more than its fit has coefficients
+# (side of a window, degree of what is fitted), the best first; where they are equal no pixel of the window is missing
+KINDS = ((8, 8), *((8, d) for d in range(7, 1, -1)), (6, 6), (4, 4), (3, 3), (2, 2), (16, 3), (16, 2))
 
 
 def estimate_sigma(y: Tensor, known: Tensor | None = None) -> Tensor:
     """The sigma of y = picture + sigma n, n white and Gaussian, for each image: (B,), at least `FLOOR`.
 
     c = orthonormal DCT of each p x p window of each channel.  Low: 0 < i + j < p.  High: i + j >= p.
-        flat    = the 2 % of the windows with the least Σ_low c_ij²
+        flat    = the 0.2 to 2 % of the windows with the least Σ_low c_ij²
         sigma²  = median over (i, j) in high of  mean over flat of c_ij²
     The coefficients of white noise are independent, so a choice by the low ones leaves the high ones unbiased; texture
-    is avoided by the choice, blur by the high frequencies.  p = 8, or less where too few windows of 8 x 8 are known.
+    is avoided by the choice, blur by the high frequencies.  p = 8, or less where too few windows of 8 x 8 will do.
+    In a window with holes the c of i + j < d are fitted to the known pixels by least squares, with the largest d that
+    leaves many windows with 8 pixels to spare, and
+        sigma²  = median over flat of  ‖what the fit leaves‖²/(median of χ² of as many degrees of freedom).
     Windows that touch the darkest or the brightest value are left out, since clipping there has cut the noise.
 
     y: (B, C, H, W), a picture, sharp or blurred; known: mask of the measured pixels, broadcast to y, None for all.
-    Raises ValueError when y is no picture (a row of numbers), or no 2 x 2 window of it is known.
+    Raises ValueError when y is no picture (a row of numbers), or too few of its pixels lie close together.
     Ponomarenko et al. 2007 in the form of Colom & Buades 2013 (IPOL), with our own choice of constants.
     `benchmarks/noise_level.py` compares it with other estimators.
     """
-    pixels, mask = _checked(y, known)
-    return torch.tensor([_sigma_of_one(*pair) for pair in zip(pixels, mask, strict=True)]).to(y)
+    return torch.tensor([_level(spectra) for spectra in _all_spectra(y, known)]).to(y)
 
 
 class PoissonGaussian(NamedTuple):
@@ -118,18 +126,19 @@ class PoissonGaussian(NamedTuple):
         return (self.gain * self.mean > 2 * self.offset**2) & (self.fit > 0.8) & (self.sigma() > 1.1 * sigma)
 
 
-def estimate_poisson_gaussian(y: Tensor, known: Tensor | None = None) -> PoissonGaussian:
-    """Gain and offset of noise whose variance grows with brightness: var = gain · mean + offset².
+def estimate_noise(y: Tensor, known: Tensor | None = None) -> tuple[Tensor, PoissonGaussian]:
+    """sigma as by `estimate_sigma`, and gain and offset of noise that grows with brightness, by the same windows.
 
-    The windows of `estimate_sigma` are sorted by their mean into eight groups of equal size; in each the flattest 5 %
-    give a variance as there; the line through the groups, weighted by 1/variance and with neither coefficient below
-    0, is the answer.  Arguments and errors as in `estimate_sigma`.
+    var = gain · mean + offset²: the windows are sorted by their mean into eight groups of equal size; in each the
+    flattest 5 % give a variance as there; the line through the groups, weighted by 1/variance and with neither
+    coefficient below 0, is the answer.  Arguments and errors as in `estimate_sigma`.
     After Foi et al. 2008 (Practical Poissonian-Gaussian noise modeling and fitting), who fit the same line.
     """
-    pixels, mask = _checked(y, known)
-    rows = [(*_line_of_one(*pair), float(pair[0][pair[1]].mean())) for pair in zip(pixels, mask, strict=True)]
-    gain, variance, fit, mean = torch.tensor(rows, dtype=torch.float64).T.to(y)
-    return PoissonGaussian(gain, variance.sqrt(), mean.clamp_min(0), fit)
+    found = _all_spectra(y, known)
+    means = [float(pixels[mask].mean()) for pixels, mask in zip(*_checked(y, known), strict=True)]
+    gain, variance, fit = torch.tensor([_line(spectra) for spectra in found], dtype=torch.float64).T.to(y)
+    photons = PoissonGaussian(gain, variance.sqrt(), torch.tensor(means).to(y).clamp_min(0), fit)
+    return torch.tensor([_level(spectra) for spectra in found]).to(y), photons
 
 
 def _checked(y: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -141,53 +150,96 @@ def _checked(y: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 class _Spectra(NamedTuple):
-    """Of N windows: mean, energy of the low coefficients, and squares of the high ones (N, p (p - 1) / 2)."""
+    """Of N windows: mean, energy of the low coefficients, and squares of the high ones, (N, p (p - 1) / 2).
+
+    spare: degrees of freedom of each row of `high`; of windows with holes it is one column, the variance of each.
+    """
 
     mean: Tensor
     energy: Tensor
     high: Tensor
+    spare: int
 
-    def variance(self, share: float) -> float:
-        """The noise variance that the flattest `share` of the windows shows."""
-        count = max(int(len(self.high) * share), min(len(self.high), 500 // self.high.shape[1]))
-        flat = self.energy.topk(count, largest=False).indices
-        return float(self.high[flat].mean(0).quantile(0.5))
+    def of(self, which: Tensor) -> _Spectra:
+        """Of these windows alone."""
+        return _Spectra(self.mean[which], self.energy[which], self.high[which], self.spare)
+
+    def variance(self, shares: tuple[float, ...]) -> float:
+        """The noise variance that the flattest windows show: of the first share of them, or of one of the next.
+
+        A larger share is steadier, but has more texture: it is taken while it shows no more than the one before but for
+        chance, √(2/n) of it with n coefficients.  Lepski 1991 (choice among estimates of falling variance).
+        """
+        flattest = self.energy.argsort()
+        best, chance = float("inf"), 0.0
+        for share in shares:
+            count = max(int(len(self.high) * share), min(len(self.high), FEWEST // self.spare))
+            high = self.high[flattest[:count]]
+            value = float((high.mean(0) / _median(count) if high.shape[1] > 1 else high[:, 0]).quantile(0.5))
+            if value > best * (1 + chance):
+                break
+            best, chance = value, (2 / (count * self.spare)) ** 0.5
+        return best
+
+
+def _all_spectra(y: Tensor, known: Tensor | None) -> list[_Spectra | None]:
+    """`_spectra` of each picture of the batch."""
+    return [_spectra(*pair) for pair in zip(*_checked(y, known), strict=True)]
 
 
 def _spectra(y: Tensor, known: Tensor) -> _Spectra | None:
     """The DCT of the windows of one picture (C, H, W); None where no window is free of clipping."""
-    if not bool(_windows(known, 2, 1).any()):
-        raise ValueError("no 2 x 2 window of y is known, so its noise cannot be estimated.  Give sigma.")
     shown = y[known]
-    p, corners = _corners(known & (y != shown.min()) & (y != shown.max()))
-    if len(corners) == 0:
+    clipped = known & ((y == shown.min()) | (y == shown.max())) if len(shown) else known
+    found = _corners(known, clipped)
+    if found is None:
+        if _corners(known, torch.zeros_like(known)) is None:
+            raise ValueError("too few pixels of y lie close together, so its noise cannot be estimated.  Give sigma.")
         return None
+    p, degree, (c, i, j) = found
     if p < 6:
         warnings.warn(f"sigma is a rough estimate, from windows of {p} x {p} known pixels; give sigma.", stacklevel=4)
     order = torch.arange(p)
-    degree = (order[:, None] + order).flatten()  # i + j
-    c, i, j = corners.T
+    degrees = (order[:, None] + order).flatten()  # i + j
     basis = torch.kron(_dct(p), _dct(p))
-    coefficients = y.unfold(1, p, 1).unfold(2, p, 1)[c, i, j].flatten(1) @ basis.T  # (N, p²)
-    energy = coefficients[:, (degree > 0) & (degree < p)].square().sum(1)
-    return _Spectra(coefficients[:, 0] / p, energy, coefficients[:, degree >= p].square())
+    pixels = y.unfold(1, p, 1).unfold(2, p, 1)[c, i, j].flatten(1)
+    if degree == p:
+        coefficients = pixels @ basis.T  # (N, p²)
+        low, high = coefficients[:, degrees < p], coefficients[:, degrees >= p].square()
+    else:
+        low, high = _fitted(pixels, known.unfold(1, p, 1).unfold(2, p, 1)[c, i, j].flatten(1), basis[degrees < degree])
+    return _Spectra(low[:, 0] / p, low[:, 1:].square().sum(1), high, SPARE if degree < p else max(1, high.shape[1]))
 
 
-def _sigma_of_one(y: Tensor, known: Tensor) -> float:
-    """sigma of one picture (C, H, W)."""
-    spectra = _spectra(y, known)
-    return FLOOR if spectra is None else max(spectra.variance(0.02) ** 0.5, FLOOR)
+def _fitted(pixels: Tensor, known: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+    """Of windows (N, p²) with holes: the coefficients (N, k) that fit best, the variance of what they leave (N, 1)."""
+    weight = known.to(pixels)
+    products = (basis[:, None] * basis).flatten(0, 1)  # (k², p²)
+    normal = (weight @ products.T).unflatten(1, (len(basis), -1)) + 1e-9 * torch.eye(len(basis)).to(basis)
+    low = torch.linalg.solve(normal, (pixels * weight) @ basis.T)
+    left = ((pixels - low @ basis) * weight).square().sum(1, keepdim=True)
+    freedom = weight.sum(1, keepdim=True) - len(basis)
+    return low, left / (freedom * _median(freedom))
 
 
-def _line_of_one(y: Tensor, known: Tensor) -> tuple[float, float, float]:
-    """(gain, offset², fit) of one picture (C, H, W)."""
-    spectra = _spectra(y, known)
+def _median(freedom: Tensor | int) -> Any:
+    """The median of a mean of so many χ² of one degree of freedom each.   Wilson & Hilferty 1931."""
+    return (1 - 2 / (9 * freedom)) ** 3
+
+
+def _level(spectra: _Spectra | None) -> float:
+    """sigma of one picture."""
+    return FLOOR if spectra is None else max(spectra.variance(SHARES) ** 0.5, FLOOR)
+
+
+def _line(spectra: _Spectra | None) -> tuple[float, float, float]:
+    """(gain, offset², fit) of one picture."""
     if spectra is None:
         return 0.0, FLOOR**2, 0.0
     groups = spectra.mean.argsort().tensor_split(8)
-    parts = [_Spectra(*(t[g] for t in spectra)) for g in groups if len(g) >= 8]
+    parts = [spectra.of(g) for g in groups if len(g) >= 8]
     mean = torch.tensor([float(part.mean.mean()) for part in parts], dtype=torch.float64)
-    variance = torch.tensor([max(part.variance(0.05), FLOOR**2) for part in parts], dtype=torch.float64)
+    variance = torch.tensor([max(part.variance((0.05,)), FLOOR**2) for part in parts], dtype=torch.float64)
     return _positive_line(mean, variance)
 
 
@@ -204,19 +256,30 @@ def _positive_line(x: Tensor, y: Tensor) -> tuple[float, float, float]:
     return float(a), float(b), float(1 - left / spread.clamp_min(1e-12))
 
 
-def _corners(good: Tensor) -> tuple[int, Tensor]:
-    """The window size p that offers most high coefficients, up to `ENOUGH`, and its corners (c, i, j)."""
-    stride = int((good.numel() / 2**18) ** 0.5) // 2 * 2 + 1  # odd: not in step with the 8 x 8 blocks of JPEG
-    offers = {p: _windows(good, p, stride) for p in (8, 6, 4, 3, 2) if p <= min(good.shape[1:])}
-    p = max(offers, key=lambda p: min(int(offers[p].sum()) * p * (p - 1) // 2, ENOUGH))
-    corners = offers[p].nonzero() * torch.tensor([1, stride, stride])
-    return p, corners[torch.randperm(len(corners), generator=torch.Generator().manual_seed(0))[:WINDOWS]]
+def _corners(known: Tensor, clipped: Tensor) -> tuple[int, int, tuple[Tensor, ...]] | None:
+    """The (p, degree) of `KINDS` that offers most high coefficients, up to `ENOUGH`, and its corners (c, i, j)."""
+    stride = int((known.numel() / 2**18) ** 0.5) // 2 * 2 + 1  # odd: not in step with the 8 x 8 blocks of JPEG
+    best: tuple[int, int, int, Tensor] | None = None
+    for p, degree in KINDS:
+        full = degree == p
+        if p > min(known.shape[1:]) or (best is not None and (best[0] == ENOUGH or (not full and bool(known.all())))):
+            continue
+        windows = _sums(known, p, stride) >= (p * p if full else degree * (degree + 1) // 2 + SPARE)
+        windows &= _sums(clipped, p, stride) == 0
+        offers = min(int(windows.sum()) * (p * (p - 1) // 2 if full else SPARE), ENOUGH)
+        if offers > (0 if best is None else best[0]):
+            best = offers, p, degree, windows
+    if best is None:
+        return None
+    _, p, degree, windows = best
+    corners = windows.nonzero() * torch.tensor([1, stride, stride])
+    drawn = torch.randperm(len(corners), generator=torch.Generator().manual_seed(0))
+    return p, degree, corners[drawn[: WINDOWS if degree == p else WINDOWS_WITH_HOLES]].unbind(1)
 
 
-def _windows(good: Tensor, p: int, stride: int) -> Tensor:
-    """Which p x p windows of (C, H, W) hold good pixels only."""
-    columns = F.max_pool2d((~good).float(), (p, 1), (stride, 1))
-    return F.max_pool2d(columns, (1, p), (1, stride)) == 0
+def _sums(marked: Tensor, p: int, stride: int) -> Tensor:
+    """How many pixels of each p x p window of (C, H, W) are marked."""
+    return F.avg_pool2d(marked.float(), p, stride, divisor_override=1).round()
 
 
 def _dct(p: int) -> Tensor:

@@ -16,7 +16,7 @@ from . import metrics, priors, rules
 from . import operators as operators  # registers the operators
 from .choose import default_solver, fit_lam
 from .loop import Callback, Memory, Result, Status, solve
-from .noise import estimate_poisson_gaussian, estimate_sigma
+from .noise import estimate_noise
 from .operators.base import Operator
 from .problem import Problem
 from .registry import NOISES, OPERATORS, SOLVERS, Spec, SpecError
@@ -231,7 +231,7 @@ def _sigma(job: Job, operator: Operator, y: Tensor, say: Callable[[str], None]) 
         if added is not None:
             return added, "simulated"
         raise ValueError("this measurement is no picture, so its noise cannot be estimated.  Give sigma.")
-    sigma, photons = estimate_sigma(y, operator.known()), estimate_poisson_gaussian(y, operator.known())
+    sigma, photons = estimate_noise(y, operator.known())
     which = photons.dominates(sigma)
     if bool(which.any()):
         sigma = torch.where(which, photons.sigma(), sigma)
