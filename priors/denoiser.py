@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import torch
 from torch import Tensor
 
@@ -87,7 +89,8 @@ class RED(Prior):
     """Regularisation by denoising: grad(x) = (x − D(x, sigma))/sigma².   Romano, Elad & Milanfar 2017.
 
     Their weight is lam/sigma² here; by Tweedie's formula lam = 1 is then the smoothed density's own weight.
-    prox: `inner` steps of the fixed point x <- (v + t D(x))/(1 + t), t = tau/sigma² (their section 4.2).
+    prox: `inner` steps of the fixed point x <- (v + t D(x))/(1 + t), t = tau/sigma², from v, or in a solve from the
+    last answer (their section 4.2): a multiplier in v would be noise of any size to a D that expects sigma.
     There is no value: the field is no gradient unless D's Jacobian is symmetric (Reehorst & Schniter 2019).
     smoothness: 1/sigma², right where D is firmly nonexpansive.
     """
@@ -97,6 +100,12 @@ class RED(Prior):
 
     def __init__(self, denoiser: Denoiser, sigma: float, inner: int = 1) -> None:
         self.denoiser, self.sigma, self.inner = denoiser, positive(sigma, "sigma of RED"), inner
+        self.last: Tensor | None = None  # answer in this solve
+
+    def begin(self, x0: Tensor) -> RED:
+        begun = copy(self)
+        begun.last = x0
+        return begun
 
     @property
     def name(self) -> str:
@@ -106,9 +115,10 @@ class RED(Prior):
         return (x - self.denoiser(x, self.sigma)) / self.sigma**2
 
     def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
-        t, x = tau / self.sigma**2, v
+        t, x = tau / self.sigma**2, v if self.last is None else self.last
         for _ in range(self.inner):
             x = (v + t * self.denoiser(x, self.sigma)) / (1 + t)
+        self.last = None if self.last is None else x
         return x
 
     def smoothness(self) -> float:
