@@ -109,6 +109,7 @@ def solve(
     by a rule or in `record`, as it is by default, an image whose moves run away is ended as well.  The result is the
     best image by the rule that fired, if it ranks them; where a limit or an interrupt ends, by the first that does.
     record: any of "change", "residual", "objective"; metrics: name -> function of the image batch, both into `history`.
+    Where the solver has the objective anyway it is recorded unasked.
     callbacks: called with a Snapshot after each step.
     after: the `memory` of another result, to go on from it.  Of the same y it is as if that solve had had more
     iterations; for a similar one (the next frame) it begins with what was learned, and with the descent's moments.
@@ -166,6 +167,8 @@ class _Run:
 
     def go(self, after: Memory | None) -> Result:
         self.state = self._timed(lambda: self.solver.init(self.problem, self.x0))
+        if self.solver.objective(self.state) is not None:
+            self.recorder.quantities = tuple(dict.fromkeys([*self.recorder.quantities, "objective"]))
         if after is not None:
             self.state = self.solver.recall(self.state, after.solver)
         try:
@@ -243,7 +246,8 @@ class _Run:
         self.state = new
         x = self.solver.image(new).detach()
         measure = partial(self.solver.change, self.problem, new, state)
-        now = Snapshot(k, self.solver.iterations, x, measure, self.problem, self.seconds, self.recorder)
+        value = self.solver.objective(new)
+        now = Snapshot(k, self.solver.iterations, x, measure, value, self.problem, self.seconds, self.recorder)
         self.recorder.add(now, self.active)
         self.last = now
         was = self.active

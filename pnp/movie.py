@@ -15,7 +15,7 @@ from . import metrics, priors
 from .convergence import Convergence
 from .loop import Callback, Memory
 from .registry import OPERATORS, Spec
-from .restore import Job, Restoration, _simulated, restore
+from .restore import Job, Restoration, restore, simulated
 
 SOONER = 4  # a frame that starts near its end waits for a quarter of the iterations before it is believed to be there
 PER_FRAME = ("status", "reason", "iterations", "chosen", "residual_over_noise", "residual_whiteness", "verdict")
@@ -93,7 +93,7 @@ def _unreached(job: Job, frame: Tensor, truth: Tensor | None, like: Restoration,
     """The plain guess of a frame in the place of its restoration, with a record of zero iterations."""
     operator = like.result.problem.operator
     if job.simulate:
-        operator, y = _simulated(job, frame.to(job.device))
+        operator, y = simulated(job, frame.to(job.device))
         truth = frame
     else:
         y = frame.to(job.device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -175,7 +175,7 @@ class _Spectra(NamedTuple):
         for share in shares:
             count = max(int(len(self.high) * share), min(len(self.high), FEWEST // self.spare))
             high = self.high[flattest[:count]]
-            value = float((high.mean(0) / _median(count) if high.shape[1] > 1 else high[:, 0]).quantile(0.5))
+            value = float((high.mean(0) if high.shape[1] > 1 else high[:, 0]).quantile(0.5))
             if value > best * (1 + chance):
                 break
             best, chance = value, (2 / (count * self.spare)) ** 0.5
@@ -219,12 +219,7 @@ def _fitted(pixels: Tensor, known: Tensor, basis: Tensor) -> tuple[Tensor, Tenso
     low = torch.linalg.solve(normal, (pixels * weight) @ basis.T)
     left = ((pixels - low @ basis) * weight).square().sum(1, keepdim=True)
     freedom = weight.sum(1, keepdim=True) - len(basis)
-    return low, left / (freedom * _median(freedom))
-
-
-def _median(freedom: Tensor | int) -> Any:
-    """The median of a mean of so many χ² of one degree of freedom each.   Wilson & Hilferty 1931."""
-    return (1 - 2 / (9 * freedom)) ** 3
+    return low, left / (freedom * (1 - 2 / (9 * freedom)) ** 3)  # Wilson & Hilferty 1931: the median of χ²
 
 
 def _level(spectra: _Spectra | None) -> float:

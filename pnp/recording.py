@@ -26,6 +26,7 @@ class Snapshot:
     limit: int  # the last k, plus 1, unless a stop rule ends the solve before
     x: Tensor
     measure: Callable[[], Tensor]  # how far the whole state moved, (B,)
+    value: Tensor | None  # f + lam g, (B,), of a solver that has it anyway
     problem: Problem
     seconds: float  # time spent in steps so far
     history: Recorder
@@ -43,7 +44,7 @@ class Snapshot:
     @cached_property
     def objective(self) -> Tensor:
         """f(x_k) + lam g(x_k), (B,)."""
-        return self.problem.objective(self.x)
+        return self.problem.objective(self.x) if self.value is None else self.value
 
     def get(self, quantity: str) -> Tensor:
         """change, residual or objective by name."""

@@ -89,7 +89,7 @@ def restore(
     _check_range(job.sigma, pixels)
     if job.simulate:
         truth = pixels
-    operator, y = _simulated(job, pixels) if job.simulate else _measured(job, pixels)
+    operator, y = simulated(job, pixels) if job.simulate else _measured(job, pixels)
     shape = operator.image_shape(tuple(y.shape[1:]))
     prior = priors.parse(job.prior, shape=shape)
     sigma, sigma_source = _sigma(job, operator, y, say)
@@ -100,6 +100,7 @@ def restore(
     initial = operator.visible(x0)
     target = None if truth is None else _visible_truth(operator, truth.to(job.device), shape, initial)
     lam, lam_source, x0 = _lam(job, problem, solver, rule, x0, say)
+    x0 = x0 if after is not None else _by_the_rest(problem, x0, say)
     problem = problem.weighted(lam)
     before = time.perf_counter() - begun
     left = None if job.seconds is None else max(1e-3, job.seconds - before)
@@ -135,8 +136,10 @@ def restore(
         "residual_over_noise": _numbers(result.convergence.fit),
         "residual_whiteness": _maybe(result.convergence.whiteness),
         "verdict": list(result.convergence.verdict),
+        **_certificate(result),
         **({} if target is None else {"metrics": _scores(initial, restored, target)}),
         "seconds": {"before": before, "solve": result.seconds, "total": total},
+        "history": {name: [_numbers(row, 5) for row in rows] for name, rows in result.history.items()},
     }
     return Restoration(restored, initial, target, result, solver, record)
 
@@ -167,7 +170,8 @@ def _check_range(sigma: float | None, pixels: Tensor) -> None:
         )
 
 
-def _simulated(job: Job, clean: Tensor) -> tuple[Operator, Tensor]:
+def simulated(job: Job, clean: Tensor) -> tuple[Operator, Tensor]:
+    """The operator of the job, and what it measures of a clean picture, with noise."""
     operator = OPERATORS.build(job.op, shape=tuple(clean.shape[1:]), seed=job.seed).to(clean.device)
     noise = NOISES.build(job.noise or f"gaussian:sigma={SIMULATED_SIGMA if job.sigma is None else job.sigma}")
     return operator, noise(operator(clean), torch.Generator().manual_seed(job.seed))
@@ -261,6 +265,22 @@ def _lam(
     return _compact(lam), f"discrepancy, residual = {DISCREPANCY} sigma sqrt(m)", x
 
 
+def _by_the_rest(problem: Problem, x0: Tensor, say: Callable[[str], None]) -> Tensor:
+    """Where something draws the picture beside one other prior: what that one restores by its rules; else x0."""
+    drawn = [p for _, p in problem.prior.terms if "parametrise" in p.offers()]
+    rest = [p for _, p in problem.prior.terms if "parametrise" not in p.offers()]
+    if not drawn or len(rest) != 1:
+        return x0
+    rule = rules.find(rest[0], problem.operator)
+    if rule is None and not rest[0].closed_convex:
+        return x0
+    say(f"first guess: by {rest[0].name} alone")
+    alone = replace(problem, prior=rest[0], lam=1.0 if rule is None else rule.lam)
+    if rule is None:
+        return fit_lam(alone, SOLVERS[default_solver(rest[0])].make(), c=DISCREPANCY)[1]
+    return solve(alone, rule.make(problem.sigma), x0=x0, record=()).x
+
+
 def _visible_truth(operator: Operator, truth: Tensor, shape: tuple[int, int, int], like: Tensor) -> Tensor:
     """The truth over the field of view, whether it shows just that or the whole image.  Raises ValueError."""
     if tuple(truth.shape[1:]) == shape:
@@ -298,8 +318,21 @@ def _compact(values: Tensor) -> float | Tensor:
     return float(values) if values.numel() == 1 else values.view(-1, 1, 1, 1)
 
 
-def _numbers(value: float | Tensor) -> list[float] | float:
-    return [float(f"{v:.9g}") for v in value.flatten().tolist()] if isinstance(value, Tensor) else float(value)
+def _numbers(value: float | Tensor, digits: int = 9) -> list[float] | float:
+    if not isinstance(value, Tensor):
+        return float(value)
+    found = [float(f"{v:.{digits}g}") for v in value.flatten().tolist()]
+    return found if value.ndim else found[0]
+
+
+def _certificate(result: Result) -> dict[str, Any]:
+    """Of a solver that has the objective: how far it fell, and by how much of that it ever rose in one iteration."""
+    values = result.history.get("objective")
+    if values is None:
+        return {}
+    rises = (values[1:] - values[:-1]).clamp_min(0).amax(0) if len(values) > 1 else torch.zeros_like(values[0])
+    fall = (values[0] - values[-1]).abs().clamp_min(1e-30)
+    return {"objective": {"first": _numbers(values[0]), "last": _numbers(values[-1]), "rise": _numbers(rises / fall)}}
 
 
 def _maybe(values: Tensor | None) -> list[float] | float | None:

@@ -96,7 +96,8 @@ def write(rows: dict[tuple[str, str], Rule], path: Path) -> None:
     lines = [
         "# [kind of prior.task]; rules.py has the formula.  From `pnp tune`: lam, start, end and floor of denoiser,",
         "# red, projector and dae on blur, downsample, identity, mask and sensing.  By hand: iterations; the rows of",
-        "# dip, of dae's other forms and of other tasks, those of denoiser for admm; sensing's start, red's lam there.",
+        "# dip, wtv, dae's other forms and other tasks, those of denoiser for admm, fista and pgd; sensing's start,",
+        "# red's lam there.",
     ]
     for (kind, task), rule in sorted(rows.items()):
         lines += ["", f"[{kind}.{task}]"]

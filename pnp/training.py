@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from .images import crop_centre
-from .optimizer import Optimizer
+from .optimizer import Muon
 from .priors.nets import ARCHITECTURES
 from .priors.network import in_half
 from .registry import Spec, SpecError, convert, unknown
@@ -133,7 +133,7 @@ class Run:
 
     net: nn.Module
     average: nn.Module  # exponential moving average of the weights: what is validated and exported
-    optimizer: Optimizer
+    optimizer: Muon
     generator: torch.Generator
     step: int = 0
     elapsed: float = 0.0
@@ -242,7 +242,10 @@ def start(settings: TrainSettings, device: torch.device, initial: nn.Module | No
         net.load_state_dict(initial.state_dict())
     average.requires_grad_(False).load_state_dict(net.state_dict())
     net, average = (m.to(device, memory_format=torch.channels_last) for m in (net, average))
-    optimizer = Optimizer(net, settings.rate(0), settings.weight_decay)
+    inner = [p for p in net.parameters() if p.ndim == 4][1:-1]
+    optimizer = Muon(
+        net.parameters(), settings.rate(0), weight_decay=settings.weight_decay, betas=(0.9, 0.99), inner=inner
+    )
     return Run(net, average, optimizer, torch.Generator().manual_seed(settings.seed))
 
 
@@ -291,7 +294,9 @@ def step(settings: TrainSettings, run: Run, pool: PatchPool, progress: float, de
         run.typical *= 1.05
         return loss.detach()
     run.typical = length if math.isinf(run.typical) else 0.98 * run.typical + 0.02 * length
-    run.optimizer.step(rate)
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    run.optimizer.step()
     keep = min(settings.ema, (run.step + 1) / (run.step + 10))  # a short memory while the weights still move fast
     with torch.no_grad():
         torch._foreach_lerp_(list(run.average.parameters()), list(run.net.parameters()), 1 - keep)
@@ -354,7 +359,7 @@ def log(out: Path, run: Run, progress: float, losses: list[Tensor], psnr: dict[s
         "step": run.step,
         "elapsed": round(run.elapsed, 1),
         "progress": round(progress, 4),
-        "lr": run.optimizer.rate,
+        "lr": run.optimizer.param_groups[0]["lr"],
         "loss": rounded(float(torch.stack(losses).mean()), 9) if losses else None,
         "psnr": {k: rounded(v, 3) for k, v in psnr.items()},
         "pictures": pictures,

@@ -66,6 +66,16 @@ def test_a_bundled_photograph_is_degraded_restored_and_scored(folder: Path, caps
     assert {p.name for p in Path("pnp-out").iterdir()} == {"restored.png", "degraded.png", "result.json", "figure.png"}
     assert images.read("pnp-out/restored.png").pixels.shape == (1, 1, 512, 512)
     assert "solver: admm" in capsys.readouterr().err
+    history = record("pnp-out")["history"]
+    assert {"change", "residual", "psnr", "seconds"} <= history.keys() and len(history["change"]) == 12
+    assert history["psnr"][-1] == pytest.approx(scores["psnr"], abs=1e-3)
+
+
+def test_the_record_says_that_the_objective_never_rose(folder: Path) -> None:
+    arguments = ("--op", "blur:std=1", "--prior", "dae:form=gradient-step", "--iterations", "4")
+    assert pnp("solve", "clean.png", "--simulate", *arguments, "--report", "r") == 0
+    certificate = record("r")["objective"]
+    assert certificate["first"] > certificate["last"] and certificate["rise"] == [0.0]
 
 
 def test_a_measured_picture_is_not_degraded_and_its_borders_are_unknown(folder: Path) -> None:

@@ -291,12 +291,13 @@ def test_the_table_says_how_it_descends_and_when_it_stops() -> None:
     x = squares(1, 1, 24, 24, dtype=torch.float32)
     job = Job(op="blur:std=1", prior="dip:width=8,depth=2", sigma=0.1, simulate=True, iterations=80)
     done = restore(job, x, say=said.append)
-    assert "solver: gd:optimizer=Adam" in said[0] and any(line.startswith("stop: wmv") for line in said)
+    assert "solver: gd:optimizer=Muon" in said[0] and any(line.startswith("stop: wmv") for line in said)
     assert "variance" in done.result.history and done.record["chosen"] == list(done.result.chosen)
     asked = restore(replace(job, stop="tolerance:tol=10"), x)
     assert asked.record["reason"] == ["relative change at most 10"] and asked.record["iterations"] == [1]
     both = restore(replace(job, prior="dip:width=8,depth=2+tv", iterations=3), x, say=said.append)
     assert type(both.solver) is ADMMDescent and both.record["solver"]["within"] == 0.975
+    assert any(line.startswith("first guess: by ") for line in said)
 
 
 def test_an_interrupt_returns_the_best_so_far() -> None:

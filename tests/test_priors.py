@@ -530,6 +530,10 @@ def test_red_of_the_gaussian_denoiser_is_quadratic() -> None:
     exact = RED(GaussianDenoiser(s), sigma, inner=100).prox(v, tau)
     torch.testing.assert_close(exact, v / (1 + tau * weight))
     assert RED(GaussianDenoiser(s), sigma).smoothness() >= weight
+    going = RED(GaussianDenoiser(s), sigma).begin(torch.zeros_like(v))
+    for _ in range(100):  # one step at a time, each from the answer before
+        answer = going.prox(v, tau)
+    torch.testing.assert_close(answer, exact)
 
 
 def test_non_local_means_removes_noise() -> None:

@@ -60,7 +60,8 @@ def test_every_operator_has_a_row_for_every_learned_prior() -> None:
     assert rules.find(priors.TV(), Identity()) is None
     blur, unet = Blur(kernels.gaussian(1.0, 5)), priors.parse("unet", shape=(1, 16, 16))
     assert rules.find(unet, blur, "admm:iterations=9") == rules.table()["denoiser", "blur-admm"]
-    assert rules.find(unet, blur, "fista") == rules.find(unet, blur) == rules.table()["denoiser", "blur"]
+    assert rules.find(unet, blur, "fista") == rules.table()["denoiser", "blur-fista"]
+    assert rules.find(unet, blur, "gd") == rules.find(unet, blur) == rules.table()["denoiser", "blur"]
     odd = Mask(torch.ones(1, 4, 4))
     odd.task = "never heard of"
     assert rules.find(prior, odd) == rules.table()["dae", "other"]
@@ -71,7 +72,8 @@ def test_the_weight_of_an_objective_is_the_same_for_every_solver() -> None:
     for solver in (None, "gd", "admm", "anderson"):
         record = restore(Job("mask:keep=0.5", "red", solver, sigma=0.05, simulate=True, iterations=1), clean).record
         assert record["lam"] == {"value": rules.table()["red", "mask"].lam, "source": "rule"}
-    record = restore(Job("mask:keep=0.5", "unet", "fista", sigma=0.05, simulate=True, iterations=1), clean).record
+    own = Job("mask:keep=0.5", "unet", "hqs:tau=0.01", sigma=0.05, simulate=True, iterations=1)
+    record = restore(own, clean).record
     assert record["lam"]["source"] == "default of the prior"  # the row's goes with a strength that falls
 
 

@@ -130,7 +130,7 @@ RED_SOLVERS = [
 def test_regularisation_by_denoising_reaches_its_fixed_point_by_every_solver(op: str, solver: Solver) -> None:
     """(x − D(x))/s_d² = x/(s² + s_d²) for the Gaussian denoiser."""
     operator, _, y = setting(op)
-    red = Problem(operator, y, RED(GaussianDenoiser(S), 0.15, inner=60), SIGMA, lam=0.7)
+    red = Problem(operator, y, RED(GaussianDenoiser(S), 0.15), SIGMA, lam=0.7)
     check_solution(red, solver, tikhonov(op, 0.7 / (S**2 + 0.15**2)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from dataclasses import replace
@@ -16,7 +17,7 @@ from test_cli import pnp
 from torch import nn
 
 from pnp import images, weights
-from pnp.optimizer import Optimizer
+from pnp.optimizer import Muon
 from pnp.priors.nets import DnCNN
 from pnp.registry import SpecError
 from pnp.training import PATIENCE, TrainSettings, log, parse_network, resumed, start, step, train
@@ -184,16 +185,47 @@ def test_a_new_run_leaves_the_generator_of_the_caller() -> None:
     assert not torch.equal(next(a.net.parameters()), next(other.net.parameters()))
 
 
-def test_the_optimiser_moves_the_weights_themselves_or_refuses() -> None:
-    net = DnCNN(depth=4, width=6)
-    with pytest.raises(RuntimeError, match="view"):
-        Optimizer(net, 0.1, 0.0)
-    net = net.to(memory_format=torch.channels_last)
-    before, optimizer = net.layers[1].weight.clone(), Optimizer(net, 0.1, 0.0)
-    for p in net.parameters():
-        p.grad = torch.randn(p.shape)  # of the plain layout
-    optimizer.step(0.1)
-    assert not torch.equal(before, net.layers[1].weight)
+def test_the_optimiser_moves_weights_of_any_layout_alike() -> None:
+    nets = [DnCNN(depth=4, width=12) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    nets[1].to(memory_format=torch.channels_last)
+    before = nets[0].layers[1].weight.detach().clone()
+    for net in nets:
+        generator = torch.Generator().manual_seed(0)
+        optimizer = Muon(net.parameters(), 0.1)
+        for _ in range(2):
+            for p in net.parameters():
+                p.grad = torch.randn(p.shape, generator=generator)
+            optimizer.step()
+    for one, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    moved = (nets[0].layers[1].weight.detach() - before).permute(0, 2, 3, 1).flatten(1)
+    sizes = torch.linalg.svdvals(moved)
+    assert float(sizes.min()) > 0.3 * float(sizes.max()) > 0  # orthogonalised: a random matrix has 0.2 here, no more
+
+
+def test_the_optimiser_goes_on_from_its_state() -> None:
+    net = DnCNN(depth=4, width=12)
+    generator = torch.Generator().manual_seed(0)
+    gradients = [[torch.randn(p.shape, generator=generator) for p in net.parameters()] for _ in range(3)]
+
+    def go(net: DnCNN, optimizer: Muon, steps: list[list[torch.Tensor]]) -> None:
+        for given in steps:
+            for p, gradient in zip(net.parameters(), given, strict=True):
+                p.grad = gradient
+            optimizer.step()
+
+    first = Muon(net.parameters(), 0.1)
+    go(net, first, gradients[:2])
+    other = DnCNN(depth=4, width=12)
+    other.load_state_dict(net.state_dict())
+    second = Muon(other.parameters(), 0.1)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    for n, o in ((net, first), (other, second)):
+        go(n, o, gradients[2:])
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
+    with pytest.raises(ValueError, match="other weights"):
+        Muon([torch.zeros(3, requires_grad=True)], 0.1).load_state_dict(first.state_dict())
 
 
 def test_a_network_is_read_from_its_spec() -> None:

@@ -188,10 +188,8 @@ def _is(value: Any, hint: Any) -> bool:
     kind, of = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
         return any(_is(value, h) for h in of)
-    if kind is tuple:
-        return isinstance(value, tuple) and all(_is(v, of[0]) for v in value)
-    if kind is list:
-        return isinstance(value, list) and all(_is(v, of[0]) for v in value)
+    if kind in (tuple, list):
+        return isinstance(value, kind) and all(_is(v, of[0]) for v in value)
     if kind is dict:
         return isinstance(value, dict) and all(_is(v, of[1]) for v in value.values())
     if hint in (int, float) and isinstance(value, bool):

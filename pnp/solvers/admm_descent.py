@@ -14,15 +14,15 @@ from ..priors.base import Split
 from ..problem import Problem
 from ..registry import SOLVERS, SpecError
 from .base import Solver, relative, terms_of
-from .gradient import Descent, averaged, carried, check_average, check_optimizer, mean_of, recalled
+from .gradient import Descent, averaged, carried, check_average, check_optimizer, make_optimizer, mean_of, recalled
 
 NEAR = 1.1  # of the radius of the ball
 
 
 class ADMMDescentState(NamedTuple):
     """x, mean, weight: the image drawn last and the average of all so far, as in `gd`; t and u: copy and multiplier of
-    each Kᵢx; r and v: of Ax − y, used under a constraint alone; begun: whether the multipliers move; the descent
-    changes in place, within one solve only."""
+    each Kᵢx; r and v: of Ax − y, used under a constraint alone; led: whether the first image is worth going by; begun:
+    whether the multipliers move; the descent changes in place, within one solve only."""
 
     x: Tensor
     mean: Tensor
@@ -31,6 +31,7 @@ class ADMMDescentState(NamedTuple):
     u: tuple[Tensor, ...]
     r: Tensor
     v: Tensor
+    led: Tensor  # (B, 1, 1, 1)
     begun: Tensor  # (B, 1, 1, 1)
     descent: Descent
 
@@ -51,8 +52,9 @@ class ADMMDescent(Solver):
     x(θ) is what the prior draws (`parametrise`), the image itself where none does; hᵢ, Kᵢ are those of `split`.  With
     `within` = c the data are a constraint instead, ‖Ax − y‖ <= c sigma √m, and no weight lam matters: ∇f becomes
     Aᵀ(Ax − y − r + v)/sigma², with r <- the projection of Ax − y + v on the ball and v <- v + Ax − y − r.  It
-    begins with the descent of ‖Ax − y‖² alone until that is within NEAR of the ball, for half of the iterations at
-    most: what the multipliers gather while a network still learns would drive it past the ball, into the noise.
+    begins with u = v = r = 0 and tᵢ = Kᵢx0, or where ‖Ax0 − y‖ is not that small with the data alone, until ‖Ax − y‖ is
+    within NEAR of the ball, for half of the iterations at most: what the multipliers gather while a network still
+    learns would drive it past the ball, into the noise.
 
     DIP with TV is ADMM-DIPTV (Cascarano et al. 2021: lr = 0.001, 100 times 50 steps, weight 0.1 and beta = 10 beside
     ½‖Ax − y‖², so lam = 0.1/sigma², tau = sigma²/10), with a denoiser DeepRED (Mataev et al. 2019), constrained
@@ -84,14 +86,15 @@ class ADMMDescent(Solver):
 
     def init(self, problem: Problem, x0: Tensor) -> ADMMDescentState:
         variables, draw = problem.prior.parametrise(x0)
-        descent = Descent(variables, draw, getattr(torch.optim, self.optimizer)(variables, lr=self.lr))
+        descent = Descent(variables, draw, make_optimizer(self.optimizer, variables, self.lr))
         x = descent.image
-        t = tuple(k.map(x) for _, k in self._splits(problem))
+        t = tuple(k.map(x0) for _, k in self._splits(problem))
         r = self._within_ball(problem, problem.misfit(x))
         zeros = tuple(torch.zeros_like(ti) for ti in t)
         weight = x.new_zeros(len(x), 1, 1, 1)
         begun = torch.full_like(weight, self.within is None, dtype=torch.bool)
-        return ADMMDescentState(x, torch.zeros_like(x), weight, t, zeros, r, torch.zeros_like(r), begun, descent)
+        led = self._near(problem, problem.misfit(x0))
+        return ADMMDescentState(x, torch.zeros_like(x), weight, t, zeros, r, torch.zeros_like(r), led, begun, descent)
 
     def step(self, problem: Problem, s: ADMMDescentState, k: int) -> ADMMDescentState:
         mean, weight = s.mean, s.weight
@@ -102,13 +105,13 @@ class ADMMDescent(Solver):
         begun = s.begun | self._near(problem, apart) | (2 * k >= self.iterations)
         seen = [split.map(x) + ui for (_, split), ui in zip(self._splits(problem), s.u, strict=True)]
         t = tuple(
-            torch.where(begun.view(-1, *[1] * (vi.ndim - 1)), split.prox(vi, _like(problem.lam * w * tau, vi)), vi)
-            for (w, split), vi in zip(self._splits(problem), seen, strict=True)
+            torch.where(begun.view(-1, *[1] * (vi.ndim - 1)), split.prox(vi, _like(problem.lam * w * tau, vi)), ti)
+            for (w, split), vi, ti in zip(self._splits(problem), seen, s.t, strict=True)
         )
-        u = tuple(vi - ti for vi, ti in zip(seen, t, strict=True))
+        u = tuple((vi - ti) * begun.view(-1, *[1] * (vi.ndim - 1)) for vi, ti in zip(seen, t, strict=True))
         r = self._within_ball(problem, apart + s.v)
         v = (apart + s.v - r) * begun
-        return ADMMDescentState(s.descent.image, mean, weight, t, u, r, v, begun, s.descent)
+        return ADMMDescentState(s.descent.image, mean, weight, t, u, r, v, s.led, begun, s.descent)
 
     def image(self, state: ADMMDescentState) -> Tensor:
         """The average; at the start, where there is none yet, the image."""
@@ -129,11 +132,12 @@ class ADMMDescent(Solver):
 
     def _pull(self, problem: Problem, s: ADMMDescentState, x: Tensor) -> Tensor:
         """∇f(x) + Σᵢ Kᵢᵀ(Kᵢx − tᵢ + uᵢ)/tau, or what it begins with."""
-        fit = problem.data_grad(x)
-        pull = fit - (0 if self.within is None else problem.operator.adjoint(s.r - s.v) / problem.sigma**2)
+        pull = problem.data_grad(x)
+        if self.within is not None:
+            pull = pull - s.begun * problem.operator.adjoint(s.r - s.v) / problem.sigma**2
         for (_, split), ti, ui in zip(self._splits(problem), s.t, s.u, strict=True):
-            pull = pull + split.adjoint(split.map(x) - ti + ui) / self._tau(problem)
-        return torch.where(s.begun, pull, fit)
+            pull = pull + (s.led | s.begun) * split.adjoint(split.map(x) - ti + ui) / self._tau(problem)
+        return pull
 
     def _near(self, problem: Problem, apart: Tensor) -> Tensor:
         """Whether Ax − y is about as short as it shall be, (B, 1, 1, 1)."""

@@ -66,6 +66,10 @@ class Solver:
         x = self.image(state)
         return relative(norm(x - self.image(before)), x)
 
+    def objective(self, state: State) -> Tensor | None:
+        """f + lam g at the image, (B,), where the solver has it anyway; None where it would have to be computed."""
+        return None
+
     def carried(self, state: State) -> dict[str, Any]:
         """What the next solve of a similar problem can use beside what the prior has learned; empty: nothing."""
         return {}

@@ -82,6 +82,9 @@ class FixedPoint(Solver):
         moved = super().change(problem, state, before)
         return torch.where(moved > 0, moved, state.move)
 
+    def objective(self, state: FixedPointState) -> Tensor | None:
+        return None if bool(state.value.isnan().any()) else state.value
+
     def theorem(self, problem: Problem) -> str | None:
         if self._descends(problem):
             return "backtracking: f + lam g never rises and the steps tend to 0 (Hurault et al. 2022, theorem 1)"

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from ..checks import positive
+from ..optimizer import Muon
 from ..priors.base import Draw
 from ..problem import Problem
 from ..registry import SOLVERS, SpecError, unknown
 from .base import Solver
 
-UNFIT = ("Optimizer", "Muon", "SparseAdam")  # the base class; one for matrices, one for sparse gradients
+UNFIT = ("Optimizer", "SparseAdam")  # the base class; one for sparse gradients
 
 
 class Descent:
@@ -85,7 +86,7 @@ class DescentState(NamedTuple):
         "gd:momentum=0.9",
         "gd:momentum=0.9,nesterov=true",
         "gd:optimizer=Adam,lr=0.01,average=0.98",
-        "gd:optimizer=Adam,lr=0.01,envelope=0.3",
+        "gd:optimizer=Muon,lr=0.01,envelope=0.3",
     ),
 )
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ class GradientDescent(Solver):
         m <- momentum m + G;   x <- x − tau (G + momentum m)      (nesterov; Nesterov 1983, as in torch)
 
     Step: tau, by default 1/(L_f + lam L_g), L_f = ‖A‖²/sigma².  optimizer: the name of a class of torch.optim, with
-    learning rate lr; SGD then means the recursions above.  LBFGS couples a batch, so it takes one image at a time.
+    learning rate lr; SGD means the recursions above, Muon our form, which takes any weights (`pnp.optimizer`).  LBFGS
+    couples a batch, so it takes one image at a time.
     average: the image is the mean of all images so far with weights average^age, as in the deep image prior (Ulyanov et
     al. 2018); 0 is the last one.
     envelope: rho, to descend the Moreau envelope of f in its place, the t below which is sigma²/rho:
@@ -187,7 +189,7 @@ class GradientDescent(Solver):
     def _make(self, variables: list[Tensor]) -> torch.optim.Optimizer:
         if self.optimizer == "SGD":  # the step is part of the gradient, so that each image can have its own
             return torch.optim.SGD(variables, lr=1.0, momentum=self.momentum, nesterov=self.nesterov)
-        return getattr(torch.optim, self.optimizer)(variables, lr=self.lr)
+        return make_optimizer(self.optimizer, variables, self.lr or 0.0)
 
     def _step_size(self, problem: Problem) -> float | Tensor:
         if self.tau is not None:
@@ -248,6 +250,11 @@ def _shapes(value: Tensor | tuple[Tensor, ...]) -> list[torch.Size]:
 def check_average(average: float) -> None:
     if not 0 <= average < 1:
         raise SpecError(f"average={average:g}; expected a number from 0 to below 1.")
+
+
+def make_optimizer(name: str, variables: list[Tensor], lr: float) -> torch.optim.Optimizer:
+    """The optimiser of this name, `check_optimizer` having passed it, with this learning rate."""
+    return (Muon if name == "Muon" else getattr(torch.optim, name))(variables, lr=lr)
 
 
 def check_optimizer(name: str) -> None:
