@@ -120,6 +120,15 @@ def test_the_change_sees_each_multiplier() -> None:
     assert float(solver.change(p, moved, state)) == pytest.approx(0.5 * state.u[0].numel() ** 0.5 / size)
 
 
+def test_a_first_image_that_fits_leads_the_network_until_the_data_are_near() -> None:
+    net, blur = Hourglass(1, inputs=4, width=8, widest=8, depth=2), Blur(kernels.gaussian(2.0, 9).double())
+    p = problem(Sum([(1.0, DIP(net)), (1.0, TV())]), blur, sigma=0.02)
+    truth = squares(1, 1, 16, 16)
+    solver = ADMMDescent(within=0.9, lr=0.05, inner=10, average=0.0, iterations=8)
+    errors = [float((solve(p, solver, x0=x0, stop=()).x - truth).norm()) for x0 in (truth, torch.zeros_like(truth))]
+    assert errors[0] < 0.8 * errors[1]
+
+
 def test_tv_calms_what_a_network_draws() -> None:
     x = squares(1, 1, 32, 32, dtype=torch.float32)
     y = x + 0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
