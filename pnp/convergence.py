@@ -81,7 +81,7 @@ class Convergence:
         prior, smoothness = self.problem.prior, self.problem.prior.smoothness()
         if self.tau is not None and "prox" in prior.offers():
             tau = torch.as_tensor(self.problem.lam * self.tau).to(x)
-            return lambda v: prior.begin(x).prox(v, tau), tau.sqrt()
+            return lambda v: prior.begin(v).prox(v, tau), tau.sqrt()
         if "grad" in prior.offers() and smoothness < float("inf"):
             return lambda v: v - prior.begin(x).grad(v) / smoothness, x.new_tensor(smoothness**-0.5)
         return None

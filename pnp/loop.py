@@ -23,7 +23,7 @@ from .solvers.base import Solver, State, require
 from .stopping import QUANTITIES, StopRule, Tolerance
 
 Callback = Callable[[Snapshot], None]
-OF_ONE_PICTURE = ("generator", "iterate")  # of a Memory: the state of a network's noise, that of a solver
+OF_ONE_PICTURE = ("generator", "iterate", "answer")  # of a Memory: the state of a network's noise, of a solver, a prox
 
 
 class Status(Enum):

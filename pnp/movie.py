@@ -111,6 +111,7 @@ def _unreached(job: Job, frame: Tensor, truth: Tensor | None, like: Restoration,
         "residual_whiteness": None if end.whiteness is None else end.whiteness.tolist(),
         "verdict": ["not reached: this is the operator's plain guess"],
         "seconds": dict.fromkeys(like.record["seconds"], 0.0),
+        "history": {},
     }
     if truth is not None and like.truth is not None:
         truth = truth.to(job.device)
@@ -129,6 +130,8 @@ def _joined(job: Job, done: list[Restoration], memory: Memory) -> Restoration:
         record[name] = None if rows[0] is None else [row[0] for row in rows]
     record["sigma"] = {**record["sigma"], "value": [d.record["sigma"]["value"] for d in done]}
     record["seconds"] = {k: sum(d.record["seconds"][k] for d in done) for k in record["seconds"]}
+    record["history"] = [d.record["history"] for d in done]
+    record.pop("objective", None)
     if "metrics" in record:
         record["metrics"] = {k: [d.record["metrics"][k][0] for d in done] for k in record["metrics"]}
     truths = [d.truth for d in done if d.truth is not None]

@@ -175,7 +175,7 @@ class _Spectra(NamedTuple):
         for share in shares:
             count = max(int(len(self.high) * share), min(len(self.high), FEWEST // self.spare))
             high = self.high[flattest[:count]]
-            value = float((high.mean(0) if high.shape[1] > 1 else high[:, 0]).quantile(0.5))
+            value = float((high.mean(0) if high.shape[1] == self.spare else high[:, 0]).quantile(0.5))
             if value > best * (1 + chance):
                 break
             best, chance = value, (2 / (count * self.spare)) ** 0.5
@@ -208,7 +208,7 @@ def _spectra(y: Tensor, known: Tensor) -> _Spectra | None:
         low, high = coefficients[:, degrees < p], coefficients[:, degrees >= p].square()
     else:
         low, high = _fitted(pixels, known.unfold(1, p, 1).unfold(2, p, 1)[c, i, j].flatten(1), basis[degrees < degree])
-    return _Spectra(low[:, 0] / p, low[:, 1:].square().sum(1), high, SPARE if degree < p else max(1, high.shape[1]))
+    return _Spectra(low[:, 0] / p, low[:, 1:].square().sum(1), high, SPARE if degree < p else high.shape[1])
 
 
 def _fitted(pixels: Tensor, known: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
@@ -216,9 +216,11 @@ def _fitted(pixels: Tensor, known: Tensor, basis: Tensor) -> tuple[Tensor, Tenso
     weight = known.to(pixels)
     products = (basis[:, None] * basis).flatten(0, 1)  # (k², p²)
     normal = (weight @ products.T).unflatten(1, (len(basis), -1)) + 1e-9 * torch.eye(len(basis)).to(basis)
-    low = torch.linalg.solve(normal, (pixels * weight) @ basis.T)
+    factor = torch.linalg.cholesky(normal)
+    low = torch.cholesky_solve(((pixels * weight) @ basis.T)[..., None], factor)[..., 0]
     left = ((pixels - low @ basis) * weight).square().sum(1, keepdim=True)
-    freedom = weight.sum(1, keepdim=True) - len(basis)
+    rank = (factor.diagonal(dim1=1, dim2=2).square() > 1e-6).sum(1, keepdim=True)  # less where gaps are regular
+    freedom = weight.sum(1, keepdim=True) - rank
     return low, left / (freedom * (1 - 2 / (9 * freedom)) ** 3)  # Wilson & Hilferty 1931: the median of χ²
 
 

@@ -54,13 +54,14 @@ class Muon(torch.optim.Optimizer):
                 part.step()
             for matrix, weight in zip(self.matrices, self.inner, strict=True):
                 _rows(weight).copy_(matrix.view(_rows(weight).shape))
+                matrix.grad = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"state": {name: part.state_dict()["state"] for name, part in self.parts.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Raises ValueError for the state of other weights."""
-        if state_dict["state"].keys() != self.parts.keys():
+        if state_dict.get("state", {}).keys() != self.parts.keys():
             raise ValueError("what was carried is of other weights; start over.")
         for name, part in self.parts.items():
             part.load_state_dict({**part.state_dict(), "state": state_dict["state"][name]})

@@ -100,7 +100,8 @@ def restore(
     initial = operator.visible(x0)
     target = None if truth is None else _visible_truth(operator, truth.to(job.device), shape, initial)
     lam, lam_source, x0 = _lam(job, problem, solver, rule, x0, say)
-    x0 = x0 if after is not None else _by_the_rest(problem, x0, say)
+    if after is None and solver.splits:
+        x0 = _by_the_rest(problem, x0, math.inf if job.seconds is None else job.seconds / 2, say)
     problem = problem.weighted(lam)
     before = time.perf_counter() - begun
     left = None if job.seconds is None else max(1e-3, job.seconds - before)
@@ -265,8 +266,11 @@ def _lam(
     return _compact(lam), f"discrepancy, residual = {DISCREPANCY} sigma sqrt(m)", x
 
 
-def _by_the_rest(problem: Problem, x0: Tensor, say: Callable[[str], None]) -> Tensor:
-    """Where something draws the picture beside one other prior: what that one restores by its rules; else x0."""
+def _by_the_rest(problem: Problem, x0: Tensor, seconds: float, say: Callable[[str], None]) -> Tensor:
+    """Where something draws the picture beside one other prior: what that one restores by its rules; else x0.
+
+    Raises KeyboardInterrupt when interrupted.
+    """
     drawn = [p for _, p in problem.prior.terms if "parametrise" in p.offers()]
     rest = [p for _, p in problem.prior.terms if "parametrise" not in p.offers()]
     if not drawn or len(rest) != 1:
@@ -277,8 +281,12 @@ def _by_the_rest(problem: Problem, x0: Tensor, say: Callable[[str], None]) -> Te
     say(f"first guess: by {rest[0].name} alone")
     alone = replace(problem, prior=rest[0], lam=1.0 if rule is None else rule.lam)
     if rule is None:
-        return fit_lam(alone, SOLVERS[default_solver(rest[0])].make(), c=DISCREPANCY)[1]
-    return solve(alone, rule.make(problem.sigma), x0=x0, record=()).x
+        return fit_lam(alone, SOLVERS[default_solver(rest[0])].make(), c=DISCREPANCY, seconds=seconds)[1]
+    limits = [Tolerance(1e-4), *([Seconds(seconds)] if math.isfinite(seconds) else [])]
+    result = solve(alone, rule.make(problem.sigma), x0=x0, stop=limits, record=())
+    if Status.INTERRUPTED in result.status:
+        raise KeyboardInterrupt
+    return result.x
 
 
 def _visible_truth(operator: Operator, truth: Tensor, shape: tuple[int, int, int], like: Tensor) -> Tensor:

@@ -134,10 +134,10 @@ class Sum(Prior):
         return super().parametrise(x0) if self.drawing is None else self.drawing.parametrise(x0)
 
     def learned(self) -> dict[str, Tensor]:
-        return {} if self.drawing is None else self.drawing.learned()
+        return {name: value for _, p in self.terms for name, value in p.learned().items()}
 
     def starting(self, learned: dict[str, Tensor]) -> Sum:
-        return Sum([(w, p.starting(learned) if p is self.drawing else p) for w, p in self.terms])
+        return Sum([(w, p.starting(learned)) for w, p in self.terms])
 
 
 class Moreau(Prior):

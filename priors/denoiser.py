@@ -100,12 +100,21 @@ class RED(Prior):
 
     def __init__(self, denoiser: Denoiser, sigma: float, inner: int = 1) -> None:
         self.denoiser, self.sigma, self.inner = denoiser, positive(sigma, "sigma of RED"), inner
+        self.start: Tensor | None = None  # answer that the next solve goes on from
         self.last: Tensor | None = None  # answer in this solve
 
     def begin(self, x0: Tensor) -> RED:
         begun = copy(self)
-        begun.last = x0
+        begun.start, begun.last = None, x0 if self.start is None else self.start
         return begun
+
+    def learned(self) -> dict[str, Tensor]:
+        return {} if self.last is None else {"answer": self.last}
+
+    def starting(self, learned: dict[str, Tensor]) -> RED:
+        other = copy(self)
+        other.start = learned.get("answer")
+        return other
 
     @property
     def name(self) -> str:

@@ -129,6 +129,13 @@ def test_a_first_image_that_fits_leads_the_network_until_the_data_are_near() -> 
     assert errors[0] < 0.8 * errors[1]
 
 
+def test_a_first_image_that_fits_the_noise_leads_nobody() -> None:
+    p = problem(Sum([(1.0, DIP(Hourglass(1, inputs=4, width=8, widest=8, depth=2))), (1.0, TV())]), Identity())
+    solver = ADMMDescent(within=0.9, lr=0.02, inner=5, average=0.0, iterations=2)
+    noisy, nothing = (solve(p, solver, x0=x0, stop=()).x for x0 in (p.y, torch.zeros_like(p.y)))
+    assert torch.equal(noisy, nothing)
+
+
 def test_tv_calms_what_a_network_draws() -> None:
     x = squares(1, 1, 32, 32, dtype=torch.float32)
     y = x + 0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(2))

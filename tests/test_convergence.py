@@ -83,6 +83,13 @@ def test_the_lipschitz_constant_is_that_of_the_gaussian_denoiser(s: float) -> No
     torch.testing.assert_close(found, torch.full((2,), 0.2**2 / (s**2 + 0.2**2), dtype=torch.float64))
 
 
+def test_an_expansive_denoiser_shows_in_the_prox_of_red() -> None:
+    """(v + t 3v)/(1 + t) − v = v 2t/(1 + t), t = lam tau/sigma² = 3."""
+    problem = Problem(Identity(), images(2, 1, 12, 12), RED(lambda x, sigma: 3 * x, 0.2), sigma=SIGMA, lam=1.0)
+    found = solve(problem, HQS(tau=0.12, iterations=2)).convergence.lipschitz
+    torch.testing.assert_close(found, torch.full((2,), 1.5, dtype=torch.float64))
+
+
 def test_the_lipschitz_constant_finds_the_steepest_direction() -> None:
     gain = torch.ones(12, 12, dtype=torch.float64)
     gain[3, 4] = 2.5

@@ -207,6 +207,20 @@ def test_little_noise_between_holes_is_found_to_a_quarter(name, share):
     assert float(estimate_sigma(y, known)) == pytest.approx(0.01, rel=0.25)
 
 
+@pytest.mark.parametrize("rows, columns", [(1, 2), (1, 3), (4, 1), (2, 2)])
+def test_regular_gaps_leave_sigma_as_it_is(rows, columns):
+    y = Gaussian(0.05)(torch.full((1, 1, 128, 128), 0.5), seeded())
+    known = torch.zeros(1, 1, 128, 128)
+    known[..., ::rows, ::columns] = 1
+    assert float(estimate_sigma(y, known)) == pytest.approx(0.05, rel=0.06)
+
+
+@pytest.mark.parametrize("size", [(2, 400), (3, 400)])
+def test_a_strip_of_two_rows_shows_its_sigma(size):
+    y = Gaussian(0.05)(torch.full((1, 1, *size), 0.5), seeded())
+    assert float(estimate_sigma(y)) == pytest.approx(0.05, rel=0.12)
+
+
 @pytest.mark.parametrize("share", [0.5, 0.1])
 def test_pure_noise_between_holes_is_found_to_8_percent(share):
     y = Gaussian(0.05)(torch.full((1, 1, 128, 128), 0.5), seeded())

@@ -27,13 +27,14 @@ def code_version(cell: Cell) -> str:
     registries: tuple[Registry, ...] = (OPERATORS, PRIORS, DENOISERS, SOLVERS)
     modules = {registry[word].make.__module__ for word in words for registry in registries if word in registry}
     try:
-        kind = priors.parse(method.prior, shape=(1, 64, 64)).kind
+        prior = priors.parse(method.prior, shape=(1, 64, 64))
+        kind, kinds = prior.kind, {prior.kind, *(term.kind for _, term in prior.terms)}
     except Exception:  # the cell's own row will say what is wrong
-        kind = ""
-    rows = sorted((task, repr(rule)) for (k, task), rule in rules.table().items() if k == kind)
+        kind, kinds = "", {""}
+    rows = sorted((k, task, repr(rule)) for (k, task), rule in rules.table().items() if k in kinds)
     if not method.solver:
-        named = [Spec.parse(rule.solver).name for (k, _), rule in rules.table().items() if k == kind] or ["admm", "hqs"]
-        modules |= {SOLVERS[name].make.__module__ for name in named}
+        specs = [rule.solver for (k, _), rule in rules.table().items() if k in kinds] or ["admm", "hqs"]
+        modules |= {SOLVERS[Spec.parse(spec).name].make.__module__ for spec in specs}
     nets = {word for word in words if word in DENOISERS}
     nets |= {"unet"} if kind not in ("", "other") else set()  # what dae, red and projector stand on by default
     learned = {k: r["sha256"] for k, r in weights.manifest().items() if kind and k.split("-")[0] in nets}

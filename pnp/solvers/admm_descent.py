@@ -52,7 +52,7 @@ class ADMMDescent(Solver):
     x(θ) is what the prior draws (`parametrise`), the image itself where none does; hᵢ, Kᵢ are those of `split`.  With
     `within` = c the data are a constraint instead, ‖Ax − y‖ <= c sigma √m, and no weight lam matters: ∇f becomes
     Aᵀ(Ax − y − r + v)/sigma², with r <- the projection of Ax − y + v on the ball and v <- v + Ax − y − r.  It
-    begins with u = v = r = 0 and tᵢ = Kᵢx0, or where ‖Ax0 − y‖ is not that small with the data alone, until ‖Ax − y‖ is
+    begins with u = v = r = 0 and tᵢ = Kᵢx0, or where ‖Ax0 − y‖ has not that size with the data alone, until ‖Ax − y‖ is
     within NEAR of the ball, for half of the iterations at most: what the multipliers gather while a network still
     learns would drive it past the ball, into the noise.
 
@@ -88,12 +88,13 @@ class ADMMDescent(Solver):
         variables, draw = problem.prior.parametrise(x0)
         descent = Descent(variables, draw, make_optimizer(self.optimizer, variables, self.lr))
         x = descent.image
-        t = tuple(k.map(x0) for _, k in self._splits(problem))
+        led = self._near(problem, problem.misfit(x0)) & self._far(problem, problem.misfit(x0))
+        guess = torch.where(led, x0, x)
+        t = tuple(k.map(guess) for _, k in self._splits(problem))
         r = self._within_ball(problem, problem.misfit(x))
         zeros = tuple(torch.zeros_like(ti) for ti in t)
         weight = x.new_zeros(len(x), 1, 1, 1)
         begun = torch.full_like(weight, self.within is None, dtype=torch.bool)
-        led = self._near(problem, problem.misfit(x0))
         return ADMMDescentState(x, torch.zeros_like(x), weight, t, zeros, r, torch.zeros_like(r), led, begun, descent)
 
     def step(self, problem: Problem, s: ADMMDescentState, k: int) -> ADMMDescentState:
@@ -143,6 +144,11 @@ class ADMMDescent(Solver):
         """Whether Ax − y is about as short as it shall be, (B, 1, 1, 1)."""
         length = apart.flatten(1).norm(dim=1)
         return (length <= NEAR * (self.within or math.inf) * problem.noise_norm()).view(-1, 1, 1, 1)
+
+    def _far(self, problem: Problem, apart: Tensor) -> Tensor:
+        """Whether Ax − y is no shorter than half of that: an image that fits the noise is no guide, (B, 1, 1, 1)."""
+        length = apart.flatten(1).norm(dim=1)
+        return (length >= 0.5 * (self.within or math.inf) * problem.noise_norm()).view(-1, 1, 1, 1)
 
     def _within_ball(self, problem: Problem, v: Tensor) -> Tensor:
         """v shortened to c sigma √m where it is longer; without a constraint v itself, so that its multiplier is 0."""

@@ -253,8 +253,13 @@ def check_average(average: float) -> None:
 
 
 def make_optimizer(name: str, variables: list[Tensor], lr: float) -> torch.optim.Optimizer:
-    """The optimiser of this name, `check_optimizer` having passed it, with this learning rate."""
-    return (Muon if name == "Muon" else getattr(torch.optim, name))(variables, lr=lr)
+    """The optimiser of this name, `check_optimizer` having passed it, with this learning rate.
+
+    A single variable is the image batch itself: no weight, whose entries Muon would couple.
+    """
+    if name == "Muon":
+        return Muon(variables, lr, inner=[] if len(variables) == 1 else None)
+    return getattr(torch.optim, name)(variables, lr=lr)
 
 
 def check_optimizer(name: str) -> None:
