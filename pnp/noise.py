@@ -168,7 +168,7 @@ class _Spectra(NamedTuple):
         """The noise variance that the flattest windows show: of the first share of them, or of one of the next.
 
         A larger share is steadier, but has more texture: it is taken while it shows no more than the one before but for
-        chance, √(2/n) of it with n coefficients.  Lepski 1991 (choice among estimates of falling variance).
+        chance: 4 √(2/n) of it with n coefficients, since windows overlap.  Lepski 1991 (choice among such estimates).
         """
         flattest = self.energy.argsort()
         best, chance = float("inf"), 0.0
@@ -176,7 +176,7 @@ class _Spectra(NamedTuple):
             count = max(int(len(self.high) * share), min(len(self.high), FEWEST // self.spare))
             high = self.high[flattest[:count]]
             value = float((high.mean(0) if high.shape[1] == self.spare else high[:, 0]).quantile(0.5))
-            if value > best * (1 + chance):
+            if value > best * (1 + 4 * chance):
                 break
             best, chance = value, (2 / (count * self.spare)) ** 0.5
         return best
