@@ -102,7 +102,7 @@ def estimate_sigma(y: Tensor, known: Tensor | None = None) -> Tensor:
     Ponomarenko et al. 2007 in the form of Colom & Buades 2013 (IPOL), with our own choice of constants.
     `benchmarks/noise_level.py` compares it with other estimators.
     """
-    return torch.tensor([_level(spectra) for spectra in _all_spectra(y, known)]).to(y)
+    return torch.tensor([_level(_spectra(*pair)) for pair in _pairs(y, known)]).to(y)
 
 
 class PoissonGaussian(NamedTuple):
@@ -134,19 +134,21 @@ def estimate_noise(y: Tensor, known: Tensor | None = None) -> tuple[Tensor, Pois
     coefficient below 0, is the answer.  Arguments and errors as in `estimate_sigma`.
     After Foi et al. 2008 (Practical Poissonian-Gaussian noise modeling and fitting), who fit the same line.
     """
-    found = _all_spectra(y, known)
-    means = [float(pixels[mask].mean()) for pixels, mask in zip(*_checked(y, known), strict=True)]
+    pairs = _pairs(y, known)
+    found = [_spectra(*pair) for pair in pairs]
+    means = [float(pixels[mask].mean()) for pixels, mask in pairs]
     gain, variance, fit = torch.tensor([_line(spectra) for spectra in found], dtype=torch.float64).T.to(y)
     photons = PoissonGaussian(gain, variance.sqrt(), torch.tensor(means).to(y).clamp_min(0), fit)
     return torch.tensor([_level(spectra) for spectra in found]).to(y), photons
 
 
-def _checked(y: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
-    """y in float64 on the CPU, and which of its pixels are known."""
+def _pairs(y: Tensor, known: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+    """Of each picture the pixels, in float64 on the CPU, and which of them are known."""
     if y.ndim != 4 or min(y.shape[-2:]) < 2:
         raise ValueError(f"y has shape {tuple(y.shape)}: not a picture, so its noise cannot be estimated.  Give sigma.")
     pixels = checks.image(y, "y").detach().to("cpu", torch.float64)
-    return pixels, torch.ones_like(pixels, dtype=torch.bool) if known is None else (known.cpu() != 0).expand_as(pixels)
+    mask = torch.ones_like(pixels, dtype=torch.bool) if known is None else (known.cpu() != 0).expand_as(pixels)
+    return list(zip(pixels, mask, strict=True))
 
 
 class _Spectra(NamedTuple):
@@ -180,11 +182,6 @@ class _Spectra(NamedTuple):
                 break
             best, chance = value, (2 / (count * self.spare)) ** 0.5
         return best
-
-
-def _all_spectra(y: Tensor, known: Tensor | None) -> list[_Spectra | None]:
-    """`_spectra` of each picture of the batch."""
-    return [_spectra(*pair) for pair in zip(*_checked(y, known), strict=True)]
 
 
 def _spectra(y: Tensor, known: Tensor) -> _Spectra | None:
@@ -256,16 +253,19 @@ def _positive_line(x: Tensor, y: Tensor) -> tuple[float, float, float]:
 def _corners(known: Tensor, clipped: Tensor) -> tuple[int, int, tuple[Tensor, ...]] | None:
     """The (p, degree) of `KINDS` that offers most high coefficients, up to `ENOUGH`, and its corners (c, i, j)."""
     stride = int((known.numel() / 2**18) ** 0.5) // 2 * 2 + 1  # odd: not in step with the 8 x 8 blocks of JPEG
+    whole = bool(known.all())
     best: tuple[int, int, int, Tensor] | None = None
     for p, degree in KINDS:
         full = degree == p
-        if p > min(known.shape[1:]) or (best is not None and (best[0] == ENOUGH or (not full and bool(known.all())))):
+        if p > min(known.shape[1:]) or (whole and not full):
             continue
         windows = _sums(known, p, stride) >= (p * p if full else degree * (degree + 1) // 2 + SPARE)
         windows &= _sums(clipped, p, stride) == 0
         offers = min(int(windows.sum()) * (p * (p - 1) // 2 if full else SPARE), ENOUGH)
         if offers > (0 if best is None else best[0]):
             best = offers, p, degree, windows
+        if offers == ENOUGH:
+            break
     if best is None:
         return None
     _, p, degree, windows = best

@@ -17,6 +17,7 @@ from .base import Solver, relative, terms_of
 from .gradient import Descent, averaged, carried, check_average, check_optimizer, make_optimizer, mean_of, recalled
 
 NEAR = 1.1  # of the radius of the ball
+FAR = 0.5  # of it: a first image that fits the data better has fitted their noise
 
 
 class ADMMDescentState(NamedTuple):
@@ -88,7 +89,8 @@ class ADMMDescent(Solver):
         variables, draw = problem.prior.parametrise(x0)
         descent = Descent(variables, draw, make_optimizer(self.optimizer, variables, self.lr))
         x = descent.image
-        led = self._near(problem, problem.misfit(x0)) & self._far(problem, problem.misfit(x0))
+        share = self._share(problem, problem.misfit(x0))
+        led = (share >= FAR) & (share <= NEAR)
         guess = torch.where(led, x0, x)
         t = tuple(k.map(guess) for _, k in self._splits(problem))
         r = self._within_ball(problem, problem.misfit(x))
@@ -103,7 +105,7 @@ class ADMMDescent(Solver):
             x = s.descent.step(self._pull(problem, s, s.descent.drawn.detach())).detach()
             mean, weight = averaged(mean, weight, x, self.average)
         tau, apart = self._tau(problem), problem.misfit(x)
-        begun = s.begun | self._near(problem, apart) | (2 * k >= self.iterations)
+        begun = s.begun | (self._share(problem, apart) <= NEAR) | (2 * k >= self.iterations)
         seen = [split.map(x) + ui for (_, split), ui in zip(self._splits(problem), s.u, strict=True)]
         t = tuple(
             torch.where(begun.view(-1, *[1] * (vi.ndim - 1)), split.prox(vi, _like(problem.lam * w * tau, vi)), ti)
@@ -140,15 +142,10 @@ class ADMMDescent(Solver):
             pull = pull + (s.led | s.begun) * split.adjoint(split.map(x) - ti + ui) / self._tau(problem)
         return pull
 
-    def _near(self, problem: Problem, apart: Tensor) -> Tensor:
-        """Whether Ax − y is about as short as it shall be, (B, 1, 1, 1)."""
+    def _share(self, problem: Problem, apart: Tensor) -> Tensor:
+        """The length of Ax − y in radii of the ball, (B, 1, 1, 1); 0 where there is no constraint."""
         length = apart.flatten(1).norm(dim=1)
-        return (length <= NEAR * (self.within or math.inf) * problem.noise_norm()).view(-1, 1, 1, 1)
-
-    def _far(self, problem: Problem, apart: Tensor) -> Tensor:
-        """Whether Ax − y is no shorter than half of that: an image that fits the noise is no guide, (B, 1, 1, 1)."""
-        length = apart.flatten(1).norm(dim=1)
-        return (length >= 0.5 * (self.within or math.inf) * problem.noise_norm()).view(-1, 1, 1, 1)
+        return (length / ((self.within or math.inf) * problem.noise_norm())).view(-1, 1, 1, 1)
 
     def _within_ball(self, problem: Problem, v: Tensor) -> Tensor:
         """v shortened to c sigma √m where it is longer; without a constraint v itself, so that its multiplier is 0."""
