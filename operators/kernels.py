@@ -36,7 +36,7 @@ def disk(radius: float, oversampling: int = 16) -> Tensor:
 
 
 def motion(length: float, angle: float = 0.0, oversampling: int = 32) -> Tensor:
-    """A straight camera shake: a line of `length` pixels at `angle` degrees (counter-clockwise from the x axis).
+    """A straight motion: a line of `length` pixels at `angle` degrees (counter-clockwise from the x axis).
 
     The line is sampled finely and shared among the four neighbours of each sample (bilinear weights).
     """
@@ -44,8 +44,28 @@ def motion(length: float, angle: float = 0.0, oversampling: int = 32) -> Tensor:
         raise ValueError(f"angle is {angle}; expected degrees.")
     n = max(1, int(np.ceil(positive(length, "length") * oversampling)))
     t = (np.arange(n) + 0.5) / n * length - length / 2
-    rows, columns = -t * np.sin(np.deg2rad(angle)), t * np.cos(np.deg2rad(angle))
-    half = int(np.ceil(length / 2 + 1e-9))
+    return _path(-t * np.sin(np.deg2rad(angle)), t * np.cos(np.deg2rad(angle)))
+
+
+def shake(length: float, seed: int = 0, smoothness: float = 0.25) -> Tensor:
+    """A hand-held exposure: a curved path, drawn with the seed, whose longer side spans `length` pixels.
+
+    Row and column are independent Gaussian processes over the exposure, t in [0, 1], of covariance
+    exp(−(t − t')²/(2 smoothness²)): the camera stays longer where it turns, as in measured kernels (Levin et al. 2009).
+    """
+    knots = np.linspace(0, 1, 33)
+    covariance = np.exp(-0.5 * ((knots[:, None] - knots) / positive(smoothness, "smoothness")) ** 2)
+    root = np.linalg.cholesky(covariance + 1e-8 * np.eye(len(knots)))
+    t = (np.arange(4000) + 0.5) / 4000
+    path = np.stack([np.interp(t, knots, z) for z in (root @ np.random.default_rng(seed).standard_normal((33, 2))).T])
+    low, high = path.min(1, keepdims=True), path.max(1, keepdims=True)
+    rows, columns = (path - (low + high) / 2) * (positive(length, "length") / (high - low).max())
+    return _path(rows, columns)
+
+
+def _path(rows: np.ndarray, columns: np.ndarray) -> Tensor:
+    """The kernel of a point that was at these places, relative to the middle, equally long at each."""
+    half = int(np.ceil(max(np.abs(rows).max(), np.abs(columns).max()) + 1e-9))
     kernel = np.zeros((2 * half + 3, 2 * half + 3))
     r0, c0 = np.floor(rows).astype(int), np.floor(columns).astype(int)
     for dr in (0, 1):

@@ -13,15 +13,15 @@ from . import kernels
 from .base import Operator
 from .blur import Blur, Border, PaddedBlur, ValidBlur
 
-KERNELS = ("gaussian", "motion", "disk", "box", "bicubic")
+KERNELS = ("gaussian", "motion", "shake", "disk", "box", "bicubic")
 
 
 @OPERATORS.register(
     "blur",
     cite=("zhao2016", "almeida2013"),
-    examples=("blur", "blur:kernel=motion,length=7,angle=30", "blur:kernel=disk,radius=2", "blur:kernel=box,size=3",
-              "blur:border=valid", "blur:kernel=box,size=4,border=valid", "blur:border=replicate",
-              "blur:border=reflect", "blur:border=zero", "blur:border=mean"),
+    examples=("blur", "blur:kernel=motion,length=7,angle=30", "blur:kernel=shake,length=7", "blur:kernel=disk,radius=2",
+              "blur:kernel=box,size=3", "blur:border=valid", "blur:kernel=box,size=4,border=valid",
+              "blur:border=replicate", "blur:border=reflect", "blur:border=zero", "blur:border=mean"),
 )
 def blur(
     kernel: str = "gaussian",
@@ -32,13 +32,15 @@ def blur(
     radius: float = 3.0,
     index: int | str | None = None,
     border: Border = "circular",
+    seed: int = 0,
 ) -> Operator:
     """Blur with a kernel: gaussian (std, size), motion (length, angle), disk (radius), box (size), or a file (index).
 
+    shake (length) is a path that bends as a hand-held camera's does, drawn with the seed.
     index: which kernel of a file that holds several, a number, in NPZ a name.
     border: circular; valid (y is the valid part: unknown borders); replicate, reflect, zero, mean.
     """
-    return _bordered(make_kernel(kernel, std, size, length, angle, radius, index), border, 1, 0, None)
+    return _bordered(make_kernel(kernel, std, size, length, angle, radius, index, seed), border, 1, 0, None)
 
 
 @OPERATORS.register(
@@ -85,12 +87,15 @@ def make_kernel(
     angle: float = 30.0,
     radius: float = 3.0,
     index: int | str | None = None,
+    seed: int = 0,
 ) -> Tensor:
     """A kernel by name or from a file."""
     if kernel == "gaussian":
         return kernels.gaussian(std, size)
     if kernel == "motion":
         return kernels.motion(length, angle)
+    if kernel == "shake":
+        return kernels.shake(length, seed)
     if kernel == "disk":
         return kernels.disk(radius)
     if kernel == "box":

@@ -42,23 +42,25 @@ def held_out(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     return [p for p in paths if p not in set(validation)], validation
 
 
-class PatchPool:
-    """Random patches from pictures, flipped and turned; of large ones the most are from a small copy.
+def sizes(picture: Tensor, number: int, smallest: int = 128) -> list[Tensor]:
+    """A large photograph eight times: as it is, its half (2×2 means), six times a small copy; a small one as it is.
 
-    A large photograph has little detail as fine as its pixels.  So one patch in eight is from it as it is, one from its
-    half size (a 2×2 mean), and six are from about 400 pixels a side (Lanczos), saved as a camera or a web site would:
-    what most pictures are, small, and their colour at half the resolution of their brightness.
+    A large photograph has little detail as fine as its pixels.  Its small copy is about 400 pixels a side (Lanczos),
+    saved as a camera or a web site would: what most pictures are, small, and their colour at half the resolution of
+    their brightness.
 
-    smallest: the side of the largest patch that will be drawn; smaller pictures are continued by their borders.
+    smallest: the side that all have at least, small ones continued by their borders.  number: seeds the copy.
     """
+    if min(picture.shape[1:]) < 4 * smallest:
+        return [_at_least(picture, smallest)]
+    return [picture, _half(picture), *6 * [_at_least(_resaved(picture, number), smallest)]]
+
+
+class PatchPool:
+    """Random patches from pictures in all their `sizes`, flipped and turned; smallest: the largest patch's side."""
 
     def __init__(self, pictures: list[Tensor], smallest: int = 128) -> None:
-        self.sizes = [
-            [p, _half(p), *6 * [_at_least(_resaved(p, i), smallest)]]
-            if min(p.shape[1:]) >= 4 * smallest
-            else [_at_least(p, smallest)]
-            for i, p in enumerate(pictures)
-        ]
+        self.sizes = [sizes(p, i, smallest) for i, p in enumerate(pictures)]
 
     def draw(self, batch: int, side: int, generator: torch.Generator) -> Tensor:
         """float32 (batch, C, side, side) in [0, 1]; nine in ten flat patches are drawn again."""

@@ -19,10 +19,15 @@ from .priors.base import Prior
 from .problem import Problem
 from .registry import OPERATORS
 from .rules import Rule
+from .training_data import read_pictures, sizes
 
 # The operators and noise levels (of 255) that stand for each task
 TASKS: dict[str, tuple[tuple[str, ...], tuple[float, ...]]] = {
-    "blur": (("blur:kernel=motion,length=13,angle=60", "blur:std=1.4", "blur:kernel=disk,radius=3"), (2, 5, 9)),
+    "blur": (
+        ("blur:kernel=shake,length=15,seed=1", "blur:kernel=shake,length=24,seed=2", "blur:std=1.4",
+         "blur:kernel=disk,radius=3"),
+        (2.5, 7.5),
+    ),
     "downsample": (("downsample:factor=2,kernel=gaussian", "downsample:factor=3"), (0.5, 2.5, 7)),
     "mask": (("mask:keep=0.5", "mask:keep=0.2", "mask:kind=boxes,boxes=12,size=7"), (0.5, 12)),
     "sensing": (tuple(f"sensing:kind=block,ratio={r}" for r in (0.04, 0.1, 0.3)), (0.5, 4)),
@@ -42,15 +47,18 @@ class Case:
 
 
 def crops(paths: Sequence[Path], count: int, side: int, channels: int) -> Tensor:
-    """The central squares of `count` pictures spread over the list, (count, channels, side, side)."""
+    """The central squares of `count` pictures spread over the list, (count, channels, side, side).
+
+    Six in eight large photographs are taken as a small copy, one as its half, as the networks saw them in training.
+    """
     found: list[Tensor] = []
     for path in paths[:: max(1, len(paths) // count)]:
-        x = images.read(path).pixels[:1]
-        if min(x.shape[-2:]) >= side and x.shape[1] >= channels and len(found) < count:
-            x = images.crop_centre(x, side)
-            found.append(x[:, :3] if channels == 3 else x.mean(1, keepdim=True))
+        picture = read_pictures([path], channels)[0]
+        if min(picture.shape[1:]) >= side and len(found) < count:
+            seen = sizes(picture, len(found), side)
+            found.append(images.crop_centre(seen[len(found) % len(seen)][None].float() / 255, side))
     if not found:
-        raise ValueError(f"no picture of at least {side}×{side} pixels and {channels} channel(s) to tune on.")
+        raise ValueError(f"no picture of at least {side}×{side} pixels to tune on.")
     return torch.cat(found)
 
 

@@ -414,6 +414,20 @@ def test_horizontal_motion_lies_in_one_row() -> None:
     assert kernels.motion(5, 0).shape[0] == 1 or kernels.motion(5, 0).sum(1).max() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_shake_is_a_bent_path_of_its_length_drawn_with_the_seed(seed: int) -> None:
+    kernel = kernels.shake(20, seed)
+    assert float(kernel.sum()) == pytest.approx(1, abs=1e-12) and float(kernel.min()) == 0
+    assert kernel.equal(kernels.shake(20, seed)) and not kernel.equal(kernels.shake(20, seed + 1)[: len(kernel)])
+    rows, columns = (kernel.sum(i).nonzero()[[0, -1], 0] for i in (1, 0))
+    spans = [int(end - begin) for begin, end in (rows, columns)]
+    assert max(spans) in (20, 21) and float((kernel > 0).double().mean()) < 0.4  # a line
+    x, y = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in kernel.shape), indexing="ij")
+    on = kernel > 0
+    line = torch.stack([x[on], y[on], torch.ones_like(x[on])], 1)
+    assert float(torch.linalg.svdvals(line - line.mean(0))[1]) / int(on.sum()) ** 0.5 > 1  # no straight one
+
+
 @pytest.mark.parametrize("radius", [1.0, 2.5, 5.0])
 def test_disk_has_the_area_of_its_radius(radius: float) -> None:
     kernel = kernels.disk(radius)
@@ -423,7 +437,7 @@ def test_disk_has_the_area_of_its_radius(radius: float) -> None:
     assert min(kernel.shape) == 2 * int(np.ceil(radius + 0.5) - 1) + 1
 
 
-@pytest.mark.parametrize("make", [kernels.gaussian, kernels.box, kernels.disk, kernels.motion])
+@pytest.mark.parametrize("make", [kernels.gaussian, kernels.box, kernels.disk, kernels.motion, kernels.shake])
 def test_a_kernel_has_a_positive_size(make) -> None:
     for value in (0, -1, float("nan")):
         with pytest.raises(ValueError, match="above 0"):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pnp import priors, rules, tuning
 from pnp.operators import Blur, Identity, Mask, kernels
@@ -91,6 +93,23 @@ def test_the_search_finds_the_top_of_a_hill_and_leaves_zeros_alone() -> None:
     assert value > 29.5 and abs(best.lam - 0.5) < 0.15 and abs(best.end - 1.2) < 0.2 and best.floor == 0
     values = [v for _, v in tuning.search(RULE, hill)]
     assert values == sorted(values)
+
+
+def test_tuning_sees_large_photographs_mostly_as_small_copies(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (400, 500), dtype=np.uint8)
+    for i in range(9):
+        Image.fromarray(noise if i < 8 else noise[:40, :60]).save(tmp_path / f"{i}.png")
+    paths = sorted(tmp_path.iterdir())
+    found = tuning.crops(paths, 8, 40, 1)
+    assert found.shape == (8, 1, 40, 40)
+    assert found[0].mul(255).round().equal(torch.from_numpy(noise[180:220, 230:270]).float()[None])
+    deviations = found.std((1, 2, 3))  # of white noise: halved by 2×2 means, less by a copy not much smaller
+    assert float(deviations[1]) == pytest.approx(float(deviations[0]) / 2, rel=0.1)
+    assert (deviations[2:] < 0.95 * deviations[0]).all()
+    small = tuning.crops(paths[8:], 3, 40, 1)
+    assert small.mul(255).round().equal(torch.from_numpy(noise[:40, 10:50]).float()[None, None])
+    with pytest.raises(ValueError, match="at least 64×64"):
+        tuning.crops(paths[8:], 3, 64, 1)
 
 
 def test_tuning_betters_a_bad_row_on_real_cases() -> None:
