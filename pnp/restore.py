@@ -91,7 +91,7 @@ def restore(
         truth = pixels
     operator, y = simulated(job, pixels) if job.simulate else _measured(job, pixels)
     shape = operator.image_shape(tuple(y.shape[1:]))
-    prior = priors.parse(job.prior, shape=shape)
+    prior = priors.parse(job.prior, shape=shape, seed=job.seed)
     sigma, sigma_source = _sigma(job, operator, y, say)
     rule = rules.find(prior, operator, job.solver)
     solver = _solver(job, prior, rule, sigma, say)

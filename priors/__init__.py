@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from ..registry import PRIORS, SpecError, number
 from .base import Denoiser, Moreau, Prior, Split, Sum
@@ -39,22 +40,23 @@ __all__ = [
 ]
 
 
-def parse(text: str, *, shape: tuple[int, int, int] | None = None) -> Prior:
+def parse(text: str, *, shape: tuple[int, int, int] | None = None, seed: int = 0) -> Prior:
     """A prior from a spec, or a sum of them: `tv`, `tv+haar`, `tv+0.5*haar:levels=2`.
 
-    shape: (C, H, W) of the image, for priors that depend on it.  Raises SpecError.
+    shape: (C, H, W) of the image, for priors that depend on it.  seed: of those that draw, unless the spec names one.
+    Raises SpecError.
     """
     parts = re.split(r"(?<![0-9][eE])\+", text)
-    terms = [_term(part.strip(), shape) for part in parts]
+    terms = [_term(part.strip(), {"shape": shape, "seed": seed}) for part in parts]
     return terms[0][1] if len(terms) == 1 and terms[0][0] == 1 else Sum(terms)
 
 
-def _term(text: str, shape: tuple[int, int, int] | None) -> tuple[float, Prior]:
+def _term(text: str, context: dict[str, Any]) -> tuple[float, Prior]:
     weight, star, spec = text.partition("*")
     if not star:
-        return 1.0, PRIORS.build(text, shape=shape)
+        return 1.0, PRIORS.build(text, **context)
     try:
         value = number(weight)
     except ValueError:
         raise SpecError(f"{weight!r} in {text!r} is no weight; expected number*prior.") from None
-    return value, PRIORS.build(spec, shape=shape)
+    return value, PRIORS.build(spec, **context)

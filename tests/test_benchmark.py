@@ -272,6 +272,9 @@ def test_the_command_runs_a_suite_and_refuses_what_is_none(
     assert pnp("bench", "mine.toml", "--data", "nowhere") == 2
     Path("README.md").write_text("<!-- bench:mine -->\n<!-- /bench -->")
     assert pnp("bench", "mine.toml", "--limit", "1", "--readme", "README.md") == 2
+    Path("README.md").write_text("nothing")
+    assert pnp("bench", "mine.toml", "--readme", "README.md", "--results", "fresh") == 2
+    assert "no place for the table" in capsys.readouterr().err and not Path("fresh").exists()  # before the run
 
 
 def test_source_is_followed_through_its_imports() -> None:

@@ -70,6 +70,10 @@ def test_the_command_writes_its_rows(tmp_path: Path, capsys: pytest.CaptureFixtu
     readme.write_text(f"a\n<!-- bench:denoise-{tmp_path.name} -->\n<!-- /bench -->\nb\n")
     assert pnp(*arguments, "--grey", "--readme", str(readme)) == 0
     assert "| PSNR 25 | SSIM 25 | ms | parameters |" in readme.read_text() and "| tv | " in readme.read_text()
+    readme.write_text("nothing")
+    (tmp_path / "rows.json").unlink()
+    assert pnp(*arguments, "--grey", "--readme", str(readme), "-o", str(tmp_path / "rows.json")) == 2
+    assert "no place for the table" in capsys.readouterr().err and not (tmp_path / "rows.json").exists()
 
 
 def test_a_denoiser_that_fails_on_a_picture_costs_no_other_its_row(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,13 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_another_picture() ->
     assert torch.equal(again[0], again[1]) and not torch.equal(again[0], again[2])
 
 
+def test_the_seed_of_a_job_is_that_of_its_prior_unless_the_prior_names_one() -> None:
+    _, y = noisy()
+    specs = {"job 0": ("dip:width=8", 0), "job 1": ("dip:width=8", 1), "both": ("dip:width=8,seed=0", 1)}
+    drawn = {n: restore(Job("identity", p, sigma=0.1, seed=s, iterations=2), y).result.x for n, (p, s) in specs.items()}
+    assert torch.equal(drawn["job 0"], drawn["both"]) and not torch.equal(drawn["job 0"], drawn["job 1"])
+
+
 def test_a_picture_of_a_batch_is_drawn_as_if_it_were_alone() -> None:
     _, y = noisy(3)
     together = run(small(), y)

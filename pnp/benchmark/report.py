@@ -163,10 +163,16 @@ def _uri(png: bytes) -> str:
 
 def into_readme(path: Path, name: str, table: str) -> None:
     """Put a table between <!-- bench:NAME --> and <!-- /bench -->.  Raises ValueError where there is no such place."""
+    before, after = around(path, name)
+    path.write_text(f"{before}\n{table}\n{after}", encoding="utf-8")
+
+
+def around(path: Path, name: str) -> tuple[str, str]:
+    """The text before and after the place of a table, with its marks.  Raises ValueError where there is none."""
     text = path.read_text(encoding="utf-8")
     begin, end = f"<!-- bench:{name} -->", "<!-- /bench -->"
-    at = text.find(begin)
+    at = text.find(begin) + len(begin)
     to = text.find(end, at)
-    if at < 0 or to < 0:
+    if begin not in text or to < 0:
         raise ValueError(f"{path} has no place for the table: {begin} ... {end}.")
-    path.write_text(text[: at + len(begin)] + "\n" + table + "\n" + text[to:], encoding="utf-8")
+    return text[:at], text[to:]

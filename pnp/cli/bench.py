@@ -87,6 +87,8 @@ def _suite(
     found = Data.of(wanted, data)
     if readme is not None and (limit is not None or (wanted.pictures and not found.own)):
         raise ValueError("the table of a README is of all of the suite's own pictures: give --data, and no --limit.")
+    if readme is not None:
+        reports.around(readme, wanted.name)  # before the run, not after it
     path, pictures = results / f"{wanted.name}.jsonl", results / "pictures"
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(wanted.title, total=None)
@@ -140,17 +142,19 @@ def _denoise(
     from rich.console import Console
 
     from .. import denoising, images, report
-    from ..benchmark.report import into_readme
+    from ..benchmark.report import around, into_readme
 
     if output is not None:
         images.check_target(output)
+    name = Path(data[0]).name if len(data) == 1 else "bundled photographs" if not data else "several folders"
+    if readme is not None:
+        around(readme, f"denoise-{name}")  # before the run, not after it
     pictures = denoising.load(images.expand(list(data)) if data else [], grey)
     console = Console(stderr=True)
     rows = []
     with console.status("denoising") as status:
         for row in denoising.compare(pictures, list(specs or denoising.DEFAULT), list(sigmas), say=status.update):
             rows.append(row)
-    name = Path(data[0]).name if len(data) == 1 else "bundled photographs" if not data else "several folders"
     Console(width=None if sys.stdout.isatty() else 130).print(denoising.table(rows, name))
     if output is not None:
         report.write_json(output, denoising.record(rows, data=name, grey=grey, pictures=len(pictures)))
