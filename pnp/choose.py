@@ -23,7 +23,7 @@ UNCONVEX = ("hqs",)  # comes first for a prior that is no closed convex function
 def default_solver(prior: Prior) -> str:
     """The first registered solver that fits the prior; HQS before all others for a denoiser in a prior's place.
 
-    DPIR's falling strength belongs to HQS: under ADMM the multiplier keeps noise in the image.  Raises ValueError when
+    Without a rule HQS is the safer one: under ADMM the multiplier may keep noise in the image.  Raises ValueError when
     none fits.
     """
     for name in (*(() if prior.closed_convex else UNCONVEX), *SOLVERS):

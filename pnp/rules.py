@@ -75,13 +75,16 @@ class Rule:
 def find(prior: Prior, operator: Operator, solver: str | None = None, path: Path = TABLE) -> Rule | None:
     """The row for this kind of prior and this task, or for its kind and any other task; None where there is none.
 
-    solver: the spec that was asked for, which may have rows of its own.
+    solver: the spec that was asked for; a row of its own, or one by that solver, goes before the task's.
     """
-    rows, own = table(path), "" if solver is None else f"-{Spec.parse(solver).name}"
-    for task in (f"{operator.task}{own}", f"other{own}", operator.task, "other"):
-        if (prior.kind, task) in rows:
-            return rows[prior.kind, task]
-    return None
+    rows = {task: row for (kind, task), row in table(path).items() if kind == prior.kind}
+    for task in () if solver is None else (operator.task, "other"):
+        name, row = Spec.parse(solver).name, rows.get(task)
+        if f"{task}-{name}" in rows:
+            return rows[f"{task}-{name}"]
+        if row is not None and Spec.parse(row.solver).name == name:
+            return row
+    return rows.get(operator.task) or rows.get("other")
 
 
 @lru_cache
@@ -95,9 +98,8 @@ def write(rows: dict[tuple[str, str], Rule], path: Path) -> None:
     """Replace the table; what the numbers mean stands at its head."""
     lines = [
         "# [kind of prior.task]; rules.py has the formula.  From `pnp tune`: lam, start, end and floor of denoiser,",
-        "# red, projector and dae on blur, downsample, identity, mask and sensing.  By hand: iterations; the rows of",
-        "# dip, wtv, dae's other forms and other tasks, those of denoiser for admm, fista and pgd; sensing's start,",
-        "# red's lam there.",
+        "# red, projector and dae on blur, downsample, identity, mask and sensing.  By hand: solver and iterations; the",
+        "# rows of dip, wtv, dae's other forms, other tasks and named solvers; those of sensing but denoiser's.",
     ]
     for (kind, task), rule in sorted(rows.items()):
         lines += ["", f"[{kind}.{task}]"]

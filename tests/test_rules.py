@@ -65,6 +65,8 @@ def test_every_operator_has_a_row_for_every_learned_prior() -> None:
     assert rules.find(unet, blur, "fista") == rules.table()["denoiser", "blur-fista"]
     assert rules.find(unet, blur, "gd") == rules.find(unet, blur) == rules.table()["denoiser", "blur"]
     odd = Mask(torch.ones(1, 4, 4))
+    assert rules.find(unet, odd, "admm") == rules.find(unet, odd) == rules.table()["denoiser", "mask"]
+    assert rules.find(unet, odd, "hqs") == rules.table()["denoiser", "mask-hqs"]
     odd.task = "never heard of"
     assert rules.find(prior, odd) == rules.table()["dae", "other"]
 

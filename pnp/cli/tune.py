@@ -49,8 +49,9 @@ def tune(
             if task not in tuning.TASKS:
                 raise ValueError(unknown("task", task, list(tuning.TASKS)))
             rows = dict(rules.table(path if path.is_file() else rules.TABLE))
-            name = task if solver is None else f"{task}-{solver}"
-            start = rows.get((kind, name)) or rows.get((kind, task)) or rows.get((kind, "other"))
+            own = rows.get((kind, task))
+            name = task if solver is None or (own is not None and own.solver == solver) else f"{task}-{solver}"
+            start = rows.get((kind, name)) or own or rows.get((kind, "other"))
             if start is None:
                 raise ValueError(f"the table has no row for priors of kind {kind!r} to start from; known kinds: "
                                  f"{', '.join(sorted({k for k, _ in rows}))}.")  # fmt: skip
