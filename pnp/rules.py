@@ -78,13 +78,15 @@ def find(prior: Prior, operator: Operator, solver: str | None = None, path: Path
     solver: the spec that was asked for; a row of its own, or one by that solver, goes before the task's.
     """
     rows = {task: row for (kind, task), row in table(path).items() if kind == prior.kind}
-    for task in () if solver is None else (operator.task, "other"):
-        name, row = Spec.parse(solver).name, rows.get(task)
-        if f"{task}-{name}" in rows:
-            return rows[f"{task}-{name}"]
-        if row is not None and Spec.parse(row.solver).name == name:
-            return row
-    return rows.get(operator.task) or rows.get("other")
+    tasks = (operator.task, "other")
+    if solver is not None:
+        name = Spec.parse(solver).name
+        for task in tasks:
+            if f"{task}-{name}" in rows:
+                return rows[f"{task}-{name}"]
+            if task in rows and Spec.parse(rows[task].solver).name == name:
+                return rows[task]
+    return next((rows[task] for task in tasks if task in rows), None)
 
 
 @lru_cache
@@ -98,7 +100,7 @@ def write(rows: dict[tuple[str, str], Rule], path: Path) -> None:
     """Replace the table; what the numbers mean stands at its head."""
     lines = [
         "# [kind of prior.task]; rules.py has the formula.  From `pnp tune`: lam, start, end and floor of denoiser,",
-        "# red, projector and dae on blur, downsample, identity, mask and sensing.  By hand: solver and iterations; the",
+        "# red, projector and dae on blur, downsample, identity, mask and sensing.  By hand: solver, iterations, the",
         "# rows of dip, wtv, dae's other forms, other tasks and named solvers; those of sensing but denoiser's.",
     ]
     for (kind, task), rule in sorted(rows.items()):

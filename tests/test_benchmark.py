@@ -178,8 +178,14 @@ def test_what_a_result_depends_on_is_in_its_key(
     assert len(keys) == 2  # what a file holds, not only where it lies
     network = replace(cell, method=replace(cell.method, prior="unet"))
     before = version.code_version(network), version.code_version(cell)
-    from pnp import weights
+    from pnp import rules, weights
 
+    table = rules.table()
+    for task, same in (("sensing", True), ("blur", False), ("other", False)):
+        rows = {**table, ("denoiser", task): replace(table["denoiser", task], lam=77.0)}
+        with monkeypatch.context() as patch:
+            patch.setattr(rules, "table", lambda rows=rows: rows)
+            assert (version.code_version(network) == before[0]) is same and version.code_version(cell) == before[1]
     records = {k: {**r, "sha256": "other"} for k, r in weights.manifest().items()}
     monkeypatch.setattr(weights, "manifest", lambda: records)
     assert version.code_version(network) != before[0] and version.code_version(cell) == before[1]

@@ -31,9 +31,11 @@ def code_version(cell: Cell) -> str:
         kind, kinds = prior.kind, {prior.kind, *(term.kind for _, term in prior.terms)}
     except Exception:  # the cell's own row will say what is wrong
         kind, kinds = "", {""}
-    rows = sorted((k, task, repr(rule)) for (k, task), rule in rules.table().items() if k in kinds)
+    tasks = {*words, "other"}  # an operator has the name of its task
+    table = {at: rule for at, rule in rules.table().items() if at[0] in kinds and at[1].split("-")[0] in tasks}
+    rows = sorted((*at, repr(rule)) for at, rule in table.items())
     if not method.solver:
-        specs = [rule.solver for (k, _), rule in rules.table().items() if k in kinds] or ["admm", "hqs"]
+        specs = [rule.solver for rule in table.values()] or ["admm", "hqs"]
         modules |= {SOLVERS[Spec.parse(spec).name].make.__module__ for spec in specs}
     nets = {word for word in words if word in DENOISERS}
     nets |= {"unet"} if kind not in ("", "other") else set()  # what dae, red and projector stand on by default
