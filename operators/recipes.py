@@ -34,9 +34,9 @@ def blur(
     border: Border = "circular",
     seed: int = 0,
 ) -> Operator:
-    """Blur with a kernel: gaussian (std, size), motion (length, angle), disk (radius), box (size), or a file (index).
+    """Blur: gaussian (std, size), motion (length, angle), shake (length), disk (radius), box (size), or a file (index).
 
-    shake (length) is a path that bends as a hand-held camera's does, drawn with the seed.
+    shake is a path that bends as a hand-held camera's does, drawn with the seed.
     index: which kernel of a file that holds several, a number, in NPZ a name.
     border: circular; valid (y is the valid part: unknown borders); replicate, reflect, zero, mean.
     """
