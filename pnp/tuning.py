@@ -53,8 +53,10 @@ def crops(paths: Sequence[Path], count: int, side: int, channels: int) -> Tensor
     """
     found: list[Tensor] = []
     for path in paths[:: max(1, len(paths) // count)]:
+        if len(found) == count:
+            break
         picture = read_pictures([path], channels)[0]
-        if min(picture.shape[1:]) >= side and len(found) < count:
+        if min(picture.shape[1:]) >= side:
             seen = sizes(picture, len(found), side)
             found.append(images.crop_centre(seen[len(found) % len(seen)][None].float() / 255, side))
     if not found:
