@@ -106,8 +106,11 @@ class Sum(Prior):
         self.drawing = drawing[0] if drawing else None
         if self.drawing is not None:
             others = [p for _, p in self.terms if p is not self.drawing]
-            split = others and all("split" in p.offers() for p in others)
-            self.kind = f"{self.drawing.kind}-split" if split else self.drawing.kind
+            if others and all("split" in p.offers() for p in others):
+                alike = {p.kind for p in others} == {"denoiser"}
+                self.kind = f"{self.drawing.kind}-{'denoiser' if alike else 'split'}"
+            else:
+                self.kind = self.drawing.kind
             self.lam = self.drawing.lam
 
     @property

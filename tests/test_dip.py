@@ -65,6 +65,15 @@ def test_a_convolutional_decoder_has_the_size_that_its_settings_say() -> None:
     assert sum(p.numel() for p in net.parameters()) == units + 4 * 3 + 3
 
 
+@pytest.mark.parametrize(("size", "depth"), [((16, 64), 4), ((181, 400), 4), ((182, 400), 5), ((512, 512), 6)])
+def test_the_decoder_has_more_scales_for_a_larger_picture(size: tuple[int, int], depth: int) -> None:
+    """Planted: by the longer side."""
+    for shape in ((1, *size), (3, *reversed(size))):
+        assert len(PRIORS.build("dip", shape=shape).net.scales) == depth
+        assert len(PRIORS.build("dip:depth=3", shape=shape).net.scales) == 3
+    assert PRIORS.build("dip:net=hourglass", shape=(1, 512, 512)).net.multiple == 32
+
+
 def test_the_published_hourglass_has_the_published_size() -> None:
     # five scales of 128 channels, skips of 4, counted by hand: convolutions without biases, two numbers a norm
     down = 32 * 128 * 9 + 9 * 128 * 128 * 9

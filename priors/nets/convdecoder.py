@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -45,3 +47,11 @@ class ConvDecoder(nn.Module):
             z = scale(interpolate(z, scale_factor=2, mode="nearest"))
         u = self.tail(z).float()
         return u.sigmoid() if self.bounded else u
+
+
+def scales(height: int, width: int) -> int:
+    """The depth for a picture of this size: its coarsest scale is 6 to 11 pixels high or wide; 4 at least.
+
+    A decoder that begins finer has to remember a large picture in pieces, and takes its noise for detail.
+    """
+    return max(4, round(math.log2(min(height, width) / 8)))
