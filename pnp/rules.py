@@ -15,6 +15,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +98,9 @@ def table(path: Path = TABLE) -> dict[tuple[str, str], Rule]:
 
 
 def write(rows: dict[tuple[str, str], Rule], path: Path) -> None:
-    """Replace the table; what the numbers mean stands at its head."""
-    lines = [
-        "# [kind of prior.task]; rules.py has the formula.  From `pnp tune`: lam, start, end and floor of denoiser,",
-        "# red, projector and dae on blur, downsample, identity, mask and sensing.  By hand: solver, iterations, the",
-        "# rows of dip, wtv, dae's other forms, other tasks and named solvers; those of sensing but denoiser's.",
-    ]
+    """Replace the table in `path`; its head, which says where the numbers come from, stays (a new file has ours)."""
+    now = (path if path.exists() else TABLE).read_text(encoding="utf-8")
+    lines = list(takewhile(lambda line: line.startswith("#"), now.splitlines()))
     for (kind, task), rule in sorted(rows.items()):
         lines += ["", f"[{kind}.{task}]"]
         lines += [f"{field.name} = {_toml(getattr(rule, field.name))}" for field in fields(rule)]

@@ -46,7 +46,7 @@ def test_every_row_of_the_table_makes_a_solver_that_fits_its_kind() -> None:
     table = rules.table()
     kinds = {kind for kind, _ in table}
     specs = [spec for entry in PRIORS.values() for spec in entry.examples if not spec.startswith("deepinv")]
-    found = {p.kind: p for p in (priors.parse(spec, shape=(1, 16, 16)) for spec in [*specs, "dip+tv"])}
+    found = {p.kind: p for p in (priors.parse(spec, shape=(1, 16, 16)) for spec in [*specs, "dip+tv", "dip+unet"])}
     assert kinds and kinds <= set(found)
     for (kind, _), rule in table.items():
         require(rule.make(0.01), found[kind])
@@ -81,10 +81,24 @@ def test_the_weight_of_an_objective_is_the_same_for_every_solver() -> None:
     assert record["lam"]["source"] == "default of the prior"  # the row's goes with a strength that falls
 
 
-def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_table_is_read_as_it_was_written_under_its_own_head(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text("# lam of blur: by hand\n# and more\n\n[red.blur]\n# gone\n")
     rows = {("denoiser", "blur"): RULE, ("dae", "mask"): Rule("mean-shift:blind=true", 30, 1.0)}
-    rules.write(rows, tmp_path / "rules.toml")
-    assert rules.table(tmp_path / "rules.toml") == rows
+    rules.write(rows, path)
+    assert rules.table(path) == rows
+    assert path.read_text().startswith("# lam of blur: by hand\n# and more\n\n[dae.mask]\n")
+    assert "gone" not in path.read_text()
+    rules.write(rows, tmp_path / "new.toml")
+    assert (tmp_path / "new.toml").read_text().splitlines()[0] == rules.TABLE.read_text().splitlines()[0]
+
+
+def test_a_network_with_a_denoiser_runs_on_and_one_with_variation_stops_at_the_noise() -> None:
+    for spec, kind in (("dip+unet", "dip-denoiser"), ("dip+tv", "dip-split"), ("dip+unet+tv", "dip-split")):
+        prior = priors.parse(spec, shape=(1, 32, 32))
+        assert prior.kind == kind
+        rule = rules.find(prior, Identity())
+        assert rule is not None and ("discrepancy" in rule.stop) == (kind == "dip-split")
 
 
 def test_the_search_finds_the_top_of_a_hill_and_leaves_zeros_alone() -> None:
