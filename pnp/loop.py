@@ -247,7 +247,8 @@ class _Run:
         x = self.solver.image(new).detach()
         measure = partial(self.solver.change, self.problem, new, state)
         value = self.solver.objective(new)
-        now = Snapshot(k, self.solver.iterations, x, measure, value, self.problem, self.seconds, self.recorder)
+        drawn, limit = new.x.detach(), self.solver.iterations
+        now = Snapshot(k, limit, x, drawn, measure, value, self.problem, self.seconds, self.recorder)
         self.recorder.add(now, self.active)
         self.last = now
         was = self.active

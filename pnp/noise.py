@@ -79,6 +79,9 @@ WINDOWS_WITH_HOLES = 12_000  # each of them takes a least-squares fit
 ENOUGH = 50_000  # coefficients to choose from: windows that offer so many need not be made smaller
 FEWEST = 1000  # coefficients that fix sigma to about 3 %
 SHARES = (0.002, 0.005, 0.01, 0.02)  # of the windows, the flattest
+CUT = 1e-3  # of the pixels: as many have the darkest or the brightest value where noise was clipped there
+FAR = 1e3
+LEAST_SHARE = 0.6  # of the variance that clipping leaves: where it seems to be less, the means of windows mislead
 SPARE = 8  # a window with holes has so many known pixels more than its fit has coefficients
 # (side of a window, degree of what is fitted), the best first; where they are equal no pixel of the window is missing
 KINDS = ((8, 8), *((8, d) for d in range(7, 1, -1)), (6, 6), (4, 4), (3, 3), (2, 2), (16, 3), (16, 2))
@@ -95,7 +98,8 @@ def estimate_sigma(y: Tensor, known: Tensor | None = None) -> Tensor:
     In a window with holes the c of i + j < d are fitted to the known pixels by least squares, with the largest d that
     leaves many windows with 8 pixels to spare, and
         sigma²  = median over flat of  ‖what the fit leaves‖²/(median of χ² of as many degrees of freedom).
-    Windows that touch the darkest or the brightest value are left out, since clipping there has cut the noise.
+    Windows that touch the darkest or the brightest value are left out, since clipping there has cut the noise.  What
+    is left of it lies between the two: a truncated normal distribution, whose sigma is found from its variance.
 
     y: (B, C, H, W), a picture, sharp or blurred; known: mask of the measured pixels, broadcast to y, None for all.
     Raises ValueError when y is no picture (a row of numbers), or too few of its pixels lie close together.
@@ -155,16 +159,18 @@ class _Spectra(NamedTuple):
     """Of N windows: mean, energy of the low coefficients, and squares of the high ones, (N, p (p - 1) / 2).
 
     spare: degrees of freedom of each row of `high`; of windows with holes it is one column, the variance of each.
+    ends: their pixels lie between these two values.
     """
 
     mean: Tensor
     energy: Tensor
     high: Tensor
     spare: int
+    ends: tuple[float, float]
 
     def of(self, which: Tensor) -> _Spectra:
         """Of these windows alone."""
-        return _Spectra(self.mean[which], self.energy[which], self.high[which], self.spare)
+        return _Spectra(self.mean[which], self.energy[which], self.high[which], self.spare, self.ends)
 
     def variance(self, shares: tuple[float, ...]) -> float:
         """The noise variance that the flattest windows show: of the first share of them, or of one of the next.
@@ -177,7 +183,8 @@ class _Spectra(NamedTuple):
         for share in shares:
             count = max(int(len(self.high) * share), min(len(self.high), FEWEST // self.spare))
             high = self.high[flattest[:count]]
-            value = float((high.mean(0) if high.shape[1] == self.spare else high[:, 0]).quantile(0.5))
+            seen = float((high.mean(0) if high.shape[1] == self.spare else high[:, 0]).quantile(0.5))
+            value = _untruncated(seen, self.mean[flattest[:count]], *self.ends)
             if value > best * (1 + 4 * chance):
                 break
             best, chance = value, (2 / (count * self.spare)) ** 0.5
@@ -205,7 +212,32 @@ def _spectra(y: Tensor, known: Tensor) -> _Spectra | None:
         low, high = coefficients[:, degrees < p], coefficients[:, degrees >= p].square()
     else:
         low, high = _fitted(pixels, known.unfold(1, p, 1).unfold(2, p, 1)[c, i, j].flatten(1), basis[degrees < degree])
-    return _Spectra(low[:, 0] / p, low[:, 1:].square().sum(1), high, SPARE if degree < p else high.shape[1])
+    spare = SPARE if degree < p else high.shape[1]
+    return _Spectra(low[:, 0] / p, low[:, 1:].square().sum(1), high, spare, _ends(shown))
+
+
+def _ends(shown: Tensor) -> tuple[float, float]:
+    """The values at which pixels were clipped; far away where hardly a pixel has the darkest or the brightest value."""
+    low, high = float(shown.min()), float(shown.max())
+    cut = [float((shown == end).double().mean()) > CUT for end in (low, high)]
+    return low if cut[0] else low - FAR, high if cut[1] else high + FAR
+
+
+def _untruncated(variance: float, mean: Tensor, low: float, high: float) -> float:
+    """sigma² of normal noise that has this variance where it lies in (low, high), mean over windows of these means.
+
+        variance / sigma² = 1 + (a φ(a) − b φ(b))/Z − ((φ(a) − φ(b))/Z)²,   Z = Φ(b) − Φ(a)
+
+    a, b = (low − mean)/sigma, (high − mean)/sigma, by fixed point.
+    """
+    normal = torch.distributions.Normal(0.0, 1.0)
+    sigma = max(variance, FLOOR**2) ** 0.5
+    for _ in range(30):
+        a, b = (low - mean) / sigma, (high - mean) / sigma
+        left, right, inside = normal.log_prob(a).exp(), normal.log_prob(b).exp(), normal.cdf(b) - normal.cdf(a)
+        share = 1 + (a * left - b * right) / inside - ((left - right) / inside).square()
+        sigma = (variance / max(float(share.mean()), LEAST_SHARE)) ** 0.5
+    return max(sigma**2, FLOOR**2)
 
 
 def _fitted(pixels: Tensor, known: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,7 @@ class Snapshot:
     k: int
     limit: int  # the last k, plus 1, unless a stop rule ends the solve before
     x: Tensor
+    drawn: Tensor  # the image of the last step alone, where x is an average
     measure: Callable[[], Tensor]  # how far the whole state moved, (B,)
     value: Tensor | None  # f + lam g, (B,), of a solver that has it anyway
     problem: Problem

@@ -81,7 +81,8 @@ def restore(
     """Restore one batch of pictures (B, C, H, W), or of measurements, by a Job.
 
     truth: the clean pictures, for scores only.  callbacks: passed to the loop.  say: hears one line about each choice.
-    after: what a solve before has left (`Result.memory`).  sooner: by what factor the stop rules wait less.
+    after: what a solve before has left (`Result.memory`).  sooner: by what factor the stop rules wait less; where
+    nothing but a small change ends the solve it has so many iterations fewer.
     Raises ValueError (SpecError for specs), TypeError for a solver that the prior does not fit.
     """
     begun = time.perf_counter()
@@ -100,13 +101,16 @@ def restore(
     initial = operator.visible(x0)
     target = None if truth is None else _visible_truth(operator, truth.to(job.device), shape, initial)
     lam, lam_source, x0 = _lam(job, problem, solver, rule, x0, say)
-    if after is None and solver.splits:
+    if after is None and getattr(solver, "within", None) is not None:  # who is led by a first guess
         x0 = _by_the_rest(problem, x0, math.inf if job.seconds is None else job.seconds / 2, say)
     problem = problem.weighted(lam)
     before = time.perf_counter() - begun
     left = None if job.seconds is None else max(1e-3, job.seconds - before)
     metric = None if target is None else _Psnr(operator, target)
-    stop = [r.sooner(sooner) for r in _stop(job, rule, solver, say)] + ([Seconds(left)] if left else [])
+    stop = _stop(job, rule, solver, say)
+    if sooner > 1 and job.iterations is None and all(isinstance(r, Tolerance) for r in stop):
+        solver = replace(solver, iterations=max(1, solver.iterations // sooner))  # type: ignore[call-arg]
+    stop = [r.sooner(sooner) for r in stop] + ([Seconds(left)] if left else [])
     result = solve(
         problem,
         solver,
@@ -221,7 +225,10 @@ def _stop(job: Job, rule: rules.Rule | None, solver: Solver, say: Callable[[str]
 
 
 def _of_rule(rule: rules.Rule, solver: Solver) -> bool:
-    return type(solver) is SOLVERS[Spec.parse(rule.solver).name].make
+    """Whether this is the row's solver, and under a constraint where the row's is."""
+    own = SOLVERS.build(rule.solver)
+    constrained = [getattr(s, "within", None) is not None for s in (own, solver)]
+    return type(solver) is type(own) and constrained[0] == constrained[1]
 
 
 def _sets_tau(job: Job) -> bool:

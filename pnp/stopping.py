@@ -181,11 +181,12 @@ class WindowedVariance(_LeastVariance):
 
         VAR_k = 1/W Σ_w ‖x_{k−w} − mean_w x_{k−w}‖²/n,   n pixels
 
-    It falls while a network learns the picture and rises when it turns to the noise.  Wang et al. 2023 (ES-WMV).
+    The images are those that are drawn, where the result is an average of them.  It falls while a network learns the
+    picture and rises when it turns to the noise.  Wang et al. 2023 (ES-WMV).
     """
 
     window: int = 50
-    patience: int = 300
+    patience: int = 100
     fit: float = 1.05
 
     def __post_init__(self) -> None:
@@ -211,7 +212,7 @@ class ExponentialVariance(_LeastVariance):
     """
 
     rate: float = 0.05
-    patience: int = 300
+    patience: int = 100
     fit: float = 1.05
 
     def __post_init__(self) -> None:
@@ -259,10 +260,10 @@ def _stagnates(rows: list[Tensor], window: int, tol: float) -> Tensor:
 
 
 def _of_learned(variance: Callable[[Tensor], Tensor], fit: float) -> Measure:
-    """The variance, inf where the residual is above fit sigma √m."""
+    """The variance of what is drawn (of averages it only falls), inf where the residual is above fit sigma √m."""
 
     def measure(now: Snapshot) -> Tensor:
-        found = variance(now.x)
+        found = variance(now.drawn)
         if fit == math.inf:
             return found
         return torch.where(now.residual <= fit * now.problem.noise_norm(), found, math.inf)

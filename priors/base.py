@@ -107,8 +107,8 @@ class Sum(Prior):
         if self.drawing is not None:
             others = [p for _, p in self.terms if p is not self.drawing]
             if others and all("split" in p.offers() for p in others):
-                alike = {p.kind for p in others} == {"denoiser"}
-                self.kind = f"{self.drawing.kind}-{'denoiser' if alike else 'split'}"
+                plain = {p.kind for p in others} & {Prior.kind, "wtv"}
+                self.kind = f"{self.drawing.kind}-{'split' if plain else 'denoiser'}"
             else:
                 self.kind = self.drawing.kind
             self.lam = self.drawing.lam

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..registry import PRIORS, SpecError, unknown
 from .base import Draw, Prior
 from .nets import UNTRAINED
-from .nets.convdecoder import scales
+from .nets.convdecoder import depth_for
 from .network import Precision, in_half
 
 INPUT = 0.1  # z is uniform in [0, INPUT]
@@ -158,10 +158,10 @@ def dip(
     As published: net=hourglass,width=128,widest=128.
 
     width, widest, depth, skip: of the network (`UNTRAINED`), where it has them; the depth of a convdecoder grows with
-    the picture.  noise: of its input, at each draw.  bounded: x stays within (0, 1).
+    the picture, where its `shape` is known.  noise: of its input, at each draw.  bounded: x stays within (0, 1).
     """
     if depth is None and net == "convdecoder" and shape is not None:
-        depth = scales(*shape[1:])
+        depth = depth_for(*shape[1:])
     options = {"width": width, "widest": widest, "depth": depth, "skip": skip}
     given = {k: v for k, v in options.items() if v is not None}
     make = UNTRAINED[net]

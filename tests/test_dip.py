@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import replace
 
 import pytest
+import skimage.data
 import torch
 from conftest import squares
 from torch import Tensor, nn
@@ -22,6 +23,8 @@ from pnp.registry import PRIORS, SpecError
 from pnp.restore import Job, restore
 from pnp.solvers import ADMM, ADMMDescent, FixedPoint, GradientDescent
 from pnp.solvers.base import fits
+from pnp.stopping import _Windowed
+from pnp.stopping import parse as parse_stop
 
 SMALL = "dip:width=8,widest=8,depth=2"
 ADAM = GradientDescent(optimizer="Adam", lr=0.01, iterations=6)
@@ -63,6 +66,13 @@ def test_a_convolutional_decoder_has_the_size_that_its_settings_say() -> None:
     assert net(torch.rand(1, 8, 5, 3)).shape == (1, 3, 20, 12)
     units = (8 * 8 * 9 + 16) + (8 * 8 * 9 + 16 + 8 * 8 + 16) + (8 * 4 * 9 + 8 + 4 * 4 + 8)
     assert sum(p.numel() for p in net.parameters()) == units + 4 * 3 + 3
+
+
+@pytest.mark.parametrize("name", ["convdecoder", "hourglass"])
+def test_a_width_above_the_widest_is_the_widest(name: str) -> None:
+    made = UNTRAINED[name](channels=3, width=64, widest=8, depth=2)
+    same = UNTRAINED[name](channels=3, width=8, widest=8, depth=2)
+    assert [p.shape for p in made.parameters()] == [p.shape for p in same.parameters()]
 
 
 @pytest.mark.parametrize(("size", "depth"), [((16, 64), 4), ((181, 400), 4), ((182, 400), 5), ((512, 512), 6)])
@@ -313,7 +323,10 @@ def test_the_table_says_how_it_descends_and_when_it_stops() -> None:
     assert asked.record["reason"] == ["relative change at most 10"] and asked.record["iterations"] == [1]
     both = restore(replace(job, prior="dip:width=8,depth=2+tv", iterations=3), x, say=said.append)
     assert type(both.solver) is ADMMDescent and both.record["solver"]["within"] == 0.975
-    assert any(line.startswith("first guess: by ") for line in said)
+    assert any(line.startswith("first guess: by ") for line in said) and "stop: discrepancy:c=0.99" in said
+    free: list[str] = []  # without the constraint nothing goes by a first guess, and the row's stop is not its own
+    restore(replace(job, prior="dip:width=8,depth=2+tv", solver="admm-descent", iterations=3), x, say=free.append)
+    assert not any(line.startswith(("first guess", "stop")) for line in free)
 
 
 def test_an_interrupt_returns_the_best_so_far() -> None:
@@ -332,3 +345,24 @@ def test_an_interrupt_returns_the_best_so_far() -> None:
     assert done.record["status"] == ["interrupted"] and done.record["iterations"] == [41]
     assert done.record["chosen"] == [int(variance.argmin()) + 1]
     assert torch.equal(done.restored, seen[int(variance.argmin())].x)
+
+
+@pytest.mark.parametrize("rule", ["wmv:fit=inf", "emv:fit=inf"])
+def test_a_moving_variance_finds_the_best_picture_without_the_noise_level(rule: str) -> None:
+    """Planted: the variance of the averages, which only falls."""
+    x = torch.from_numpy(skimage.data.coffee() / 255).float().permute(2, 0, 1)[None]
+    x = torch.nn.functional.avg_pool2d(x, 4)[..., :96, :96]
+    y = x + 0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    problem = Problem(Identity(), y, PRIORS.build("dip:depth=4", shape=(3, 96, 96)), sigma=0.2)
+    solver = GradientDescent(optimizer="Muon", lr=0.01, average=0.995, iterations=400)
+    averages = _Windowed(50)
+    fooled: list[float] = []
+
+    def callback(now: Snapshot) -> None:
+        fooled.append(float(averages(now.x)))
+
+    result = solve(problem, solver, stop=parse_stop(rule), metrics={"psnr": lambda v: psnr(v, x)}, callbacks=[callback])
+    assert result.reason[0].startswith("the images' moving variance") and result.chosen[0] < result.iterations[0]
+    best = float(result.history["psnr"].max())
+    assert float(psnr(result.x, x)) > best - 0.4 > float(psnr(y, x)) + 8
+    assert fooled.index(min(fooled)) > result.chosen[0] + 50

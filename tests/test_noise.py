@@ -140,6 +140,18 @@ def test_clipped_and_rounded_measurements_keep_their_sigma():
     assert float(estimate_sigma((y.clamp(0, 1) * 255).round() / 255)) == pytest.approx(0.05, rel=0.1)
 
 
+@pytest.mark.parametrize("name", ["camera", "brick"])
+@pytest.mark.parametrize("level", [0.1, 0.2])
+def test_noise_that_clipping_has_cut_is_found_to_4_percent(name, level):
+    """Planted: the variance of what clipping has left, taken for the noise's."""
+    y = Gaussian(level)(photo(name), seeded()).clamp(0, 1)
+    assert float(estimate_sigma(y)) == pytest.approx(level, rel=0.04)
+    left = pnp.noise._spectra(y[0], torch.ones_like(y[0], dtype=torch.bool))
+    assert left is not None
+    planted = left._replace(ends=(-1e3, 1e3)).variance(pnp.noise.SHARES) ** 0.5
+    assert planted < (0.97 if level == 0.2 else 0.995) * level
+
+
 def test_pictures_without_noise_get_the_floor():
     step = torch.zeros(1, 1, 64, 64)
     step[..., 32:] = 1

@@ -94,9 +94,11 @@ def test_a_table_is_read_as_it_was_written_under_its_own_head(tmp_path: Path) ->
 
 
 def test_a_network_with_a_denoiser_runs_on_and_one_with_variation_stops_at_the_noise() -> None:
-    for spec, kind in (("dip+unet", "dip-denoiser"), ("dip+tv", "dip-split"), ("dip+unet+tv", "dip-split")):
+    denoised = ("dip+unet", "dip+red", "dip+projector")
+    for spec in (*denoised, "dip+tv", "dip+wtv", "dip+unet+tv"):
+        kind = "dip-denoiser" if spec in denoised else "dip-split"
         prior = priors.parse(spec, shape=(1, 32, 32))
-        assert prior.kind == kind
+        assert prior.kind == kind, spec
         rule = rules.find(prior, Identity())
         assert rule is not None and ("discrepancy" in rule.stop) == (kind == "dip-split")
 

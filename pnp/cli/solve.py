@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -249,7 +250,7 @@ def _summary(plan: Plan, done: Restoration) -> str:
 def _progress() -> Iterator[tuple[Callable[[Snapshot], None], Callable[[str], None]]]:
     """A progress bar on a terminal, and a line printer beside it.
 
-    The bar shows the residual, what the stop rules measure, and PSNR where the truth is known.
+    The bar shows the residual, what else is recorded or measured by the stop rules, and PSNR where the truth is known.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -261,9 +262,14 @@ def _progress() -> Iterator[tuple[Callable[[Snapshot], None], Callable[[str], No
 
         def callback(now: Snapshot) -> None:
             ratio = float((now.residual / now.problem.noise_norm()).max())
-            names = (*now.history.measures, *now.history.metrics)
+            names = dict.fromkeys([*now.history.quantities, *now.history.measures, *now.history.metrics])
+            names.pop("residual", None)
             last = {name: float(now.history.rows[name][-1].mean()) for name in names}
-            shown = [f"{value:.2f} dB" if name == "psnr" else f"{name} {value:.2e}" for name, value in last.items()]
+            shown = [
+                f"{value:.2f} dB" if name == "psnr" else f"{name} {value:.2e}"
+                for name, value in last.items()
+                if math.isfinite(value)
+            ]
             text = "  ".join([f"residual {ratio:.2f} x noise", *shown])
             bar.update(task, completed=now.k + 1, total=now.limit, description=text)
 

@@ -37,7 +37,7 @@ class ConvDecoder(nn.Module):
             nn.Sequential(Unit(below, here, 3, mirrored=False), Unit(here, here, 1))
             for below, here in zip([widths[0], *widths], widths, strict=False)
         )
-        self.tail = nn.Conv2d(width, channels, 1)
+        self.tail = nn.Conv2d(widths[-1], channels, 1)
         self.inputs, self.multiple, self.smallest, self.shrink = inputs, 2**depth, 2 ** (depth + 1), 2**depth
         self.bounded = bounded
 
@@ -49,8 +49,8 @@ class ConvDecoder(nn.Module):
         return u.sigmoid() if self.bounded else u
 
 
-def scales(height: int, width: int) -> int:
-    """The depth for a picture of this size: its coarsest scale is 6 to 11 pixels high or wide; 4 at least.
+def depth_for(height: int, width: int) -> int:
+    """The depth for a picture of this size: so many halvings as leave about 8 pixels of its shorter side, 4 at least.
 
     A decoder that begins finer has to remember a large picture in pieces, and takes its noise for detail.
     """

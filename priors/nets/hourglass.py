@@ -76,7 +76,7 @@ class Hourglass(nn.Module):
             above = widths[max(0, i - 1)]
             body = Scale(above if i else inputs, widths[i], skip, body, above)
         self.inputs, self.multiple, self.smallest, self.bounded = inputs, 2**depth, 2 ** (depth + 1), bounded
-        self.body, self.tail = body, nn.Conv2d(width, channels, 1)
+        self.body, self.tail = body, nn.Conv2d(widths[0], channels, 1)
 
     def forward(self, z: Tensor) -> Tensor:
         u = self.tail(self.body(z)).float()
