@@ -6,7 +6,7 @@ The movie of cells (`pnp.movie.cells`), seen at half the size with noise of SIGM
 --op downsample:factor=2 --prior dip --recursive`, and each frame once more from nothing.  Both stop themselves, by the
 same rules.  Steps to equal: the first step that has the PSNR with which the frame from nothing stops.  Cells: mean
 distance in pixels from each true centre to the nearest one found, by Otsu's threshold and centres of mass, in the small
-movie (its pixels doubled) and in the restored one.
+movie (its pixels doubled) and in the restored one, and how many are found for how many there are.
 """
 
 from __future__ import annotations
@@ -56,6 +56,12 @@ def reached(values: list[float], target: float) -> int | None:
     return next((k for k, value in enumerate(values, 1) if value >= target - 0.005), None)
 
 
+def mean(values: list[float | None]) -> float | None:
+    """None where one of them is none: a frame that never came there has no number of steps."""
+    found = [v for v in values if v is not None]
+    return sum(found) / len(found) if len(found) == len(values) else None
+
+
 def centres(picture: Tensor) -> Tensor:
     """Centres of mass of what is brighter than Otsu's threshold, (found, 2)."""
     p = picture.double().numpy()
@@ -78,17 +84,20 @@ def main() -> None:
     y = y + SIGMA * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
     x, rows = restored(frames, y, iterations)
     later = rows[1:]
-    means = {
-        kind: {k: sum(r[kind][k] or r[kind]["steps"] for r in later) / len(later) for k in later[0][kind]}
-        for kind in later[0]
+    means = {kind: {k: mean([r[kind][k] for r in later]) for k in later[0][kind]} for kind in later[0]}
+    spots = {"small": [2 * centres(f[0]) + 0.5 for f in y], "restored": [centres(f[0]) for f in x]}
+    seen = {
+        name: {
+            "missed by, pixels": mean([miss(c, track) for c, track in zip(found, tracks, strict=True)]),
+            "found": [len(c) for c in found],
+        }
+        for name, found in spots.items()
     }
-    small = [miss(2 * centres(frame[0]) + 0.5, track) for frame, track in zip(y, tracks, strict=True)]
-    large = [miss(centres(frame[0]), track) for frame, track in zip(x, tracks, strict=True)]
-    missed = {"small": sum(small) / count, "restored": sum(large) / count}
-    print(f"mean of the frames after the first: {means}; cells missed by {missed} pixels")
+    print(f"mean of the frames after the first: {means}; {len(tracks[0])} cells: {seen}")
     if not options.quick:
-        found = {"frames": rows, "mean after the first": means, "cells missed by, pixels": missed}
-        print(save("recursive_movie", found, side=side, sigma=SIGMA))
+        results = {"frames": rows, "mean after the first": means, "cells": {"there": len(tracks[0]), **seen}}
+        print(save("recursive_movie", results, side=side, sigma=SIGMA))
+
 
 
 if __name__ == "__main__":
