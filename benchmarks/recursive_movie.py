@@ -99,6 +99,5 @@ def main() -> None:
         print(save("recursive_movie", results, side=side, sigma=SIGMA))
 
 
-
 if __name__ == "__main__":
     main()
