@@ -74,9 +74,9 @@ def run(y: Tensor, x: Tensor, sigma: float, iterations: int) -> dict[str, Any]:
     scores = done.history["psnr"][:, 0]
     fired = [r for r in asked if r.fired]
     first = min(fired, key=lambda r: r.fired) if fired else None
-    chosen = len(scores) if first is None else first.fired
-    if first is not None and first.rule.ranks is not None:
-        chosen = 1 + int(done.history[first.rule.ranks][: first.fired, 0].argmin())
+    ranked = next((r.rule.ranks for r in asked if r.rule.ranks), None) if first is None else first.rule.ranks
+    end = len(scores) if first is None else first.fired
+    chosen = 1 + int(done.history[ranked][:end, 0].argmin()) if ranked else end
     ends = {"best": 1 + int(scores.argmax()), "stopped": chosen, "last": len(scores)}
     ends |= {name: least(done.history[name][:, 0].tolist(), r.patience) for name, r in VARIANCES.items()}
     return {

@@ -247,7 +247,7 @@ class _Run:
         x = self.solver.image(new).detach()
         measure = partial(self.solver.change, self.problem, new, state)
         value = self.solver.objective(new)
-        drawn, limit = new.x.detach(), self.solver.iterations
+        drawn, limit = self.solver.drawn(new).detach(), self.solver.iterations
         now = Snapshot(k, limit, x, drawn, measure, value, self.problem, self.seconds, self.recorder)
         self.recorder.add(now, self.active)
         self.last = now

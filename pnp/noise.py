@@ -80,7 +80,7 @@ ENOUGH = 50_000  # coefficients to choose from: windows that offer so many need 
 FEWEST = 1000  # coefficients that fix sigma to about 3 %
 SHARES = (0.002, 0.005, 0.01, 0.02)  # of the windows, the flattest
 CUT = 1e-3  # of the pixels: as many have the darkest or the brightest value where noise was clipped there
-FAR = 1e3
+FAR = 1e3  # image units, far beyond any picture
 LEAST_SHARE = 0.6  # of the variance that clipping leaves: where it seems to be less, the means of windows mislead
 SPARE = 8  # a window with holes has so many known pixels more than its fit has coefficients
 # (side of a window, degree of what is fitted), the best first; where they are equal no pixel of the window is missing
@@ -219,7 +219,7 @@ def _spectra(y: Tensor, known: Tensor) -> _Spectra | None:
 def _ends(shown: Tensor) -> tuple[float, float]:
     """The values at which pixels were clipped; far away where hardly a pixel has the darkest or the brightest value."""
     low, high = float(shown.min()), float(shown.max())
-    cut = [float((shown == end).double().mean()) > CUT for end in (low, high)]
+    cut = [int((shown == end).sum()) > max(1, CUT * len(shown)) for end in (low, high)]
     return low if cut[0] else low - FAR, high if cut[1] else high + FAR
 
 
@@ -228,10 +228,11 @@ def _untruncated(variance: float, mean: Tensor, low: float, high: float) -> floa
 
         variance / sigma² = 1 + (a φ(a) − b φ(b))/Z − ((φ(a) − φ(b))/Z)²,   Z = Φ(b) − Φ(a)
 
-    a, b = (low − mean)/sigma, (high − mean)/sigma, by fixed point.
+    a, b = (low − mean)/sigma, (high − mean)/sigma, by fixed point.  On 8-bit photographs it is right to 3 % up to a
+    sigma of about 50/255; from 75/255 on, where LEAST_SHARE ends it, it is 10 % off.
     """
     normal = torch.distributions.Normal(0.0, 1.0)
-    sigma = max(variance, FLOOR**2) ** 0.5
+    sigma, mean = max(variance, FLOOR**2) ** 0.5, mean.clamp(low, high)  # a fit to what is known may lie beyond
     for _ in range(30):
         a, b = (low - mean) / sigma, (high - mean) / sigma
         left, right, inside = normal.log_prob(a).exp(), normal.log_prob(b).exp(), normal.cdf(b) - normal.cdf(a)

@@ -108,7 +108,8 @@ def restore(
     left = None if job.seconds is None else max(1e-3, job.seconds - before)
     metric = None if target is None else _Psnr(operator, target)
     stop = _stop(job, rule, solver, say)
-    if sooner > 1 and job.iterations is None and all(isinstance(r, Tolerance) for r in stop):
+    asked = job.iterations or job.stop or _sets(job, "iterations")
+    if sooner > 1 and not asked and all(isinstance(r, Tolerance) for r in stop):
         solver = replace(solver, iterations=max(1, solver.iterations // sooner))  # type: ignore[call-arg]
     stop = [r.sooner(sooner) for r in stop] + ([Seconds(left)] if left else [])
     result = solve(
@@ -203,7 +204,7 @@ def _solver(
         solver = rule.make(sigma, job.lam, job.solver)
         first, last = (_shown(torch.as_tensor(s)) for s in rule.strength(sigma))
         what = "the root of tau" if prior.kind == "projector" else "strength"
-        falls = f", {what} {first} to {last}" if rule.start and not _sets_tau(job) else ""
+        falls = f", {what} {first} to {last}" if rule.start and not _sets(job, "tau") else ""
         say(f"solver: {job.solver or rule.solver}, {solver.iterations} iterations{falls}")
     elif job.solver is None:
         spec = default_solver(prior)
@@ -231,8 +232,8 @@ def _of_rule(rule: rules.Rule, solver: Solver) -> bool:
     return type(solver) is type(own) and constrained[0] == constrained[1]
 
 
-def _sets_tau(job: Job) -> bool:
-    return job.solver is not None and "tau" in Spec.parse(job.solver).options
+def _sets(job: Job, option: str) -> bool:
+    return job.solver is not None and option in Spec.parse(job.solver).options
 
 
 def _sigma(job: Job, operator: Operator, y: Tensor, say: Callable[[str], None]) -> tuple[float | Tensor, str]:
@@ -262,7 +263,7 @@ def _lam(
             say("lam: under a constraint the data have no weight; it sets the strength of the prior's steps alone")
         return job.lam, "given", x0
     falling = rule is not None and rule.start > 0  # then the weight belongs to that solver, else to f + lam g
-    if rule is not None and (not falling or (_of_rule(rule, solver) and not _sets_tau(job))):
+    if rule is not None and (not falling or (_of_rule(rule, solver) and not _sets(job, "tau"))):
         say(f"lam: {rule.lam:g} (the rule for {problem.prior.kind} and {problem.operator.task})")
         return rule.lam, "rule", x0
     if problem.prior.lam is not None:

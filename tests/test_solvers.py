@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 from dataclasses import replace
 from math import prod
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -32,7 +34,7 @@ from pnp.solvers import (
     require,
 )
 from pnp.solvers.base import ImageState
-from pnp.stopping import Objective, Tolerance
+from pnp.stopping import Objective, Tolerance, WindowedVariance
 
 SHAPE = (1, 10, 12)
 OPS = [
@@ -585,3 +587,19 @@ def test_the_interface_of_a_new_solver_is_two_methods() -> None:
     operator, _, y = setting("blur:std=1,size=5")
     result = solve(Problem(operator, y, Prior()), Landweber(), stop=())
     assert result.status == (Status.LIMIT,) * 2 and result.convergence.theorem is None
+
+    class Half(NamedTuple):
+        half: Tensor
+
+    class Halved(Landweber):  # a state of its own, and where the image is in it
+        def init(self, problem: Problem, x0: Tensor) -> Half:  # type: ignore[override]
+            return Half(x0 / 2)
+
+        def step(self, problem: Problem, state: Half, k: int) -> Half:  # type: ignore[override]
+            return Half(super().step(problem, ImageState(2 * state.half), k).x / 2)
+
+        def image(self, state: Half) -> Tensor:
+            return 2 * state.half
+
+    same = solve(Problem(operator, y, Prior()), Halved(), stop=[WindowedVariance(window=5, fit=math.inf)])
+    torch.testing.assert_close(same.x, result.x)

@@ -120,6 +120,9 @@ class ADMMDescent(Solver):
         """The average; at the start, where there is none yet, the image."""
         return mean_of(state)
 
+    def drawn(self, state: ADMMDescentState) -> Tensor:
+        return state.x
+
     def change(self, problem: Problem, state: ADMMDescentState, before: ADMMDescentState) -> Tensor:
         """max(‖x⁺ − x‖, ‖u⁺ − u‖, ‖v⁺ − v‖)/‖x‖: the image's change and how far Kx, Ax − y are from their copies."""
         multipliers = zip((*state.u, state.v), (*before.u, before.v), strict=True)

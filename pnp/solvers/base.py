@@ -58,6 +58,10 @@ class Solver:
         """The image in a state."""
         return state.x
 
+    def drawn(self, state: State) -> Tensor:
+        """The image of the last step alone, where `image` is an average."""
+        return self.image(state)
+
     def change(self, problem: Problem, state: State, before: State) -> Tensor:
         """How far the iteration still moves, relative to the image, (B,): 0 at a fixed point and only there.
 

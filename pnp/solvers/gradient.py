@@ -162,6 +162,9 @@ class GradientDescent(Solver):
         """The average; at the start, where there is none yet, the image."""
         return mean_of(state)
 
+    def drawn(self, state: DescentState) -> Tensor:
+        return state.x
+
     def carried(self, state: DescentState) -> dict[str, Any]:
         return carried(state)
 
