@@ -15,11 +15,9 @@ from typing import Any
 
 import torch
 from common import arguments, save
-from skimage.filters import threshold_otsu
-from skimage.measure import label, regionprops
 from torch import Tensor
 
-from pnp.movie import cells, restore_movie
+from pnp.movie import cells, centres, miss, restore_movie
 from pnp.registry import OPERATORS
 from pnp.restore import Job, restore
 
@@ -60,18 +58,6 @@ def mean(values: list[float | None]) -> float | None:
     """None where one of them is none: a frame that never came there has no number of steps."""
     found = [v for v in values if v is not None]
     return sum(found) / len(found) if len(found) == len(values) else None
-
-
-def centres(picture: Tensor) -> Tensor:
-    """Centres of mass of what is brighter than Otsu's threshold, (found, 2)."""
-    p = picture.double().numpy()
-    found = [r.centroid_weighted for r in regionprops(label(p > threshold_otsu(p)), p) if r.area >= 4]
-    return torch.tensor(found, dtype=torch.float64)
-
-
-def miss(found: Tensor, track: Tensor) -> float:
-    """Mean distance in pixels from each true centre to the nearest that was found."""
-    return float((track[:, None] - found[None]).norm(dim=2).amin(1).mean())
 
 
 def main() -> None:

@@ -187,3 +187,21 @@ def cells(frames: int = 8, side: int = 64, count: int = 5, seed: int = 0) -> Mov
             nucleus = (4 * (0.35 - from_centre) * radii[i].mean() / 2).sigmoid()
             movie[t] += bright[i] * (body - 0.4 * nucleus)
     return Movie(movie[:, None].float().clamp(0, 1), tracks)
+
+
+def centres(picture: Tensor) -> Tensor:
+    """The cells that are found in a picture (H, W): centres of mass of what is brighter than Otsu's threshold, (n, 2).
+
+    In pixels, row and column, as in `Movie.tracks`; spots of fewer than 4 pixels are noise.
+    """
+    from skimage.filters import threshold_otsu
+    from skimage.measure import label, regionprops
+
+    p = picture.double().numpy()
+    found = [r.centroid_weighted for r in regionprops(label(p > threshold_otsu(p)), p) if r.area >= 4]
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def miss(found: Tensor, track: Tensor) -> float:
+    """Mean distance in pixels from each true centre (m, 2) to the nearest that was found (n, 2)."""
+    return float((track[:, None] - found[None]).norm(dim=2).amin(1).mean())

@@ -12,15 +12,13 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from skimage.filters import threshold_otsu
-from skimage.measure import label, regionprops
 from test_cli import pnp
 from torch import Tensor
 
 from pnp import images, priors, rules
 from pnp.loop import Memory, Result, solve
 from pnp.metrics import psnr
-from pnp.movie import Movie, cells, restore_movie
+from pnp.movie import Movie, cells, centres, miss, restore_movie
 from pnp.problem import Problem
 from pnp.registry import OPERATORS
 from pnp.restore import Job, Restoration, restore
@@ -40,18 +38,6 @@ def movie() -> Movie:
 def measured(movie: Movie, sigma: float) -> Tensor:
     y = HALF(movie.frames)
     return y + sigma * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
-
-
-def centres(picture: Tensor) -> Tensor:
-    """Centres of mass of what is brighter than Otsu's threshold, (found, 2)."""
-    p = picture.double().numpy()
-    found = [r.centroid_weighted for r in regionprops(label(p > threshold_otsu(p)), p) if r.area >= 4]
-    return torch.tensor(found, dtype=torch.float64)
-
-
-def miss(found: Tensor, track: Tensor) -> float:
-    """Mean distance in pixels from each true centre to the nearest that was found."""
-    return float((track[:, None] - found[None]).norm(dim=2).amin(1).mean())
 
 
 # The movie of cells
