@@ -77,8 +77,8 @@ FLOOR = 1e-4  # a tenth of the rounding noise of 8-bit pictures: what a picture 
 WINDOWS = 30_000  # as many windows are looked at: more cost time and gain nothing
 WINDOWS_WITH_HOLES = 12_000  # each of them takes a least-squares fit
 ENOUGH = 50_000  # coefficients to choose from: windows that offer so many need not be made smaller
-FEWEST = 1000  # coefficients that fix sigma to about 3 %
-SHARES = (0.002, 0.005, 0.01, 0.02)  # of the windows, the flattest
+FEWEST = 500  # coefficients that fix sigma to about 3 %
+SHARES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # of the windows, the flattest
 CUT = 1e-3  # of the pixels: as many have the darkest or the brightest value where noise was clipped there
 FAR = 1e3  # image units, far beyond any picture
 LEAST_SHARE = 0.6  # of the variance that clipping leaves: where it seems to be less, the means of windows mislead
@@ -90,11 +90,12 @@ KINDS = ((8, 8), *((8, d) for d in range(7, 1, -1)), (6, 6), (4, 4), (3, 3), (2,
 def estimate_sigma(y: Tensor, known: Tensor | None = None) -> Tensor:
     """The sigma of y = picture + sigma n, n white and Gaussian, for each image: (B,), at least `FLOOR`.
 
-    c = orthonormal DCT of each p x p window of each channel.  Low: 0 < i + j < p.  High: i + j >= p.
-        flat    = the 0.2 to 2 % of the windows with the least Σ_low c_ij²
+    c = orthonormal DCT of each p x p window of each channel.  Low: 0 < i + j < p.  High: i + j >= ⌊(3 p − 1)/2⌋.
+        flat    = the 0.2 to 20 % of the windows with the least Σ_low c_ij²
         sigma²  = median over (i, j) in high of  mean over flat of c_ij²
     The coefficients of white noise are independent, so a choice by the low ones leaves the high ones unbiased; texture
-    is avoided by the choice, blur by the high frequencies.  p = 8, or less where too few windows of 8 x 8 will do.
+    is avoided by the choice and, as blur is, by the high frequencies.  p = 8, or less where too few windows of 8 x 8
+    will do.
     In a window with holes the c of i + j < d are fitted to the known pixels by least squares, with the largest d that
     leaves many windows with 8 pixels to spare, and
         sigma²  = median over flat of  ‖what the fit leaves‖²/(median of χ² of as many degrees of freedom).
@@ -156,7 +157,7 @@ def _pairs(y: Tensor, known: Tensor | None) -> list[tuple[Tensor, Tensor]]:
 
 
 class _Spectra(NamedTuple):
-    """Of N windows: mean, energy of the low coefficients, and squares of the high ones, (N, p (p - 1) / 2).
+    """Of N windows: mean, energy of the low coefficients, and squares of the high ones, (N, how many).
 
     spare: degrees of freedom of each row of `high`; of windows with holes it is one column, the variance of each.
     ends: their pixels lie between these two values.
@@ -209,7 +210,7 @@ def _spectra(y: Tensor, known: Tensor) -> _Spectra | None:
     pixels = y.unfold(1, p, 1).unfold(2, p, 1)[c, i, j].flatten(1)
     if degree == p:
         coefficients = pixels @ basis.T  # (N, p²)
-        low, high = coefficients[:, degrees < p], coefficients[:, degrees >= p].square()
+        low, high = coefficients[:, degrees < p], coefficients[:, degrees >= (3 * p - 1) // 2].square()
     else:
         low, high = _fitted(pixels, known.unfold(1, p, 1).unfold(2, p, 1)[c, i, j].flatten(1), basis[degrees < degree])
     spare = SPARE if degree < p else high.shape[1]
