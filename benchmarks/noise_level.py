@@ -1,4 +1,4 @@
-"""How well the noise level of a measured picture can be estimated: `pnp.noise.estimate_sigma` beside three others.
+"""How well the noise level of a measured picture can be estimated: `pnp.estimate_sigma` beside three others.
 
     python benchmarks/noise_level.py --data DATA      (about 5 minutes on one core; --quick: 20 s)
 
@@ -25,9 +25,10 @@ from scipy import ndimage
 from skimage import data, io
 from torch import Tensor
 
-from pnp.noise import Gaussian, estimate_sigma
+from pnp.noise import Gaussian
+from pnp.noise_level import estimate_sigma
 
-SIGMAS = (0.005, 0.01, 0.02, 0.05, 0.1)
+SIGMAS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 KINDS = ("sharp", "gaussian 1.6", "motion 15", "8 bits")
 BUNDLED = ("astronaut", "camera", "coffee", "chelsea", "rocket", "brick", "grass", "coins")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .choose import default_solver, fit_lam
     from .convergence import Convergence
     from .loop import Result, Status, solve
-    from .noise import estimate_sigma
+    from .noise_level import estimate_sigma
     from .operators import Operator, dot_test
     from .priors import Denoiser, Prior
     from .problem import Problem
@@ -36,7 +36,7 @@ _HOME = {
     "Status": "loop",
     "default_solver": "choose",
     "dot_test": "operators",
-    "estimate_sigma": "noise",
+    "estimate_sigma": "noise_level",
     "fit_lam": "choose",
     "solve": "loop",
 }

@@ -16,7 +16,7 @@ from . import metrics, priors, rules
 from . import operators as operators  # registers the operators
 from .choose import default_solver, fit_lam
 from .loop import Callback, Memory, Result, Status, solve
-from .noise import estimate_noise
+from .noise_level import estimate_noise
 from .operators.base import Operator
 from .problem import Problem
 from .registry import NOISES, OPERATORS, SOLVERS, Spec, SpecError

@@ -285,10 +285,23 @@ def test_the_command_runs_a_suite_and_refuses_what_is_none(
 
 def test_source_is_followed_through_its_imports() -> None:
     assert "pnp.solvers.fixed_point" in version._imports("pnp.solvers.anderson")
-    assert {"pnp.choose", "pnp.rules", "pnp.loop", "pnp.noise"} <= version._imports("pnp.restore")
+    assert {"pnp.choose", "pnp.rules", "pnp.loop", "pnp.noise_level"} <= version._imports("pnp.restore")
     assert "pnp.convergence" in version._imports("pnp.loop")
     assert "pnp.priors.nets.trd" in version._imports("pnp.priors.nets")
     assert "pnp.priors.nets" in version._imports("pnp.weights")  # imported where it is needed
+
+
+def test_how_sigma_is_estimated_counts_only_where_it_is(tiny: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = next(suite.cells(tiny, Data.of(tiny, None)))
+    estimated = replace(told, method=replace(told.method, sigma="estimated"))
+    before, code = [version.code_version(c) for c in (told, estimated)], version._code
+    other = ast.parse("FLOOR = 77")
+    monkeypatch.setattr(version, "_code", lambda name: other if name == "pnp.noise_level" else code(name))
+    version._source_hash.cache_clear()
+    try:
+        assert [version.code_version(c) == b for c, b in zip((told, estimated), before, strict=True)] == [True, False]
+    finally:
+        version._source_hash.cache_clear()
 
 
 def test_comments_and_docstrings_are_no_code() -> None:

@@ -41,7 +41,8 @@ def code_version(cell: Cell) -> str:
     nets |= {"unet"} if kind not in ("", "other") else set()  # what dae, red and projector stand on by default
     learned = {k: r["sha256"] for k, r in weights.manifest().items() if kind and k.split("-")[0] in nets}
     files = {word: _bytes_hash(word) for word in words if Path(word).is_file()}
-    text = json.dumps([_source_hash(frozenset(modules)), rows, learned, list(files.values())], sort_keys=True)
+    source = _source_hash(frozenset(modules), method.sigma == "estimated")
+    text = json.dumps([source, rows, learned, list(files.values())], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -50,13 +51,16 @@ def _bytes_hash(path: str) -> str:
 
 
 @lru_cache
-def _source_hash(modules: frozenset[str]) -> str:
-    """Hash of the code of these modules and of `pnp.restore`, with everything of this package that they import."""
+def _source_hash(modules: frozenset[str], estimates: bool) -> str:
+    """Hash of the code of these modules and of `pnp.restore`, with everything of this package that they import.
+
+    estimates: whether the noise level is estimated, so that the code for that counts.
+    """
     left, seen = {*modules, "pnp.restore", "pnp.benchmark.solving"}, set()
     while left:
         name = left.pop()
         seen.add(name)
-        left |= _imports(name) - seen
+        left |= _imports(name) - seen - (set() if estimates else {"pnp.noise_level"})
     found = hashlib.sha256()
     for name in sorted(seen):
         found.update(ast.unparse(_code(name)).encode())

@@ -1,0 +1,259 @@
+"""The noise level of a measured picture."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import checks
+
+FLOOR = 1e-4  # a tenth of the rounding noise of 8-bit pictures: what a picture without noise gets
+WINDOWS = 30_000  # as many windows are looked at: more cost time and gain nothing
+WINDOWS_WITH_HOLES = 12_000  # each of them takes a least-squares fit
+ENOUGH = 50_000  # coefficients to choose from: windows that offer so many need not be made smaller
+FEWEST = 500  # coefficients that fix sigma to about 3 %
+SHARES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # of the windows, the flattest
+CUT = 1e-3  # of the pixels: as many have the darkest or the brightest value where noise was clipped there
+FAR = 1e3  # image units, far beyond any picture
+LEAST_SHARE = 0.6  # of the variance that clipping leaves: where it seems to be less, the means of windows mislead
+SPARE = 8  # a window with holes has so many known pixels more than its fit has coefficients
+# (side of a window, degree of what is fitted), the best first; where they are equal no pixel of the window is missing
+KINDS = ((8, 8), *((8, d) for d in range(7, 1, -1)), (6, 6), (4, 4), (3, 3), (2, 2), (16, 3), (16, 2))
+
+
+def estimate_sigma(y: Tensor, known: Tensor | None = None) -> Tensor:
+    """The sigma of y = picture + sigma n, n white and Gaussian, for each image: (B,), at least `FLOOR`.
+
+    c = orthonormal DCT of each p x p window of each channel.  Low: 0 < i + j < p.  High: i + j >= ⌊(3 p − 1)/2⌋.
+        flat    = the 0.2 to 20 % of the windows with the least Σ_low c_ij²
+        sigma²  = median over (i, j) in high of  mean over flat of c_ij²
+    The coefficients of white noise are independent, so a choice by the low ones leaves the high ones unbiased; texture
+    is avoided by the choice and, as blur is, by the high frequencies.  p = 8, or less where too few windows of 8 x 8
+    will do.
+    In a window with holes the c of i + j < d are fitted to the known pixels by least squares, with the largest d that
+    leaves many windows with 8 pixels to spare, and
+        sigma²  = median over flat of  ‖what the fit leaves‖²/(median of χ² of as many degrees of freedom).
+    Windows that touch the darkest or the brightest value are left out, since clipping there has cut the noise.  What
+    is left of it lies between the two: a truncated normal distribution, whose sigma is found from its variance.
+
+    y: (B, C, H, W), a picture, sharp or blurred; known: mask of the measured pixels, broadcast to y, None for all.
+    Raises ValueError when y is no picture (a row of numbers), or too few of its pixels lie close together.
+    Ponomarenko et al. 2007 in the form of Colom & Buades 2013 (IPOL), with our own choice of constants.
+    `benchmarks/noise_level.py` compares it with other estimators.
+    """
+    return torch.tensor([_level(_spectra(*pair)) for pair in _pairs(y, known)]).to(y)
+
+
+class PoissonGaussian(NamedTuple):
+    """Noise of variance gain · picture + offset²: photon counts and read-out.
+
+    gain, offset: (B,), in image units.  mean: of the measured pixels.  fit: how well the line explains the variances
+    of the groups of windows, 1 for all of their spread, 0 for none.
+    """
+
+    gain: Tensor
+    offset: Tensor
+    mean: Tensor
+    fit: Tensor
+
+    def sigma(self) -> Tensor:
+        """The standard deviation of white noise with the same mean variance over the picture, (B,)."""
+        return (self.gain * self.mean + self.offset**2).sqrt().clamp_min(FLOOR)
+
+    def dominates(self, sigma: Tensor) -> Tensor:
+        """Whether it explains the picture better than white noise of std sigma, (B,): mostly photons, and visibly."""
+        return (self.gain * self.mean > 2 * self.offset**2) & (self.fit > 0.8) & (self.sigma() > 1.1 * sigma)
+
+
+def estimate_noise(y: Tensor, known: Tensor | None = None) -> tuple[Tensor, PoissonGaussian]:
+    """sigma as by `estimate_sigma`, and gain and offset of noise that grows with brightness, by the same windows.
+
+    var = gain · mean + offset²: the windows are sorted by their mean into eight groups of equal size; in each the
+    flattest 5 % give a variance as there; the line through the groups, weighted by 1/variance and with neither
+    coefficient below 0, is the answer.  Arguments and errors as in `estimate_sigma`.
+    After Foi et al. 2008 (Practical Poissonian-Gaussian noise modeling and fitting), who fit the same line.
+    """
+    pairs = _pairs(y, known)
+    found = [_spectra(*pair) for pair in pairs]
+    means = [float(pixels[mask].mean()) for pixels, mask in pairs]
+    gain, variance, fit = torch.tensor([_line(spectra) for spectra in found], dtype=torch.float64).T.to(y)
+    photons = PoissonGaussian(gain, variance.sqrt(), torch.tensor(means).to(y).clamp_min(0), fit)
+    return torch.tensor([_level(spectra) for spectra in found]).to(y), photons
+
+
+def _pairs(y: Tensor, known: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+    """Of each picture the pixels, in float64 on the CPU, and which of them are known."""
+    if y.ndim != 4 or min(y.shape[-2:]) < 2:
+        raise ValueError(f"y has shape {tuple(y.shape)}: not a picture, so its noise cannot be estimated.  Give sigma.")
+    pixels = checks.image(y, "y").detach().to("cpu", torch.float64)
+    mask = torch.ones_like(pixels, dtype=torch.bool) if known is None else (known.cpu() != 0).expand_as(pixels)
+    return list(zip(pixels, mask, strict=True))
+
+
+class _Spectra(NamedTuple):
+    """Of N windows: mean, energy of the low coefficients, and squares of the high ones, (N, how many).
+
+    spare: degrees of freedom of each row of `high`; of windows with holes it is one column, the variance of each.
+    ends: their pixels lie between these two values.
+    """
+
+    mean: Tensor
+    energy: Tensor
+    high: Tensor
+    spare: int
+    ends: tuple[float, float]
+
+    def of(self, which: Tensor) -> _Spectra:
+        """Of these windows alone."""
+        return _Spectra(self.mean[which], self.energy[which], self.high[which], self.spare, self.ends)
+
+    def variance(self, shares: tuple[float, ...]) -> float:
+        """The noise variance that the flattest windows show: of the first share of them, or of one of the next.
+
+        A larger share is steadier, but has more texture: it is taken while it shows no more than the one before but for
+        chance: 4 √(2/n) of it with n coefficients, since windows overlap.  Lepski 1991 (choice among such estimates).
+        """
+        flattest = self.energy.argsort()
+        best, chance = float("inf"), 0.0
+        for share in shares:
+            count = max(int(len(self.high) * share), min(len(self.high), FEWEST // self.spare))
+            high = self.high[flattest[:count]]
+            seen = float((high.mean(0) if high.shape[1] == self.spare else high[:, 0]).quantile(0.5))
+            value = _untruncated(seen, self.mean[flattest[:count]], *self.ends)
+            if value > best * (1 + 4 * chance):
+                break
+            best, chance = value, (2 / (count * self.spare)) ** 0.5
+        return best
+
+
+def _spectra(y: Tensor, known: Tensor) -> _Spectra | None:
+    """The DCT of the windows of one picture (C, H, W); None where no window is free of clipping."""
+    shown = y[known]
+    clipped = known & ((y == shown.min()) | (y == shown.max())) if len(shown) else known
+    found = _corners(known, clipped)
+    if found is None:
+        if _corners(known, torch.zeros_like(known)) is None:
+            raise ValueError("too few pixels of y lie close together, so its noise cannot be estimated.  Give sigma.")
+        return None
+    p, degree, (c, i, j) = found
+    if p < 6:
+        warnings.warn(f"sigma is a rough estimate, from windows of {p} x {p} known pixels; give sigma.", stacklevel=4)
+    order = torch.arange(p)
+    degrees = (order[:, None] + order).flatten()  # i + j
+    basis = torch.kron(_dct(p), _dct(p))
+    pixels = y.unfold(1, p, 1).unfold(2, p, 1)[c, i, j].flatten(1)
+    if degree == p:
+        coefficients = pixels @ basis.T  # (N, p²)
+        low, high = coefficients[:, degrees < p], coefficients[:, degrees >= (3 * p - 1) // 2].square()
+    else:
+        low, high = _fitted(pixels, known.unfold(1, p, 1).unfold(2, p, 1)[c, i, j].flatten(1), basis[degrees < degree])
+    spare = SPARE if degree < p else high.shape[1]
+    return _Spectra(low[:, 0] / p, low[:, 1:].square().sum(1), high, spare, _ends(shown))
+
+
+def _ends(shown: Tensor) -> tuple[float, float]:
+    """The values at which pixels were clipped; far away where hardly a pixel has the darkest or the brightest value."""
+    low, high = float(shown.min()), float(shown.max())
+    cut = [int((shown == end).sum()) > max(1, CUT * len(shown)) for end in (low, high)]
+    return low if cut[0] else low - FAR, high if cut[1] else high + FAR
+
+
+def _untruncated(variance: float, mean: Tensor, low: float, high: float) -> float:
+    """sigma² of normal noise that has this variance where it lies in (low, high), mean over windows of these means.
+
+        variance / sigma² = 1 + (a φ(a) − b φ(b))/Z − ((φ(a) − φ(b))/Z)²,   Z = Φ(b) − Φ(a)
+
+    a, b = (low − mean)/sigma, (high − mean)/sigma, by fixed point.  Photographs of 8 bits are read within 8 % at a
+    sigma of 50/255, mostly too high, since the means of small windows scatter; from 75/255 on LEAST_SHARE ends it.
+    """
+    normal = torch.distributions.Normal(0.0, 1.0)
+    sigma, mean = max(variance, FLOOR**2) ** 0.5, mean.clamp(low, high)  # a fit to what is known may lie beyond
+    for _ in range(30):
+        a, b = (low - mean) / sigma, (high - mean) / sigma
+        left, right, inside = normal.log_prob(a).exp(), normal.log_prob(b).exp(), normal.cdf(b) - normal.cdf(a)
+        share = 1 + (a * left - b * right) / inside - ((left - right) / inside).square()
+        sigma = (variance / max(float(share.mean()), LEAST_SHARE)) ** 0.5
+    return max(sigma**2, FLOOR**2)
+
+
+def _fitted(pixels: Tensor, known: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+    """Of windows (N, p²) with holes: the coefficients (N, k) that fit best, the variance of what they leave (N, 1)."""
+    weight = known.to(pixels)
+    products = (basis[:, None] * basis).flatten(0, 1)  # (k², p²)
+    normal = (weight @ products.T).unflatten(1, (len(basis), -1)) + 1e-9 * torch.eye(len(basis)).to(basis)
+    factor = torch.linalg.cholesky(normal)
+    low = torch.cholesky_solve(((pixels * weight) @ basis.T)[..., None], factor)[..., 0]
+    left = ((pixels - low @ basis) * weight).square().sum(1, keepdim=True)
+    rank = (factor.diagonal(dim1=1, dim2=2).square() > 1e-6).sum(1, keepdim=True)  # less where gaps are regular
+    freedom = weight.sum(1, keepdim=True) - rank
+    return low, left / (freedom * (1 - 2 / (9 * freedom)) ** 3)  # Wilson & Hilferty 1931: the median of χ²
+
+
+def _level(spectra: _Spectra | None) -> float:
+    """sigma of one picture."""
+    return FLOOR if spectra is None else max(spectra.variance(SHARES) ** 0.5, FLOOR)
+
+
+def _line(spectra: _Spectra | None) -> tuple[float, float, float]:
+    """(gain, offset², fit) of one picture."""
+    if spectra is None:
+        return 0.0, FLOOR**2, 0.0
+    groups = spectra.mean.argsort().tensor_split(8)
+    parts = [spectra.of(g) for g in groups if len(g) >= 8]
+    mean = torch.tensor([float(part.mean.mean()) for part in parts], dtype=torch.float64)
+    variance = torch.tensor([max(part.variance((0.05,)), FLOOR**2) for part in parts], dtype=torch.float64)
+    return _positive_line(mean, variance)
+
+
+def _positive_line(x: Tensor, y: Tensor) -> tuple[float, float, float]:
+    """a, b >= 0 that minimise Σ (a x/y + b/y − 1)², and 1 − Σ log²((a x + b)/y) / Σ log²(y/ȳ), ȳ the geometric mean."""
+    from scipy.optimize import nnls
+
+    if len(x) < 4:
+        return 0.0, float(y.median()) if len(y) else FLOOR**2, 0.0
+    columns = torch.stack([x.clamp_min(0) / y, 1 / y], 1)
+    (a, b), _ = nnls(columns.numpy(), torch.ones_like(y).numpy())
+    left = ((a * x + b) / y).clamp_min(1e-9).log().square().sum()
+    spread = (y.log() - y.log().mean()).square().sum()
+    return float(a), float(b), float(1 - left / spread.clamp_min(1e-12))
+
+
+def _corners(known: Tensor, clipped: Tensor) -> tuple[int, int, tuple[Tensor, ...]] | None:
+    """The (p, degree) of `KINDS` that offers most high coefficients, up to `ENOUGH`, and its corners (c, i, j)."""
+    stride = int((known.numel() / 2**18) ** 0.5) // 2 * 2 + 1  # odd: not in step with the 8 x 8 blocks of JPEG
+    whole = bool(known.all())
+    best: tuple[int, int, int, Tensor] | None = None
+    for p, degree in KINDS:
+        full = degree == p
+        if p > min(known.shape[1:]) or (whole and not full):
+            continue
+        windows = _sums(known, p, stride) >= (p * p if full else degree * (degree + 1) // 2 + SPARE)
+        windows &= _sums(clipped, p, stride) == 0
+        offers = min(int(windows.sum()) * (p * (p - 1) // 2 if full else SPARE), ENOUGH)
+        if offers > (0 if best is None else best[0]):
+            best = offers, p, degree, windows
+        if offers == ENOUGH:
+            break
+    if best is None:
+        return None
+    _, p, degree, windows = best
+    corners = windows.nonzero() * torch.tensor([1, stride, stride])
+    drawn = torch.randperm(len(corners), generator=torch.Generator().manual_seed(0))
+    return p, degree, corners[drawn[: WINDOWS if degree == p else WINDOWS_WITH_HOLES]].unbind(1)
+
+
+def _sums(marked: Tensor, p: int, stride: int) -> Tensor:
+    """How many pixels of each p x p window of (C, H, W) are marked."""
+    return F.avg_pool2d(marked.float(), p, stride, divisor_override=1).round()
+
+
+def _dct(p: int) -> Tensor:
+    """The orthonormal DCT-II of p samples, (p, p), one frequency per row."""
+    n = torch.arange(p, dtype=torch.float64)
+    rows = torch.cos(torch.pi * (2 * n + 1) * n[:, None] / (2 * p)) * (2 / p) ** 0.5
+    rows[0] /= 2**0.5
+    return rows
