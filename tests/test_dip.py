@@ -323,7 +323,7 @@ def test_the_table_says_how_it_descends_and_when_it_stops() -> None:
     assert asked.record["reason"] == ["relative change at most 10"] and asked.record["iterations"] == [1]
     both = restore(replace(job, prior="dip:width=8,depth=2+tv", iterations=3), x, say=said.append)
     assert type(both.solver) is ADMMDescent and both.record["solver"]["within"] == 0.975
-    assert any(line.startswith("first guess: by ") for line in said) and "stop: discrepancy:c=0.98" in said
+    assert any(line.startswith("first guess: by ") for line in said) and "stop: discrepancy:c=0.99" in said
     free: list[str] = []  # without the constraint nothing goes by a first guess, and the row's stop is not its own
     restore(replace(job, prior="dip:width=8,depth=2+tv", solver="admm-descent", iterations=3), x, say=free.append)
     assert not any(line.startswith(("first guess", "stop")) for line in free)
