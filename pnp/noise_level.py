@@ -223,7 +223,10 @@ def _positive_line(x: Tensor, y: Tensor) -> tuple[float, float, float]:
 
 
 def _corners(known: Tensor, clipped: Tensor) -> tuple[int, int, tuple[Tensor, ...]] | None:
-    """The (p, degree) of `KINDS` that offers most high coefficients, up to `ENOUGH`, and its corners (c, i, j)."""
+    """The (p, degree) of `KINDS` whose windows offer most, up to `ENOUGH`, and their corners (c, i, j).
+
+    A whole window offers its coefficients of i + j >= p, one with holes the pixels that its fit has to spare.
+    """
     stride = int((known.numel() / 2**18) ** 0.5) // 2 * 2 + 1  # odd: not in step with the 8 x 8 blocks of JPEG
     whole = bool(known.all())
     best: tuple[int, int, int, Tensor] | None = None
