@@ -158,6 +158,20 @@ def test_a_second_run_runs_nothing_and_a_killed_one_goes_on(tiny: Suite, ran: Ra
     )
 
 
+def test_workers_of_a_scheduler_give_the_rows_of_a_local_one(tiny: Suite, ran: Ran, tmp_path: Path) -> None:
+    from distributed import LocalCluster
+
+    results = tmp_path / "tiny.jsonl"
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
+        rows = run.run(tiny, Data.of(tiny, None), results, threads=1, scheduler=cluster.scheduler_address)
+    scores = [[(r.key, r.psnr or 0, r.ssim or 0) for r in found] for found in (rows, ran[1])]
+    assert [key for key, *_ in scores[0]] == [key for key, *_ in scores[1]]
+    for remote, local in zip(*scores, strict=True):
+        assert remote[1:] == pytest.approx(local[1:], abs=2e-3)
+    machines, _ = run.read(results)
+    assert {machine["workers"] for machine in machines.values()} == {"remote"}
+
+
 def test_what_a_result_depends_on_is_in_its_key(
     tiny: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
