@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from . import metrics, priors, rules
-from . import operators as operators  # registers the operators
+from . import noise as noise  # they fill their registries
+from . import operators as operators
 from .choose import default_solver, fit_lam
 from .loop import Callback, Memory, Result, Status, solve
 from .noise_level import estimate_noise
@@ -26,6 +27,7 @@ from .stopping import parse as parse_stop
 
 DISCREPANCY = 0.97  # residual aimed at, in sigma √m: the restored picture fits a little of the noise
 SIMULATED_SIGMA = 0.01
+FAR_FROM_UNIT = 2.0  # mean of a picture's |values|: noise of sigma 2 has less
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,10 @@ def restore(
     prior = priors.parse(job.prior, shape=shape, seed=job.seed)
     sigma, sigma_source = _sigma(job, operator, y, say)
     rule = rules.find(prior, operator, job.solver)
+    if rule is not None and operator.pictorial:  # a row's strength and weight are those of pictures in [0, 1]
+        _check_scale(job, y)
     solver = _solver(job, prior, rule, sigma, say)
+    stop = _stop(job, rule, solver, say)
     problem = Problem(operator, y, prior, sigma=sigma)
     x0 = problem.initial()
     initial = operator.visible(x0)
@@ -107,7 +112,6 @@ def restore(
     before = time.perf_counter() - begun
     left = None if job.seconds is None else max(1e-3, job.seconds - before)
     metric = None if target is None else _Psnr(operator, target)
-    stop = _stop(job, rule, solver, say)
     asked = job.iterations or job.stop or _sets(job, "iterations")
     if sooner > 1 and not asked and all(isinstance(r, Tolerance) for r in stop):
         solver = replace(solver, iterations=max(1, solver.iterations // sooner))  # type: ignore[call-arg]
@@ -176,11 +180,20 @@ def _check_range(sigma: float | None, pixels: Tensor) -> None:
         )
 
 
+def _check_scale(job: Job, y: Tensor) -> None:
+    """ValueError for a picture of another scale than [0, 1]."""
+    if float(y.abs().flatten(1).mean(1).max()) > FAR_FROM_UNIT:
+        raise ValueError(
+            f"the picture has values from {float(y.min()):g} to {float(y.max()):g}; {job.prior} knows pictures from 0 "
+            "to 1: divide it by its white (255 for 8 bits), or take a prior without a scale, e.g. tv."
+        )
+
+
 def simulated(job: Job, clean: Tensor) -> tuple[Operator, Tensor]:
     """The operator of the job, and what it measures of a clean picture, with noise."""
     operator = OPERATORS.build(job.op, shape=tuple(clean.shape[1:]), seed=job.seed).to(clean.device)
-    noise = NOISES.build(job.noise or f"gaussian:sigma={SIMULATED_SIGMA if job.sigma is None else job.sigma}")
-    return operator, noise(operator(clean), torch.Generator().manual_seed(job.seed))
+    add = NOISES.build(job.noise or f"gaussian:sigma={SIMULATED_SIGMA if job.sigma is None else job.sigma}")
+    return operator, add(operator(clean), torch.Generator().manual_seed(job.seed))
 
 
 def _measured(job: Job, y: Tensor) -> tuple[Operator, Tensor]:
@@ -191,6 +204,11 @@ def _measured(job: Job, y: Tensor) -> tuple[Operator, Tensor]:
     if not job.op.startswith("downsample"):  # its image is larger than y, by a factor that y does not tell
         context["shape"] = shape
     operator = OPERATORS.build(job.op, **context).to(y.device)
+    if job.size is None and not operator.pictorial:
+        raise SpecError(
+            f"what {operator.name} measures is no picture but a row of numbers: give it as .npy, and --size HxW of its "
+            "image; or --simulate, to measure a clean picture first."
+        )
     if job.size is not None and operator.pictorial:
         raise SpecError(f"--size is for compressive measurements; {operator.name} knows the size from the picture.")
     return operator, y

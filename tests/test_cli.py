@@ -17,6 +17,7 @@ from pnp import cli, images
 from pnp import noise as noise  # they fill the registries
 from pnp import priors as priors
 from pnp import solvers as solvers
+from pnp.cli import catalogue
 from pnp.operators import ValidBlur, kernels
 from pnp.registry import NOISES, OPERATORS, PRIORS, SOLVERS
 
@@ -69,6 +70,21 @@ def test_a_bundled_photograph_is_degraded_restored_and_scored(folder: Path, caps
     history = record("pnp-out")["history"]
     assert {"change", "residual", "psnr", "seconds"} <= history.keys() and len(history["change"]) == 12
     assert history["psnr"][-1] == pytest.approx(scores["psnr"], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "solve --op blur:std=1 --prior tv --lam 10 --iterations 2",
+        "solve clean.png --simulate --op identity --noise poisson:gain=0.01 --prior tv --lam 10 --iterations 2",
+        "solve photo.png --op identity --prior unet --sigma 0.05",
+        "list noises",
+        "show poisson",
+    ],
+)
+def test_a_command_imports_what_it_needs(folder: Path, command: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "pnp", *command.split()], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_record_says_that_the_objective_never_rose(folder: Path) -> None:
@@ -219,6 +235,20 @@ BAD = {
     "patch below 0": (["photo.png", "--op", "blur", "--prior", "nlm:patch=-1"], "above 0"),
     "diverging": (["photo.png", "--op", "blur", "--prior", "tv", "--solver", "pgd:tau=1", "--lam", "9"], "diverged"),
     "no prior": (["photo.png", "--op", "blur"], "--prior"),
+    "an input that would be overwritten": (
+        ["photo.png", "photo-restored.png", "--op", "blur", "--prior", "tv"],
+        "photo-restored.png is an input",
+    ),
+    "a file of the report": (
+        ["photo.png", "--op", "blur", "--prior", "tv", "-o", "new/figure.png", "--report", "new"],
+        "a file of the report",
+    ),
+    "units of 8 bits": (["255.npy", "--op", "identity", "--prior", "unet"], "divide it by its white"),
+    "a picture in place of a row": (["photo.png", "--op", "sensing", "--prior", "tv"], "--size HxW"),
+    "two moving variances": (["photo.png", "--op", "blur", "--prior", "dip", "--stop", "wmv+emv"], "one moving"),
+    "unknown stop rule": (["photo.png", "--op", "blur", "--prior", "tv", "--stop", "wmvv"], "Did you mean 'wmv'"),
+    "seconds NaN": (["photo.png", "--op", "blur", "--prior", "tv", "--seconds", "nan"], "not above 0"),
+    "nothing to go on from": (["photo.png", "--op", "blur", "--prior", "tv", "--resume"], "no checkpoint"),
 }
 
 
@@ -229,6 +259,8 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
     np.save("nan.npy", np.full((40, 40), np.nan))
     images.write("black.png", torch.zeros(1, 1, 72, 80))
     images.write("pages.tif", torch.rand(2, 1, 72, 80))
+    np.save("255.npy", 255 * np.random.default_rng(0).random((72, 80)))
+    Path("photo-restored.png").write_bytes(Path("photo.png").read_bytes())
     Path("cut.png").write_bytes(Path("photo.png").read_bytes()[:900])
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
     arguments, says = BAD[case]
@@ -272,10 +304,27 @@ def test_show_tells_the_record_of_a_network_and_draws_it(folder: Path, capsys: p
     assert pnp("show", "admm", "-o", "admm.png") == 2
 
 
+def test_show_takes_the_options_of_any_member_of_the_name(capsys: pytest.CaptureFixture) -> None:
+    assert pnp("show", "tv:isotropic=false") == 0 and pnp("show", "unet:turns=false") == 0  # priors and denoisers
+    assert pnp("show", "haar:level=3") == 2
+    assert "Did you mean 'levels'" in capsys.readouterr().err
+
+
 def test_cite_gives_bibtex_of_each_part(capsys: pytest.CaptureFixture) -> None:
     assert pnp("cite", "--op", "blur", "--prior", "tv+0.5*haar", "--solver", "admm") == 0
     said = capsys.readouterr().out
     assert all(f"{{{key}," in said for key in ("pnp", "zhao2016", "rudin1992", "donoho1995", "boyd2011"))
+    assert pnp("cite", "--op", "sensing", "--prior", "dip+red:denoiser=trd.7", "--stop", "wmv+discrepancy") == 0
+    said = capsys.readouterr().out
+    keys = ("kulkarni2016", "ulyanov2018", "romano2017", "chen2017", "wang2023", "morozov1966")
+    assert all(f"{{{key}," in said for key in keys)
+
+
+def test_every_paper_at_hand_is_cited_by_something() -> None:
+    from pnp import citations
+
+    used = {key for registry in catalogue.registries().values() for entry in registry.values() for key in entry.cite}
+    assert used == set(citations._ENTRIES)
 
 
 def test_help_imports_neither_torch_nor_numpy() -> None:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
               "table's for a deep image prior, else --tol.")  # fmt: skip
 @click.option("--tol", callback=positive, default="1e-4", show_default=True, metavar="T",
               help="Stop at this relative change of the picture.")  # fmt: skip
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds.")
+@click.option("--seconds", callback=positive, metavar="T", help="Stop after so many seconds.")
 @click.option("--recursive", is_flag=True, help="The pages are frames of a movie: each starts from what the one before "
               "has taught (for priors that learn: dip).")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in the report's folder (priors that learn).")
@@ -110,14 +110,16 @@ def _plans(inputs: list[str], output: Path | None, report: Path | None, job: Job
     from .. import images
 
     if not inputs:
-        folder = report or Path("pnp-out")
-        return [Plan(None, output or folder / "restored.png", folder)]
+        target = (report or Path("pnp-out")) / "restored.png"
+        if output is not None:
+            target = output if output.suffix and not output.is_dir() else output / "restored.png"
+        return [Plan(None, target, report or target.parent)]
     sources = images.expand(inputs)
     made = {images.default_output(source).resolve() for source in sources}  # an earlier run's results are no inputs
     sources = [s for s in sources if s.resolve() not in made or str(s) in inputs]
     stems = [source.stem for source in sources]
     many = len(sources) > 1
-    if many and output is not None and output.suffix:
+    if many and output is not None and output.suffix and not output.is_dir():
         raise images.PictureError(f"--output {output} is one file for {len(sources)} pictures; give a folder.")
     plans = []
     for source in sources:
@@ -134,6 +136,11 @@ def _plans(inputs: list[str], output: Path | None, report: Path | None, job: Job
     names = [plan.output.resolve() for plan in plans]
     if len(set(names)) < len(names):
         raise images.PictureError("two inputs would be written to the same file; give them different names.")
+    for source, plan in zip(sources, plans, strict=True):
+        if plan.output.resolve() in {other.resolve() for other in sources if other != source}:
+            raise images.PictureError(
+                f"{plan.output} is an input, and what {source} becomes would overwrite it; leave it out, or give -o."
+            )
     return plans
 
 
@@ -198,6 +205,8 @@ def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None
     named = [Path(part) for part in re.split("[=:,]", f"{job.op},{job.prior}")]  # kernels, masks, weights
     sources = [p for p in (plan.source, truth, *named) if p is not None and p.is_file()]
     made = ("figure.png", "degraded.png", "result.json", "checkpoint.pt")
+    if plan.output.resolve() in {(plan.report / name).resolve() for name in made}:
+        raise images.PictureError(f"{plan.output} is where a file of the report goes; give another name.")
     for target in (plan.output, *(plan.report / name for name in made)):
         if target.parent.is_dir():
             images.check_target(target, sources)
