@@ -15,12 +15,12 @@ from .loop import Memory
 from .restore import Job
 
 NAME = "checkpoint.pt"
-OPTIONS = ("op", "prior", "sigma", "simulate", "noise", "seed", "size")  # of a Job: what makes the problem
+OPTIONS = ("op", "prior", "sigma", "lam", "simulate", "noise", "seed", "size")  # of a Job: what makes the problem
 
 
 def write(path: Path, memory: Memory, job: Job, pixels: Tensor) -> None:
-    """The memory, with the job and the picture that it belongs to; nothing where nothing was learned."""
-    if memory.learned:
+    """The memory, with the job and the picture that it belongs to; nothing where a solve could not go on from it."""
+    if memory.learned and memory.solver:
         with atomic(path) as file:
             torch.save({"of": _of(job), "picture": _digest(pixels), "memory": vars(memory)}, file)
 

@@ -14,7 +14,7 @@ from .priors.base import Prior
 from .problem import Problem
 from .registry import SOLVERS
 from .solvers.base import Solver, fits
-from .stopping import Tolerance
+from .stopping import Seconds, Tolerance
 
 SIDES = (("below", "sigma may be too large"), ("above", "the kernel may be wrong or sigma too small"))
 UNCONVEX = ("hqs",)  # comes first for a prior that is no closed convex function
@@ -63,7 +63,9 @@ def fit_lam(
     search = _Search(torch.log(0.5 / sigma).expand(len(x)).to(x.device), precision)
     while len(search.tried) < evaluations:
         trial = problem.weighted(search.log_lam.exp().view(-1, 1, 1, 1))
-        result = solve(trial, solver, x0=x, iterations=min(solver.iterations, 60), stop=(Tolerance(5e-4),), record=())
+        left = max(1e-3, seconds - (time.monotonic() - begun))
+        limits = [Tolerance(5e-4), *([Seconds(left)] if math.isfinite(left) else [])]
+        result = solve(trial, solver, x0=x, iterations=min(solver.iterations, 60), stop=limits, record=())
         if Status.INTERRUPTED in result.status:
             raise KeyboardInterrupt
         x = torch.where(search.done.view(-1, 1, 1, 1), x, result.x)
