@@ -188,11 +188,12 @@ class _Run:
         if bool(away.any()):
             x = torch.where(away.view(-1, 1, 1, 1), self.best, x)
         x, chosen = self._chosen(x)
+        problem = self.solver.settled(self.problem, self.state)
         convergence = Convergence(
-            self.solver.theorem(self.problem),
+            self.solver.theorem(problem),
             self.change,
-            self.problem.prior.closed_convex,
-            self.problem,
+            problem.prior.closed_convex,
+            problem,
             x,
             self._last_tau(),
         )
@@ -205,7 +206,7 @@ class _Run:
             self.seconds,
             self.recorder.history(),
             convergence,
-            self.problem,
+            problem,
             Memory(
                 self.problem.prior.learned(),
                 self.solver.carried(self.state),

@@ -27,6 +27,7 @@ from .stopping import parse as parse_stop
 
 DISCREPANCY = 0.97  # residual aimed at, in sigma √m: the restored picture fits a little of the noise
 SIMULATED_SIGMA = 0.01
+BLIND = "found by the solver"
 FAR_FROM_UNIT = 2.0  # mean of a picture's |values|: noise of sigma 2 has less
 
 
@@ -129,6 +130,8 @@ def restore(
     )
     total = time.perf_counter() - begun - (0 if metric is None else metric.seconds)
     result = _spared(result, problem, solver, x0)
+    if result.problem.sigma is not problem.sigma:
+        sigma, sigma_source = _compact(torch.as_tensor(result.problem.sigma)), BLIND
     restored = operator.visible(result.x)
     limit = job.iterations or solver.iterations
     record = {
@@ -261,7 +264,11 @@ def _sigma(job: Job, operator: Operator, y: Tensor, say: Callable[[str], None]) 
     if not operator.pictorial:
         if added is not None:
             return added, "simulated"
-        raise ValueError("this measurement is no picture, so its noise cannot be estimated.  Give sigma.")
+        if job.solver is not None and getattr(SOLVERS.build(job.solver), "blind", False):
+            return _compact(y.square().flatten(1).mean(1).sqrt()), BLIND  # all of y; the solver does not use it
+        raise ValueError(
+            "this measurement is no picture, so its noise cannot be estimated.  Give sigma, or a blind solver."
+        )
     sigma, photons = estimate_noise(y, operator.known())
     which = photons.dominates(sigma)
     if bool(which.any()):

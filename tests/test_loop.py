@@ -407,7 +407,8 @@ def test_fit_lam_spends_no_more_time_than_it_is_given() -> None:
             calls.append(1)
             return super().begin(x0)
 
-    fit_lam(problem(1, Counted()), ADMM(), seconds=0)
+    with pytest.warns(UserWarning, match="the time is over before a lam"):
+        fit_lam(problem(1, Counted()), ADMM(), seconds=0)
     assert len(calls) == 1
 
 
