@@ -384,5 +384,10 @@ def _shown(values: Tensor) -> str:
     return ", ".join(f"{v:.3g}" for v in values.flatten().tolist()[:8])
 
 
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    return {k: v if isinstance(v, (int, float, str, bool, type(None), dict)) else repr(v) for k, v in settings.items()}
+def _plain(value: Any) -> Any:
+    """Settings as JSON knows them."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, Tensor):
+        return _numbers(value)
+    return value if isinstance(value, int | float | str | None) else repr(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,8 +23,10 @@ from pnp.operators import ValidBlur, kernels
 from pnp.registry import NOISES, OPERATORS, PRIORS, SOLVERS
 
 FAST = ["--iterations", "3"]
+LINES = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").splitlines()
+README = [line.partition(" #")[0].strip() for line in LINES if re.match(r"pnp (solve|show|cite|list) ", line)]
 EVERY_PRIOR = [*(e.examples[0] for name, e in PRIORS.items() if name != "deepinv"), "tv+0.5*haar"]
-assert all(map(len, (OPERATORS, PRIORS, SOLVERS, NOISES)))
+assert all(map(len, (OPERATORS, PRIORS, SOLVERS, NOISES, README)))
 
 
 @pytest.fixture
@@ -87,6 +90,22 @@ def test_a_command_imports_what_it_needs(folder: Path, command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("command", README)
+def test_the_commands_of_the_readme_run(folder: Path, command: str) -> None:
+    clean, photo = images.read("clean.png").pixels, images.read("photo.png").pixels
+    images.write("small.png", clean[..., ::2, ::2])
+    images.write("noisy.tif", photo[:, :1].repeat(2, 1, 1, 1))
+    images.write("movie.tif", clean[:, :1, :40, :40].repeat(3, 1, 1, 1))
+    Path("folder").mkdir()
+    images.write("folder/a.png", photo)
+    images.write("folder/b.jpg", photo)
+    _, *arguments = command.split()
+    few = ["--iterations", "2"] if arguments[0] == "solve" else []
+    if "--resume" in arguments:
+        assert pnp(*(a for a in arguments if a != "--resume"), *few) == 0
+    assert pnp(*arguments, *few) == 0
+
+
 def test_the_record_says_that_the_objective_never_rose(folder: Path) -> None:
     arguments = ("--op", "blur:std=1", "--prior", "dae:form=gradient-step", "--iterations", "4")
     assert pnp("solve", "clean.png", "--simulate", *arguments, "--report", "r") == 0
@@ -129,6 +148,17 @@ def test_every_solver_is_reached(folder: Path, solver: str) -> None:
     prior = "tv" if "prox" in SOLVERS.build(solver).needs or solver in ("chambolle-pock", "condat-vu") else "tikhonov"
     assert pnp("solve", "photo.png", "--op", "blur", "--prior", prior, "--solver", solver, "--lam", "5", *FAST) == 0
     assert record()["solver"]["name"] == SOLVERS[solver].make.__name__
+
+
+@pytest.mark.parametrize("prior", ["tv", "nlm", "red:denoiser=nlm", "dae:denoiser=nlm"])
+def test_each_page_has_its_own_noise_level(folder: Path, prior: str) -> None:
+    pages = images.read("clean.png").pixels[:, :1].repeat(2, 1, 1, 1)
+    noise = torch.randn(pages.shape, generator=torch.Generator().manual_seed(0))
+    images.write("pages.tif", pages + torch.tensor([0.02, 0.08]).view(2, 1, 1, 1) * noise)
+    assert pnp("solve", "pages.tif", "--op", "identity", "--prior", prior, "--iterations", "2") == 0
+    found = record("pages-restored-report")
+    assert found["sigma"]["value"] == pytest.approx([0.02, 0.08], rel=0.3) and len(found["status"]) == 2
+    assert images.read("pages-restored.tif").pixels.shape == pages.shape
 
 
 def test_a_small_picture_grows_and_keeps_its_alpha(folder: Path) -> None:
