@@ -34,6 +34,8 @@ def read(path: Path, job: Job, pixels: Tensor) -> Memory:
         of, picture, memory = found["of"], found["picture"], Memory(**found["memory"])
     except Exception as error:  # torch raises a dozen kinds
         raise PictureError(f"cannot read {path}: it is no checkpoint ({type(error).__name__}).") from error
+    if set(of) != set(OPTIONS):
+        raise PictureError(f"{path} was written by another version; start over without --resume.")
     for name, value in _of(job).items():
         if of.get(name) != value:
             raise PictureError(f"{path} is of {name} {of.get(name)}, not of {value}; give the same, or start over.")

@@ -188,12 +188,11 @@ class _Run:
         if bool(away.any()):
             x = torch.where(away.view(-1, 1, 1, 1), self.best, x)
         x, chosen = self._chosen(x)
-        problem = self.solver.settled(self.problem, self.state)
         convergence = Convergence(
-            self.solver.theorem(problem),
+            self.solver.theorem(self.problem),
             self.change,
-            problem.prior.closed_convex,
-            problem,
+            self.problem.prior.closed_convex,
+            self.problem,
             x,
             self._last_tau(),
         )
@@ -206,7 +205,7 @@ class _Run:
             self.seconds,
             self.recorder.history(),
             convergence,
-            problem,
+            self.problem,
             Memory(
                 self.problem.prior.learned(),
                 self.solver.carried(self.state),

@@ -27,8 +27,13 @@ from .stopping import parse as parse_stop
 
 DISCREPANCY = 0.97  # residual aimed at, in sigma √m: the restored picture fits a little of the noise
 SIMULATED_SIGMA = 0.01
-BLIND = "found by the solver"
-FAR_FROM_UNIT = 2.0  # mean of a picture's |values|: noise of sigma 2 has less
+BLIND = "neither known nor used"
+UNJUDGED = {  # of a record, where sigma is not known
+    "sigma": {"value": None, "source": BLIND},
+    "residual_over_noise": None,
+    "verdict": ["the noise level is not known, so that the residual is not judged"],
+}
+FAR_FROM_UNIT = 2.0  # mean of a picture's |values|
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,12 @@ def restore(
     prior = priors.parse(job.prior, shape=shape, seed=job.seed)
     sigma, sigma_source = _sigma(job, operator, y, say)
     rule = rules.find(prior, operator, job.solver)
-    if rule is not None and operator.pictorial:  # a row's strength and weight are those of pictures in [0, 1]
-        _check_scale(job, y)
+    if rule is not None and operator.pictorial and float(pixels.abs().flatten(1).mean(1).max()) > FAR_FROM_UNIT:
+        warnings.warn(
+            f"the picture has values from {float(pixels.min()):g} to {float(pixels.max()):g}; {job.prior} and its "
+            "settings are for pictures from 0 to 1: divide it by its white, unless white is 1.",
+            stacklevel=2,
+        )
     solver = _solver(job, prior, rule, sigma, say)
     stop = _stop(job, rule, solver, say)
     problem = Problem(operator, y, prior, sigma=sigma)
@@ -130,8 +139,6 @@ def restore(
     )
     total = time.perf_counter() - begun - (0 if metric is None else metric.seconds)
     result = _spared(result, problem, solver, x0)
-    if result.problem.sigma is not problem.sigma:
-        sigma, sigma_source = _compact(torch.as_tensor(result.problem.sigma)), BLIND
     restored = operator.visible(result.x)
     limit = job.iterations or solver.iterations
     record = {
@@ -150,6 +157,7 @@ def restore(
         "residual_whiteness": _maybe(result.convergence.whiteness),
         "verdict": list(result.convergence.verdict),
         **_certificate(result),
+        **(UNJUDGED if sigma_source == BLIND else {}),
         **({} if target is None else {"metrics": _scores(initial, restored, target)}),
         "seconds": {"before": before, "solve": result.seconds, "total": total},
         "history": {name: [_numbers(row, 5) for row in rows] for name, rows in result.history.items()},
@@ -183,15 +191,6 @@ def _check_range(sigma: float | None, pixels: Tensor) -> None:
         )
 
 
-def _check_scale(job: Job, y: Tensor) -> None:
-    """ValueError for a picture of another scale than [0, 1]."""
-    if float(y.abs().flatten(1).mean(1).max()) > FAR_FROM_UNIT:
-        raise ValueError(
-            f"the picture has values from {float(y.min()):g} to {float(y.max()):g}; {job.prior} knows pictures from 0 "
-            "to 1: divide it by its white (255 for 8 bits), or take a prior without a scale, e.g. tv."
-        )
-
-
 def simulated(job: Job, clean: Tensor) -> tuple[Operator, Tensor]:
     """The operator of the job, and what it measures of a clean picture, with noise."""
     operator = OPERATORS.build(job.op, shape=tuple(clean.shape[1:]), seed=job.seed).to(clean.device)
@@ -202,16 +201,16 @@ def simulated(job: Job, clean: Tensor) -> tuple[Operator, Tensor]:
 def _measured(job: Job, y: Tensor) -> tuple[Operator, Tensor]:
     if job.noise is not None:
         raise SpecError("--noise is for --simulate; nothing is added to a measured picture.")
+    if job.size is None and job.op.startswith("sensing"):
+        raise SpecError(
+            f"what {job.op} measures is no picture but a row of numbers: give it as .npy, and --size HxW of its image; "
+            "or --simulate, to measure a clean picture first."
+        )
     shape = tuple(y.shape[1:]) if job.size is None else job.size
     context: dict[str, Any] = {"border": "valid", "seed": job.seed, "measured": True}
     if not job.op.startswith("downsample"):  # its image is larger than y, by a factor that y does not tell
         context["shape"] = shape
     operator = OPERATORS.build(job.op, **context).to(y.device)
-    if job.size is None and not operator.pictorial:
-        raise SpecError(
-            f"what {operator.name} measures is no picture but a row of numbers: give it as .npy, and --size HxW of its "
-            "image; or --simulate, to measure a clean picture first."
-        )
     if job.size is not None and operator.pictorial:
         raise SpecError(f"--size is for compressive measurements; {operator.name} knows the size from the picture.")
     return operator, y
@@ -265,7 +264,7 @@ def _sigma(job: Job, operator: Operator, y: Tensor, say: Callable[[str], None]) 
         if added is not None:
             return added, "simulated"
         if job.solver is not None and getattr(SOLVERS.build(job.solver), "blind", False):
-            return _compact(y.square().flatten(1).mean(1).sqrt()), BLIND  # all of y; the solver does not use it
+            return _compact(y.square().flatten(1).mean(1).sqrt()), BLIND  # any number would do
         raise ValueError(
             "this measurement is no picture, so its noise cannot be estimated.  Give sigma, or a blind solver."
         )

@@ -273,7 +273,6 @@ BAD = {
         ["photo.png", "--op", "blur", "--prior", "tv", "-o", "new/figure.png", "--report", "new"],
         "a file of the report",
     ),
-    "units of 8 bits": (["255.npy", "--op", "identity", "--prior", "unet"], "divide it by its white"),
     "a picture in place of a row": (["photo.png", "--op", "sensing", "--prior", "tv"], "--size HxW"),
     "two moving variances": (["photo.png", "--op", "blur", "--prior", "dip", "--stop", "wmv+emv"], "one moving"),
     "unknown stop rule": (["photo.png", "--op", "blur", "--prior", "tv", "--stop", "wmvv"], "Did you mean 'wmv'"),
@@ -289,7 +288,6 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
     np.save("nan.npy", np.full((40, 40), np.nan))
     images.write("black.png", torch.zeros(1, 1, 72, 80))
     images.write("pages.tif", torch.rand(2, 1, 72, 80))
-    np.save("255.npy", 255 * np.random.default_rng(0).random((72, 80)))
     Path("photo-restored.png").write_bytes(Path("photo.png").read_bytes())
     Path("cut.png").write_bytes(Path("photo.png").read_bytes()[:900])
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
@@ -298,6 +296,36 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
     error = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert len(error) == 1 and says in error[0] and "Traceback" not in error[0]
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
+
+
+def test_a_picture_in_other_units_is_noted_but_for_convex_priors(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    photo = images.read("photo.png").pixels[0].numpy()
+    np.save("one.npy", photo)
+    np.save("255.npy", 255 * photo)
+    for name, prior, noted in (("one", "nlm", False), ("255", "nlm", True), ("255", "tv", False)):
+        assert pnp("solve", f"{name}.npy", "--op", "identity", "--prior", prior, "--iterations", "2") == 0
+        assert ("divide it by its white" in capsys.readouterr().err) is noted
+
+
+def test_an_earlier_result_is_no_input_unless_it_is_named(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    fast = ("--op", "identity", "--prior", "tv", "--lam", "5", "--iterations", "2")
+    Path("in").mkdir()
+    images.write("in/a.png", images.read("photo.png").pixels)
+    for _ in range(2):  # the second time with the results of the first
+        assert pnp("solve", "in/*.png", *fast) == 0
+        assert sorted(path.name for path in Path("in").glob("*.png")) == ["a-restored.png", "a.png"]
+    for named in (("in/a.png", "in/a-restored.png"), ("./in/a.png", "./in/a-restored.png")):
+        assert pnp("solve", *named, *fast) == 2
+        assert pnp("solve", *named, *fast, "-o", "out") == 0
+
+
+def test_without_a_picture_everything_goes_beside_the_output(folder: Path) -> None:
+    fast = ("solve", "--op", "identity", "--prior", "tv", "--lam", "5", "--iterations", "1")
+    assert pnp(*fast, "-o", "x.png") == 0 and pnp(*fast, "-o", "folder") == 0
+    assert Path("x.png").is_file() and Path("x-report/result.json").is_file()
+    assert Path("folder/restored.png").is_file() and Path("folder/result.json").is_file()
 
 
 def test_debug_shows_the_traceback(folder: Path) -> None:
@@ -337,7 +365,8 @@ def test_show_tells_the_record_of_a_network_and_draws_it(folder: Path, capsys: p
 def test_show_takes_the_options_of_any_member_of_the_name(capsys: pytest.CaptureFixture) -> None:
     assert pnp("show", "tv:isotropic=false") == 0 and pnp("show", "unet:turns=false") == 0  # priors and denoisers
     assert pnp("show", "haar:level=3") == 2
-    assert "Did you mean 'levels'" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "Did you mean 'levels'" in said.err and "haar" not in said.out
 
 
 def test_cite_gives_bibtex_of_each_part(capsys: pytest.CaptureFixture) -> None:

@@ -15,7 +15,7 @@ import torch
 from test_cli import pnp
 from torch import Tensor
 
-from pnp import images, priors, rules
+from pnp import checkpoint, images, priors, rules
 from pnp.loop import Memory, Result, solve
 from pnp.metrics import psnr
 from pnp.movie import Movie, cells, centres, miss, restore_movie
@@ -290,7 +290,9 @@ def test_a_wrong_movie_is_one_clear_line(folder: Path, capsys: pytest.CaptureFix
         assert says in error[-1], error
 
 
-def test_a_run_is_resumed_from_its_checkpoint(folder: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_run_is_resumed_from_its_checkpoint(
+    folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def residual() -> float:
         return json.loads(Path("one-restored-report/result.json").read_text())["residual_over_noise"][0]
 
@@ -314,6 +316,10 @@ def test_a_run_is_resumed_from_its_checkpoint(folder: Path, capsys: pytest.Captu
         assert says in capsys.readouterr().err.strip().splitlines()[-1]
     assert pnp("solve", *long, "--lam", "2", "--resume") == 2
     assert "of lam None, not of 2.0" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "OPTIONS", (*checkpoint.OPTIONS, "tol"))
+        assert pnp("solve", *long, "--resume") == 2
+    assert "another version" in capsys.readouterr().err
     images.write("one.tif", images.read("movie.tif").pixels[1:2])
     assert pnp("solve", *long, "--resume") == 2
     assert "is of another picture" in capsys.readouterr().err

@@ -104,7 +104,7 @@ def _suite(
     for line in reports.skipped(rows):
         click.echo(f"note: {line}", err=True)
     if all(row.skipped for row in rows):
-        raise ValueError("nothing ran, so no report is written.")
+        raise ValueError("nothing ran; the notes say why.")
     if report is not None:
         report.write_text(reports.html(wanted, rows, runner.read(path)[0], pictures), encoding="utf-8")
         click.echo(f"wrote {report}")
@@ -162,7 +162,7 @@ def _denoise(
             rows.append(row)
     Console(width=None if sys.stdout.isatty() else 130).print(denoising.table(rows, name))
     if all(row.skipped for row in rows):
-        raise ValueError("nothing ran, so nothing is written.")
+        raise ValueError("nothing ran; the table says why.")
     if output is not None:
         report.write_json(output, denoising.record(rows, data=name, grey=grey, pictures=len(pictures)))
         click.echo(f"wrote {output}")

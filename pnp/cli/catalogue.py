@@ -53,15 +53,14 @@ def show(spec: str, output: Path | None, window: bool, sigma: float, debug: bool
         if not found:
             known = {n for registry in registries().values() for n in registry}
             raise SpecError(unknown("member", name, sorted(known)))
+        if not (taking := {kind for kind, entry in found.items() if _takes(entry, spec)}):
+            registries()[next(iter(found))].build(spec)  # its own error says which option is wrong
         for kind, entry in found.items():
             click.echo(f"{name} ({kind[:-1]})\n")
             click.echo(documentation(entry.make) + "\n")
             click.echo("options: " + (", ".join(options(entry)) or "none"))
             click.echo("examples: " + "  ".join(entry.examples) + "\n")
-        drawn = "denoisers" in found and _takes(found["denoisers"], spec)
-        if not drawn and not any(_takes(entry, spec) for entry in found.values()):
-            next(iter(registries()[kind] for kind in found)).build(spec)  # its own error says what is wrong
-        nets = _networks(spec) if drawn else []
+        nets = _networks(spec) if "denoisers" in taking else []
         for net in nets:
             from .. import figures, weights
 
@@ -69,7 +68,7 @@ def show(spec: str, output: Path | None, window: bool, sigma: float, debug: bool
             for key, value in figures.facts(net, weights.record_of(net)).items():
                 click.echo(f"  {key}: {value}")
         if output is not None or window:
-            _draw(spec, set(found), nets, sigma, output)
+            _draw(spec, taking, nets, sigma, output)
 
 
 def _takes(entry: Entry, spec: str) -> bool:

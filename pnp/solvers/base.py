@@ -82,10 +82,6 @@ class Solver:
         """The first state of a solve with what another has `carried`; of nothing: the state itself."""
         return state
 
-    def settled(self, problem: Problem, state: State) -> Problem:
-        """The problem as it was solved in the end: with the noise level that a blind solver came to."""
-        return problem
-
     def last_tau(self, problem: Problem, state: State, k: int) -> float | Tensor | None:
         """tau of iteration k's call of prior.prox(v, lam tau); None for a solver that makes none."""
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -61,24 +61,15 @@ class MeanShift(Solver):
 
     def step(self, problem: Problem, s: MeanShiftState, k: int) -> MeanShiftState:
         prior, data = problem.prior, problem.misfit(s.x)
-        variance = self._variance(problem, s, data)
+        variance = torch.as_tensor(problem.sigma**2, dtype=s.x.dtype, device=s.x.device)
+        if self.blind:
+            left = data.flatten(1).square().sum(1) + prior.smoothing() ** 2 * s.trace
+            variance = (left / problem.measurements()).view(-1, 1, 1, 1)
         gradient = problem.operator.adjoint(data) / variance + problem.lam * prior.grad(s.x)
         size = self.step_size / (problem.norm**2 / variance + problem.lam * prior.smoothness())
         v = self.momentum * s.v - size * gradient
         pull = relative(norm(gradient) / (problem.lam * prior.smoothness()), s.x)
         return MeanShiftState(s.x + v, v, s.trace, pull)
-
-    def settled(self, problem: Problem, state: MeanShiftState) -> Problem:
-        if not self.blind:
-            return problem
-        return replace(problem, sigma=self._variance(problem, state, problem.misfit(state.x)).sqrt())
-
-    def _variance(self, problem: Problem, s: MeanShiftState, data: Tensor) -> Tensor:
-        """sigma², a number or (B, 1, 1, 1)."""
-        if not self.blind:
-            return torch.as_tensor(problem.sigma**2, dtype=s.x.dtype, device=s.x.device)
-        left = data.flatten(1).square().sum(1) + problem.prior.smoothing() ** 2 * s.trace
-        return (left / problem.measurements()).view(-1, 1, 1, 1)
 
     def change(self, problem: Problem, state: MeanShiftState, before: MeanShiftState) -> Tensor:
         """‖∇f + lam ∇g‖/(lam L ‖x‖): its steps are short where the noise is little, and say nothing."""
