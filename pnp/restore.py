@@ -139,6 +139,8 @@ def restore(
     )
     total = time.perf_counter() - begun - (0 if metric is None else metric.seconds)
     result = _spared(result, problem, solver, x0)
+    if operator.task == "mask" and "parametrise" in prior.offers():
+        result = _with_what_is_known(result, problem, say)
     restored = operator.visible(result.x)
     limit = job.iterations or solver.iterations
     record = {
@@ -181,6 +183,23 @@ def _spared(result: Result, problem: Problem, solver: Solver, x0: Tensor) -> Res
         raise ValueError(advice)
     warnings.warn(f"{advice}  What is written is the iterate that moved least, or the first guess.", stacklevel=3)
     return replace(result, x=torch.where(lost.view(-1, 1, 1, 1), x0, result.x))
+
+
+def _with_what_is_known(result: Result, problem: Problem, say: Callable[[str], None]) -> Result:
+    """The result, its known pixels nearer to y where a network had not learned them up to their noise at its limit.
+
+        x <- prox_{t f}(x), which is (sigma² x + t y)/(sigma² + t) at a known pixel;   t = (‖Ax − y‖² − m sigma²)₊/m
+
+    is the likeliest picture if the network's is wrong by noise of variance t.  The report stays that of the network.
+    """
+    late = torch.tensor([status is Status.LIMIT for status in result.status], device=result.x.device)
+    excess = problem.residual(result.x) ** 2 - problem.noise_norm() ** 2
+    which = late & (excess > 0)
+    if not bool(which.any()):
+        return result
+    say("known pixels: the network had not learned them up to their noise; they are drawn towards the measured ones")
+    t = (excess / problem.measurements()).clamp_min(1e-12).view(-1, 1, 1, 1)
+    return replace(result, x=torch.where(which.view(-1, 1, 1, 1), problem.data_prox(result.x, t, result.x), result.x))
 
 
 def _check_range(sigma: float | None, pixels: Tensor) -> None:
