@@ -288,6 +288,7 @@ def hartley(x: Tensor) -> Tensor:
 
 @OPERATORS.register(
     "sensing",
+    cite=("do2012", "kulkarni2016", "zhang2018"),
     examples=("sensing", "sensing:gaussian", "sensing:structured", "sensing:block,block=5,ratio=0.4"),
 )
 def sensing(

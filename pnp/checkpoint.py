@@ -15,12 +15,12 @@ from .loop import Memory
 from .restore import Job
 
 NAME = "checkpoint.pt"
-OPTIONS = ("op", "prior", "sigma", "simulate", "noise", "seed", "size")  # of a Job: what makes the problem
+OPTIONS = ("op", "prior", "sigma", "lam", "simulate", "noise", "seed", "size")  # of a Job: what makes the problem
 
 
 def write(path: Path, memory: Memory, job: Job, pixels: Tensor) -> None:
-    """The memory, with the job and the picture that it belongs to; nothing where nothing was learned."""
-    if memory.learned:
+    """The memory, with the job and the picture that it belongs to; nothing where a solve could not go on from it."""
+    if memory.learned and memory.solver:
         with atomic(path) as file:
             torch.save({"of": _of(job), "picture": _digest(pixels), "memory": vars(memory)}, file)
 
@@ -34,6 +34,8 @@ def read(path: Path, job: Job, pixels: Tensor) -> Memory:
         of, picture, memory = found["of"], found["picture"], Memory(**found["memory"])
     except Exception as error:  # torch raises a dozen kinds
         raise PictureError(f"cannot read {path}: it is no checkpoint ({type(error).__name__}).") from error
+    if set(of) != set(OPTIONS):
+        raise PictureError(f"{path} was written by another version; start over without --resume.")
     for name, value in _of(job).items():
         if of.get(name) != value:
             raise PictureError(f"{path} is of {name} {of.get(name)}, not of {value}; give the same, or start over.")

@@ -14,7 +14,7 @@ from .priors.base import Prior
 from .problem import Problem
 from .registry import SOLVERS
 from .solvers.base import Solver, fits
-from .stopping import Tolerance
+from .stopping import Seconds, Tolerance
 
 SIDES = (("below", "sigma may be too large"), ("above", "the kernel may be wrong or sigma too small"))
 UNCONVEX = ("hqs",)  # comes first for a prior that is no closed convex function
@@ -61,21 +61,27 @@ def fit_lam(
     sigma = torch.as_tensor(problem.sigma, dtype=x.dtype).reshape(-1)
     target = torch.as_tensor(c * problem.noise_norm(), dtype=x.dtype).reshape(-1).to(x.device).expand(len(x))
     search = _Search(torch.log(0.5 / sigma).expand(len(x)).to(x.device), precision)
-    while len(search.tried) < evaluations:
+    late = False
+    while len(search.tried) < evaluations and not late:
         trial = problem.weighted(search.log_lam.exp().view(-1, 1, 1, 1))
-        result = solve(trial, solver, x0=x, iterations=min(solver.iterations, 60), stop=(Tolerance(5e-4),), record=())
+        left = max(1e-3, seconds - (time.monotonic() - begun))
+        limits = [Tolerance(5e-4), *([Seconds(left)] if math.isfinite(left) else [])]
+        result = solve(trial, solver, x0=x, iterations=min(solver.iterations, 60), stop=limits, record=())
         if Status.INTERRUPTED in result.status:
             raise KeyboardInterrupt
         x = torch.where(search.done.view(-1, 1, 1, 1), x, result.x)
         search.judge((problem.residual(x).clamp_min(1e-30) / target).log())
-        if bool(search.done.all()) or time.monotonic() - begun > seconds:
+        if bool(search.done.all()):
             break
+        late = time.monotonic() - begun > seconds
     log_lam, miss = search.nearest()
     if bool((miss.abs() > 5 * precision).any()):
         worst = float(miss[miss.abs().argmax()])
         side, cause = SIDES[worst > 0]
         where = f"{side} it ({math.exp(worst):.2f} times sigma √m)"
-        warnings.warn(f"no lam brings the residual to the noise: it stays {where}; {cause}.", stacklevel=2)
+        failed = "the time is over before a lam is found that" if late else "no lam"
+        cause = "give more time, or lam" if late else cause
+        warnings.warn(f"{failed} brings the residual to the noise: it stays {where}; {cause}.", stacklevel=2)
     return log_lam.exp().view(-1, 1, 1, 1), x
 
 

@@ -67,6 +67,11 @@ class Spec:
         return cls(name.strip(), options, first)
 
 
+def terms(text: str) -> list[str]:
+    """The specs that `+` joins; that of a number, 1e+3, joins nothing."""
+    return [part.strip() for part in re.split(r"(?<![0-9][eE])\+", text)]
+
+
 class Registry(Mapping[str, Entry]):
     """An ordered name -> Entry map whose members are added by a decorator."""
 

@@ -53,7 +53,7 @@ def write_figure(path: Path, done: Restoration, title: str) -> None:
     reference, name = (done.initial, "input") if done.truth is None else (done.truth, "truth")
     _difference(axes[2], done.restored - reference, f"restored − {name}")
     _convergence(axes[3], done)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title.replace("$", r"\$"), fontsize=10)  # else it is a formula
     with atomic(path) as file:
         figure.savefig(file, format="png", dpi=110)
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from . import metrics, priors, rules
-from . import operators as operators  # registers the operators
+from . import noise as noise  # they fill their registries
+from . import operators as operators
 from .choose import default_solver, fit_lam
 from .loop import Callback, Memory, Result, Status, solve
 from .noise_level import estimate_noise
@@ -26,6 +27,13 @@ from .stopping import parse as parse_stop
 
 DISCREPANCY = 0.97  # residual aimed at, in sigma √m: the restored picture fits a little of the noise
 SIMULATED_SIGMA = 0.01
+BLIND = "neither known nor used"
+UNJUDGED = {  # of a record, where sigma is not known
+    "sigma": {"value": None, "source": BLIND},
+    "residual_over_noise": None,
+    "verdict": ["the noise level is not known, so that the residual is not judged"],
+}
+FAR_FROM_UNIT = 2.0  # mean of a picture's |values|
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,14 @@ def restore(
     prior = priors.parse(job.prior, shape=shape, seed=job.seed)
     sigma, sigma_source = _sigma(job, operator, y, say)
     rule = rules.find(prior, operator, job.solver)
+    if rule is not None and operator.pictorial and float(pixels.abs().flatten(1).mean(1).max()) > FAR_FROM_UNIT:
+        warnings.warn(
+            f"the picture has values from {float(pixels.min()):g} to {float(pixels.max()):g}; {job.prior} and its "
+            "settings are for pictures from 0 to 1: divide it by its white, unless white is 1.",
+            stacklevel=2,
+        )
     solver = _solver(job, prior, rule, sigma, say)
+    stop = _stop(job, rule, solver, say)
     problem = Problem(operator, y, prior, sigma=sigma)
     x0 = problem.initial()
     initial = operator.visible(x0)
@@ -107,7 +122,6 @@ def restore(
     before = time.perf_counter() - begun
     left = None if job.seconds is None else max(1e-3, job.seconds - before)
     metric = None if target is None else _Psnr(operator, target)
-    stop = _stop(job, rule, solver, say)
     asked = job.iterations or job.stop or _sets(job, "iterations")
     if sooner > 1 and not asked and all(isinstance(r, Tolerance) for r in stop):
         solver = replace(solver, iterations=max(1, solver.iterations // sooner))  # type: ignore[call-arg]
@@ -125,6 +139,8 @@ def restore(
     )
     total = time.perf_counter() - begun - (0 if metric is None else metric.seconds)
     result = _spared(result, problem, solver, x0)
+    if operator.task == "mask" and "parametrise" in prior.offers():
+        result = _with_what_is_known(result, problem, say)
     restored = operator.visible(result.x)
     limit = job.iterations or solver.iterations
     record = {
@@ -143,6 +159,7 @@ def restore(
         "residual_whiteness": _maybe(result.convergence.whiteness),
         "verdict": list(result.convergence.verdict),
         **_certificate(result),
+        **(UNJUDGED if sigma_source == BLIND else {}),
         **({} if target is None else {"metrics": _scores(initial, restored, target)}),
         "seconds": {"before": before, "solve": result.seconds, "total": total},
         "history": {name: [_numbers(row, 5) for row in rows] for name, rows in result.history.items()},
@@ -168,6 +185,23 @@ def _spared(result: Result, problem: Problem, solver: Solver, x0: Tensor) -> Res
     return replace(result, x=torch.where(lost.view(-1, 1, 1, 1), x0, result.x))
 
 
+def _with_what_is_known(result: Result, problem: Problem, say: Callable[[str], None]) -> Result:
+    """The result, its known pixels nearer to y where a network had not learned them up to their noise at its limit.
+
+        x <- prox_{t f}(x), which is (sigma² x + t y)/(sigma² + t) at a known pixel;   t = (‖Ax − y‖² − m sigma²)₊/m
+
+    is the likeliest picture if the network's is wrong by noise of variance t.  The report stays that of the network.
+    """
+    late = torch.tensor([status is Status.LIMIT for status in result.status], device=result.x.device)
+    excess = problem.residual(result.x) ** 2 - problem.noise_norm() ** 2
+    which = late & (excess > 0)
+    if not bool(which.any()):
+        return result
+    say("known pixels: the network had not learned them up to their noise; they are drawn towards the measured ones")
+    t = (excess / problem.measurements()).clamp_min(1e-12).view(-1, 1, 1, 1)
+    return replace(result, x=torch.where(which.view(-1, 1, 1, 1), problem.data_prox(result.x, t, result.x), result.x))
+
+
 def _check_range(sigma: float | None, pixels: Tensor) -> None:
     if sigma is not None and sigma > 1 and float(pixels.min()) >= 0 and float(pixels.max()) <= 1:
         raise ValueError(
@@ -179,13 +213,18 @@ def _check_range(sigma: float | None, pixels: Tensor) -> None:
 def simulated(job: Job, clean: Tensor) -> tuple[Operator, Tensor]:
     """The operator of the job, and what it measures of a clean picture, with noise."""
     operator = OPERATORS.build(job.op, shape=tuple(clean.shape[1:]), seed=job.seed).to(clean.device)
-    noise = NOISES.build(job.noise or f"gaussian:sigma={SIMULATED_SIGMA if job.sigma is None else job.sigma}")
-    return operator, noise(operator(clean), torch.Generator().manual_seed(job.seed))
+    add = NOISES.build(job.noise or f"gaussian:sigma={SIMULATED_SIGMA if job.sigma is None else job.sigma}")
+    return operator, add(operator(clean), torch.Generator().manual_seed(job.seed))
 
 
 def _measured(job: Job, y: Tensor) -> tuple[Operator, Tensor]:
     if job.noise is not None:
         raise SpecError("--noise is for --simulate; nothing is added to a measured picture.")
+    if job.size is None and job.op.startswith("sensing"):
+        raise SpecError(
+            f"what {job.op} measures is no picture but a row of numbers: give it as .npy, and --size HxW of its image; "
+            "or --simulate, to measure a clean picture first."
+        )
     shape = tuple(y.shape[1:]) if job.size is None else job.size
     context: dict[str, Any] = {"border": "valid", "seed": job.seed, "measured": True}
     if not job.op.startswith("downsample"):  # its image is larger than y, by a factor that y does not tell
@@ -243,7 +282,11 @@ def _sigma(job: Job, operator: Operator, y: Tensor, say: Callable[[str], None]) 
     if not operator.pictorial:
         if added is not None:
             return added, "simulated"
-        raise ValueError("this measurement is no picture, so its noise cannot be estimated.  Give sigma.")
+        if job.solver is not None and getattr(SOLVERS.build(job.solver), "blind", False):
+            return _compact(y.square().flatten(1).mean(1).sqrt()), BLIND  # any number would do
+        raise ValueError(
+            "this measurement is no picture, so its noise cannot be estimated.  Give sigma, or a blind solver."
+        )
     sigma, photons = estimate_noise(y, operator.known())
     which = photons.dominates(sigma)
     if bool(which.any()):
@@ -359,5 +402,10 @@ def _shown(values: Tensor) -> str:
     return ", ".join(f"{v:.3g}" for v in values.flatten().tolist()[:8])
 
 
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    return {k: v if isinstance(v, (int, float, str, bool, type(None), dict)) else repr(v) for k, v in settings.items()}
+def _plain(value: Any) -> Any:
+    """Settings as JSON knows them."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, Tensor):
+        return _numbers(value)
+    return value if isinstance(value, int | float | str | None) else repr(value)

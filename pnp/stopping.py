@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .checks import positive
 from .recording import Measure, Snapshot
-from .registry import STOPS, SpecError, unknown
+from .registry import STOPS, SpecError, terms, unknown
 
 QUANTITIES = ("change", "residual", "objective")  # of a Snapshot
 SAMPLES = 16384  # pixels of an image that a moving variance looks at: its memory is bounded
@@ -224,7 +224,8 @@ class ExponentialVariance(_LeastVariance):
         return {"variance": _of_learned(_Exponential(self.rate), self.fit)}
 
     def sooner(self, factor: int) -> StopRule:
-        return ExponentialVariance(min(0.5, self.rate * factor), max(1, self.patience // factor), self.fit)
+        rate = max(self.rate, min(0.5, self.rate * factor))
+        return ExponentialVariance(rate, max(1, self.patience // factor), self.fit)
 
 
 @dataclass(frozen=True)
@@ -246,8 +247,14 @@ class Seconds(StopRule):
 
 
 def parse(text: str) -> list[StopRule]:
-    """Rules from specs joined by `+`, the first that fires ends: `wmv:window=100+discrepancy`.  Raises SpecError."""
-    return [STOPS.build(part) for part in text.split("+")]
+    """Rules from specs joined by `+`, the first that fires ends: `wmv:window=100+discrepancy`.
+
+    Raises SpecError, for two moving variances as well: the history has room for one.
+    """
+    rules = [STOPS.build(part) for part in terms(text)]
+    if len({name for rule in rules for name in rule.measures()}) < sum(len(rule.measures()) for rule in rules):
+        raise SpecError(f"{text}: one moving variance at a time; give wmv or emv, once.")
+    return rules
 
 
 def _stagnates(rows: list[Tensor], window: int, tol: float) -> Tensor:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from ..registry import PRIORS, SpecError, number
+from ..registry import PRIORS, SpecError, number, terms
 from .base import Denoiser, Moreau, Prior, Split, Sum
 from .dae import DAE
 from .denoiser import RED, NonLocalMeans, PnP, Projector
@@ -46,9 +45,8 @@ def parse(text: str, *, shape: tuple[int, int, int] | None = None, seed: int = 0
     shape: (C, H, W) of the image, for priors that depend on it.  seed: of those that draw, unless the spec names one.
     Raises SpecError.
     """
-    parts = re.split(r"(?<![0-9][eE])\+", text)
-    terms = [_term(part.strip(), {"shape": shape, "seed": seed}) for part in parts]
-    return terms[0][1] if len(terms) == 1 and terms[0][0] == 1 else Sum(terms)
+    found = [_term(part, {"shape": shape, "seed": seed}) for part in terms(text)]
+    return found[0][1] if len(found) == 1 and found[0][0] == 1 else Sum(found)
 
 
 def _term(text: str, context: dict[str, Any]) -> tuple[float, Prior]:

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..checks import positive
 from ..registry import PRIORS
 from . import dual
 from .base import Prior, Split
@@ -72,13 +73,14 @@ class InvariantWaveletL1(Prior):
     closed_convex = True
 
     def __init__(self, wavelet: str = "haar", levels: int = 3, tol: float = 1e-4, max_iter: int = 300) -> None:
-        self.wavelet, self.levels, self.tol, self.max_iter = wavelet, _depth(levels), tol, max_iter
+        self.wavelet, self.levels, self.tol = wavelet, _depth(levels), tol
+        self.max_iter = int(positive(max_iter, "max_iter"))
         self.transform = UndecimatedTransform(filters(wavelet), self.levels)
         self._warm: dual.Warm | None = None
 
     def begin(self, x0: Tensor) -> Prior:
         begun = InvariantWaveletL1(self.wavelet, self.levels, self.tol, self.max_iter)
-        begun._warm = dual.Warm(self.transform, self.tol, pause=5, max_iter=5)
+        begun._warm = dual.Warm(self.transform, self.tol, pause=5, max_iter=min(5, self.max_iter))
         return begun
 
     def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:

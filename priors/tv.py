@@ -82,12 +82,12 @@ class TV(Prior):
 
     def __init__(self, isotropic: bool = True, tol: float = 1e-4, max_iter: int = 1000) -> None:
         self.gradient = Gradient(isotropic)
-        self.tol, self.max_iter = positive(tol, "tol"), max_iter
+        self.tol, self.max_iter = positive(tol, "tol"), int(positive(max_iter, "max_iter"))
         self._warm: dual.Warm | None = None
 
     def begin(self, x0: Tensor) -> TV:
         begun = TV(self.gradient.isotropic, self.tol, self.max_iter)
-        begun._warm = dual.Warm(self.gradient, self.tol, pause=8, max_iter=24)
+        begun._warm = dual.Warm(self.gradient, self.tol, pause=8, max_iter=min(24, self.max_iter))
         return begun
 
     def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:

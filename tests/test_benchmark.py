@@ -183,13 +183,13 @@ def test_what_a_result_depends_on_is_in_its_key(
     assert len({key, *(c.key(version.code_version(c)) for c in others)}) == len(others) + 1
     renamed = replace(cell, suite="other", method=replace(cell.method, name="total variation"))
     assert renamed.key(version.code_version(renamed)) == key
-    kernel = tmp_path / "psf.npy"
-    keys = set()
-    for side in (3, 5):
-        np.save(kernel, np.full((side, side), 1 / side**2))
-        filed = replace(cell, task=replace(cell.task, measure=f"blur:kernel={kernel}"))
-        keys.add(filed.key(version.code_version(filed)))
-    assert len(keys) == 2  # what a file holds, not only where it lies
+    for kernel in (tmp_path / "psf.npy", tmp_path / "my psf+1.npy"):
+        keys = set()
+        for side in (3, 5):
+            np.save(kernel, np.full((side, side), 1 / side**2))
+            filed = replace(cell, task=replace(cell.task, measure=f"blur:kernel={kernel}"))
+            keys.add(filed.key(version.code_version(filed)))
+        assert len(keys) == 2  # what a file holds, not only where it lies
     network = replace(cell, method=replace(cell.method, prior="unet"))
     before = version.code_version(network), version.code_version(cell)
     from pnp import rules, weights
@@ -200,6 +200,12 @@ def test_what_a_result_depends_on_is_in_its_key(
         with monkeypatch.context() as patch:
             patch.setattr(rules, "table", lambda rows=rows: rows)
             assert (version.code_version(network) == before[0]) is same and version.code_version(cell) == before[1]
+    inside = replace(cell, method=replace(cell.method, prior="red:denoiser=trd.7"))
+    trained = version.code_version(inside)
+    records = {k: {**r, "sha256": "other"} if k.startswith("trd-7x7") else r for k, r in weights.manifest().items()}
+    with monkeypatch.context() as patch:
+        patch.setattr(weights, "manifest", lambda: records)
+        assert version.code_version(inside) != trained and version.code_version(network) == before[0]
     records = {k: {**r, "sha256": "other"} for k, r in weights.manifest().items()}
     monkeypatch.setattr(weights, "manifest", lambda: records)
     assert version.code_version(network) != before[0] and version.code_version(cell) == before[1]

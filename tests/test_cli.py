@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,12 +18,15 @@ from pnp import cli, images
 from pnp import noise as noise  # they fill the registries
 from pnp import priors as priors
 from pnp import solvers as solvers
+from pnp.cli import catalogue
 from pnp.operators import ValidBlur, kernels
 from pnp.registry import NOISES, OPERATORS, PRIORS, SOLVERS
 
 FAST = ["--iterations", "3"]
+LINES = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").splitlines()
+README = [line.partition(" #")[0].strip() for line in LINES if re.match(r"pnp (solve|show|cite|list) ", line)]
 EVERY_PRIOR = [*(e.examples[0] for name, e in PRIORS.items() if name != "deepinv"), "tv+0.5*haar"]
-assert all(map(len, (OPERATORS, PRIORS, SOLVERS, NOISES)))
+assert all(map(len, (OPERATORS, PRIORS, SOLVERS, NOISES, README)))
 
 
 @pytest.fixture
@@ -71,6 +75,37 @@ def test_a_bundled_photograph_is_degraded_restored_and_scored(folder: Path, caps
     assert history["psnr"][-1] == pytest.approx(scores["psnr"], abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "solve --op blur:std=1 --prior tv --lam 10 --iterations 2",
+        "solve clean.png --simulate --op identity --noise poisson:gain=0.01 --prior tv --lam 10 --iterations 2",
+        "solve photo.png --op identity --prior unet --sigma 0.05",
+        "list noises",
+        "show poisson",
+    ],
+)
+def test_a_command_imports_what_it_needs(folder: Path, command: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "pnp", *command.split()], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", README)
+def test_the_commands_of_the_readme_run(folder: Path, command: str) -> None:
+    clean, photo = images.read("clean.png").pixels, images.read("photo.png").pixels
+    images.write("small.png", clean[..., ::2, ::2])
+    images.write("noisy.tif", photo[:, :1].repeat(2, 1, 1, 1))
+    images.write("movie.tif", clean[:, :1, :40, :40].repeat(3, 1, 1, 1))
+    Path("folder").mkdir()
+    images.write("folder/a.png", photo)
+    images.write("folder/b.jpg", photo)
+    _, *arguments = command.split()
+    few = ["--iterations", "2"] if arguments[0] == "solve" else []
+    if "--resume" in arguments:
+        assert pnp(*(a for a in arguments if a != "--resume"), *few) == 0
+    assert pnp(*arguments, *few) == 0
+
+
 def test_the_record_says_that_the_objective_never_rose(folder: Path) -> None:
     arguments = ("--op", "blur:std=1", "--prior", "dae:form=gradient-step", "--iterations", "4")
     assert pnp("solve", "clean.png", "--simulate", *arguments, "--report", "r") == 0
@@ -113,6 +148,17 @@ def test_every_solver_is_reached(folder: Path, solver: str) -> None:
     prior = "tv" if "prox" in SOLVERS.build(solver).needs or solver in ("chambolle-pock", "condat-vu") else "tikhonov"
     assert pnp("solve", "photo.png", "--op", "blur", "--prior", prior, "--solver", solver, "--lam", "5", *FAST) == 0
     assert record()["solver"]["name"] == SOLVERS[solver].make.__name__
+
+
+@pytest.mark.parametrize("prior", ["tv", "nlm", "red:denoiser=nlm", "dae:denoiser=nlm"])
+def test_each_page_has_its_own_noise_level(folder: Path, prior: str) -> None:
+    pages = images.read("clean.png").pixels[:, :1].repeat(2, 1, 1, 1)
+    noise = torch.randn(pages.shape, generator=torch.Generator().manual_seed(0))
+    images.write("pages.tif", pages + torch.tensor([0.02, 0.08]).view(2, 1, 1, 1) * noise)
+    assert pnp("solve", "pages.tif", "--op", "identity", "--prior", prior, "--iterations", "2") == 0
+    found = record("pages-restored-report")
+    assert found["sigma"]["value"] == pytest.approx([0.02, 0.08], rel=0.3) and len(found["status"]) == 2
+    assert images.read("pages-restored.tif").pixels.shape == pages.shape
 
 
 def test_a_small_picture_grows_and_keeps_its_alpha(folder: Path) -> None:
@@ -219,6 +265,19 @@ BAD = {
     "patch below 0": (["photo.png", "--op", "blur", "--prior", "nlm:patch=-1"], "above 0"),
     "diverging": (["photo.png", "--op", "blur", "--prior", "tv", "--solver", "pgd:tau=1", "--lam", "9"], "diverged"),
     "no prior": (["photo.png", "--op", "blur"], "--prior"),
+    "an input that would be overwritten": (
+        ["photo.png", "photo-restored.png", "--op", "blur", "--prior", "tv"],
+        "photo-restored.png is an input",
+    ),
+    "a file of the report": (
+        ["photo.png", "--op", "blur", "--prior", "tv", "-o", "new/figure.png", "--report", "new"],
+        "a file of the report",
+    ),
+    "a picture in place of a row": (["photo.png", "--op", "sensing", "--prior", "tv"], "--size HxW"),
+    "two moving variances": (["photo.png", "--op", "blur", "--prior", "dip", "--stop", "wmv+emv"], "one moving"),
+    "unknown stop rule": (["photo.png", "--op", "blur", "--prior", "tv", "--stop", "wmvv"], "Did you mean 'wmv'"),
+    "seconds NaN": (["photo.png", "--op", "blur", "--prior", "tv", "--seconds", "nan"], "not above 0"),
+    "nothing to go on from": (["photo.png", "--op", "blur", "--prior", "tv", "--resume"], "no checkpoint"),
 }
 
 
@@ -229,6 +288,7 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
     np.save("nan.npy", np.full((40, 40), np.nan))
     images.write("black.png", torch.zeros(1, 1, 72, 80))
     images.write("pages.tif", torch.rand(2, 1, 72, 80))
+    Path("photo-restored.png").write_bytes(Path("photo.png").read_bytes())
     Path("cut.png").write_bytes(Path("photo.png").read_bytes()[:900])
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
     arguments, says = BAD[case]
@@ -236,6 +296,36 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
     error = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert len(error) == 1 and says in error[0] and "Traceback" not in error[0]
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
+
+
+def test_a_picture_in_other_units_is_noted_but_for_convex_priors(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    photo = images.read("photo.png").pixels[0].numpy()
+    np.save("one.npy", photo)
+    np.save("255.npy", 255 * photo)
+    for name, prior, noted in (("one", "nlm", False), ("255", "nlm", True), ("255", "tv", False)):
+        assert pnp("solve", f"{name}.npy", "--op", "identity", "--prior", prior, "--iterations", "2") == 0
+        assert ("divide it by its white" in capsys.readouterr().err) is noted
+
+
+def test_an_earlier_result_is_no_input_unless_it_is_named(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    fast = ("--op", "identity", "--prior", "tv", "--lam", "5", "--iterations", "2")
+    Path("in").mkdir()
+    images.write("in/a.png", images.read("photo.png").pixels)
+    for _ in range(2):  # the second time with the results of the first
+        assert pnp("solve", "in/*.png", *fast) == 0
+        assert sorted(path.name for path in Path("in").glob("*.png")) == ["a-restored.png", "a.png"]
+    for named in (("in/a.png", "in/a-restored.png"), ("./in/a.png", "./in/a-restored.png")):
+        assert pnp("solve", *named, *fast) == 2
+        assert pnp("solve", *named, *fast, "-o", "out") == 0
+
+
+def test_without_a_picture_everything_goes_beside_the_output(folder: Path) -> None:
+    fast = ("solve", "--op", "identity", "--prior", "tv", "--lam", "5", "--iterations", "1")
+    assert pnp(*fast, "-o", "x.png") == 0 and pnp(*fast, "-o", "folder") == 0
+    assert Path("x.png").is_file() and Path("x-report/result.json").is_file()
+    assert Path("folder/restored.png").is_file() and Path("folder/result.json").is_file()
 
 
 def test_debug_shows_the_traceback(folder: Path) -> None:
@@ -272,10 +362,28 @@ def test_show_tells_the_record_of_a_network_and_draws_it(folder: Path, capsys: p
     assert pnp("show", "admm", "-o", "admm.png") == 2
 
 
+def test_show_takes_the_options_of_any_member_of_the_name(capsys: pytest.CaptureFixture) -> None:
+    assert pnp("show", "tv:isotropic=false") == 0 and pnp("show", "unet:turns=false") == 0  # priors and denoisers
+    assert pnp("show", "haar:level=3") == 2
+    said = capsys.readouterr()
+    assert "Did you mean 'levels'" in said.err and "haar" not in said.out
+
+
 def test_cite_gives_bibtex_of_each_part(capsys: pytest.CaptureFixture) -> None:
     assert pnp("cite", "--op", "blur", "--prior", "tv+0.5*haar", "--solver", "admm") == 0
     said = capsys.readouterr().out
     assert all(f"{{{key}," in said for key in ("pnp", "zhao2016", "rudin1992", "donoho1995", "boyd2011"))
+    assert pnp("cite", "--op", "sensing", "--prior", "dip+red:denoiser=trd.7", "--stop", "wmv+discrepancy") == 0
+    said = capsys.readouterr().out
+    keys = ("kulkarni2016", "ulyanov2018", "romano2017", "chen2017", "wang2023", "morozov1966")
+    assert all(f"{{{key}," in said for key in keys)
+
+
+def test_every_paper_at_hand_is_cited_by_something() -> None:
+    from pnp import citations
+
+    used = {key for registry in catalogue.registries().values() for entry in registry.values() for key in entry.cite}
+    assert used == set(citations._ENTRIES)
 
 
 def test_help_imports_neither_torch_nor_numpy() -> None:

@@ -15,6 +15,8 @@ from pnp.operators import Blur, Mask, kernels
 from pnp.priors import DAE, PnP, parse
 from pnp.priors.denoiser import Turning
 from pnp.problem import Problem
+from pnp.registry import OPERATORS
+from pnp.restore import Job, restore
 from pnp.solvers import HQS, FixedPoint, MeanShift
 from pnp.stopping import Tolerance
 
@@ -165,3 +167,18 @@ def test_a_descent_of_short_steps_does_not_stop_before_it_has_moved() -> None:
 def test_a_blind_descent_needs_a_prior_that_says_how_much_it_smooths() -> None:
     with pytest.raises(ValueError, match="takes dae or red"):
         solve(Problem(BLUR, blurred()[1], parse("tikhonov"), sigma=0.1), MeanShift(blind=True))
+
+
+def test_a_blind_descent_needs_no_noise_level() -> None:
+    spec = "sensing:kind=structured,ratio=0.6"
+    operator, x = OPERATORS.build(spec, shape=(1, 24, 24), seed=0), squares(1, 1, 24, 24)
+    y = operator(x)
+    y = y + 0.05 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+    job = Job(spec, "dae:denoiser=nlm", solver="mean-shift:blind=true", iterations=5, size=(1, 24, 24))
+    told, not_told = restore(replace(job, sigma=0.01), y), restore(job, y)
+    assert torch.equal(told.restored, not_told.restored)
+    assert told.record["sigma"]["value"] == 0.01 and told.record["residual_over_noise"]
+    assert not_told.record["sigma"]["value"] is None and not_told.record["residual_over_noise"] is None
+    assert "not judged" in not_told.record["verdict"][0]
+    with pytest.raises(ValueError, match="a blind solver"):
+        restore(replace(job, solver="mean-shift"), y)

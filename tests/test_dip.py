@@ -312,6 +312,19 @@ def test_it_restores_without_training(operator: nn.Module) -> None:
 # The command
 
 
+def test_known_pixels_that_were_not_learned_in_time_are_as_measured() -> None:
+    x = squares(1, 1, 32, 32)
+    job = Job("mask:keep=0.5", "dip:width=8,depth=2", sigma=1e-3, simulate=True, iterations=5)
+    done = restore(job, x)
+    mask = done.result.problem.operator.known().bool()
+    network = done.record["residual_over_noise"][0]
+    assert network > 20 and done.record["verdict"][0].startswith("the residual is larger")
+    known = (done.restored - x)[mask.expand_as(x)]
+    assert float(known.std()) < 1.5e-3 and done.record["metrics"]["psnr"][0] > done.record["history"]["psnr"][-1][0] + 2
+    stopped = restore(replace(job, stop="discrepancy:c=1000"), x)  # a rule's picture stays
+    assert float((stopped.restored - x)[mask.expand_as(x)].std()) > 1e-2
+
+
 def test_the_table_says_how_it_descends_and_when_it_stops() -> None:
     said: list[str] = []
     x = squares(1, 1, 24, 24, dtype=torch.float32)

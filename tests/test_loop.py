@@ -13,7 +13,7 @@ from conftest import GaussianDenoiser, images, squares
 from torch import Tensor
 
 from pnp.choose import default_solver, fit_lam
-from pnp.loop import Status, freeze, solve
+from pnp.loop import Result, Status, freeze, solve
 from pnp.metrics import psnr, ssim
 from pnp.operators import Identity
 from pnp.priors import L1, RED, TV, PnP, Prior, Projector, Tikhonov, WaveletL1, parse
@@ -407,8 +407,24 @@ def test_fit_lam_spends_no_more_time_than_it_is_given() -> None:
             calls.append(1)
             return super().begin(x0)
 
-    fit_lam(problem(1, Counted()), ADMM(), seconds=0)
+    with pytest.warns(UserWarning, match="the time is over before a lam"):
+        fit_lam(problem(1, Counted()), ADMM(), seconds=0)
     assert len(calls) == 1
+
+
+def test_each_trial_of_lam_ends_when_the_time_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pnp import choose
+
+    rules: list[tuple[StopRule, ...]] = []
+
+    def overheard(*args: object, stop: tuple[StopRule, ...], **options: object) -> Result:
+        rules.append(tuple(stop))
+        return solve(*args, stop=stop, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(choose, "solve", overheard)
+    fit_lam(problem(1, TV()), ADMM(), seconds=1000)
+    left = [rule.limit for asked in rules for rule in asked if isinstance(rule, Seconds)]
+    assert len(left) == len(rules) and left == sorted(left, reverse=True) and left[0] <= 1000
 
 
 def test_an_interrupted_search_for_lam_is_not_taken_for_an_answer() -> None:

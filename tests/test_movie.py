@@ -15,7 +15,7 @@ import torch
 from test_cli import pnp
 from torch import Tensor
 
-from pnp import images, priors, rules
+from pnp import checkpoint, images, priors, rules
 from pnp.loop import Memory, Result, solve
 from pnp.metrics import psnr
 from pnp.movie import Movie, cells, centres, miss, restore_movie
@@ -186,6 +186,7 @@ def test_the_average_of_a_movie_begins_anew_in_each_frame(movie: Movie) -> None:
 def test_rules_wait_less_where_a_solve_starts_near_its_end() -> None:
     assert WindowedVariance(40, 100).sooner(4) == WindowedVariance(10, 25)
     assert ExponentialVariance(0.1, 100).sooner(4) == ExponentialVariance(0.4, 25)
+    assert ExponentialVariance(0.8, 100).sooner(1) == ExponentialVariance(0.8, 100)
     assert Plateau("residual", 20).sooner(4) == Plateau("residual", 5)
     assert Discrepancy(0.9).sooner(4) == Discrepancy(0.9)
 
@@ -289,7 +290,9 @@ def test_a_wrong_movie_is_one_clear_line(folder: Path, capsys: pytest.CaptureFix
         assert says in error[-1], error
 
 
-def test_a_run_is_resumed_from_its_checkpoint(folder: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_run_is_resumed_from_its_checkpoint(
+    folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def residual() -> float:
         return json.loads(Path("one-restored-report/result.json").read_text())["residual_over_noise"][0]
 
@@ -311,6 +314,12 @@ def test_a_run_is_resumed_from_its_checkpoint(folder: Path, capsys: pytest.Captu
         other[other.index(option) + 1] = given
         assert pnp("solve", *other, "--resume") == 2
         assert says in capsys.readouterr().err.strip().splitlines()[-1]
+    assert pnp("solve", *long, "--lam", "2", "--resume") == 2
+    assert "of lam None, not of 2.0" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "OPTIONS", (*checkpoint.OPTIONS, "tol"))
+        assert pnp("solve", *long, "--resume") == 2
+    assert "another version" in capsys.readouterr().err
     images.write("one.tif", images.read("movie.tif").pixels[1:2])
     assert pnp("solve", *long, "--resume") == 2
     assert "is of another picture" in capsys.readouterr().err
@@ -319,3 +328,9 @@ def test_a_run_is_resumed_from_its_checkpoint(folder: Path, capsys: pytest.Captu
     Path("one-restored-report/checkpoint.pt").write_bytes(b"nothing")
     assert pnp("solve", *long, "--resume") == 2
     assert "it is no checkpoint" in capsys.readouterr().err
+
+
+def test_a_solve_that_could_not_be_gone_on_with_leaves_no_checkpoint(folder: Path) -> None:
+    once = ("solve", "one.tif", "--op", "identity", "--prior", "red:denoiser=nlm", "--iterations", "2")
+    assert pnp(*once) == 0 and not Path("one-restored-report/checkpoint.pt").exists()
+    assert pnp(*once, "--resume") == 2

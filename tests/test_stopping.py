@@ -23,6 +23,7 @@ from pnp.stopping import (
     SAMPLES,
     Discrepancy,
     ExponentialVariance,
+    Objective,
     Plateau,
     StopRule,
     Tolerance,
@@ -165,6 +166,10 @@ def test_rules_are_parsed_and_their_mistakes_told() -> None:
     assert all(isinstance(STOPS.build(spec), StopRule) for entry in STOPS.values() for spec in entry.examples)
     for text, says in [("wmw", "Did you mean 'wmv'"), ("wmv:window=1", "2 images"), ("emv:rate=2", "between 0 and 1")]:
         with pytest.raises(ValueError, match=says):
+            parse(text)
+    assert parse("objective:target=1e+3+tolerance") == [Objective(1000), Tolerance()]
+    for text in ("wmv+emv", "wmv+wmv:window=9"):
+        with pytest.raises(SpecError, match="one moving variance"):
             parse(text)
     assert WindowedVariance().fit == ExponentialVariance().fit == 1.05
     with pytest.raises(SpecError, match="patience"):

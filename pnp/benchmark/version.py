@@ -23,7 +23,10 @@ def code_version(cell: Cell) -> str:
     from ..registry import DENOISERS, OPERATORS, PRIORS, SOLVERS, Registry, Spec
 
     task, method = cell.task, cell.method
-    words = re.findall(r"[\w./-]+", " ".join(filter(None, (task.measure, task.assume, method.prior, method.solver))))
+    texts = list(filter(None, (task.measure, task.assume, method.prior, method.solver)))
+    words = [word for text in texts for word in re.findall(r"[\w./-]+", text)]
+    words += [name for word in words if (name := word.partition(".")[0]) != word]  # a member inside a spec: trd.7
+    paths = dict.fromkeys([*words, *(part for text in texts for part in re.findall(r"[=:]([^,=]+)", text))])
     registries: tuple[Registry, ...] = (OPERATORS, PRIORS, DENOISERS, SOLVERS)
     modules = {registry[word].make.__module__ for word in words for registry in registries if word in registry}
     try:
@@ -40,7 +43,7 @@ def code_version(cell: Cell) -> str:
     nets = {word for word in words if word in DENOISERS}
     nets |= {"unet"} if kind not in ("", "other") else set()  # what dae, red and projector stand on by default
     learned = {k: r["sha256"] for k, r in weights.manifest().items() if kind and k.split("-")[0] in nets}
-    files = {word: _bytes_hash(word) for word in words if Path(word).is_file()}
+    files = {path: _bytes_hash(path) for path in paths if Path(path).is_file()}
     source = _source_hash(frozenset(modules), method.sigma == "estimated")
     text = json.dumps([source, rows, learned, list(files.values())], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

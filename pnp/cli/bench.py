@@ -103,6 +103,8 @@ def _suite(
     Console(width=None if sys.stdout.isatty() else 200).print(reports.table(wanted, rows))
     for line in reports.skipped(rows):
         click.echo(f"note: {line}", err=True)
+    if all(row.skipped for row in rows):
+        raise ValueError("nothing ran; the notes say why.")
     if report is not None:
         report.write_text(reports.html(wanted, rows, runner.read(path)[0], pictures), encoding="utf-8")
         click.echo(f"wrote {report}")
@@ -143,9 +145,12 @@ def _denoise(
 
     from .. import denoising, images, report
     from ..benchmark.report import around, into_readme
+    from ..registry import DENOISERS, Spec
 
     if output is not None:
         images.check_target(output)
+    for spec in specs:
+        DENOISERS[Spec.parse(spec).name]  # one that was asked for and is unknown is no row but an error
     name = Path(data[0]).name if len(data) == 1 else "bundled photographs" if not data else "several folders"
     if readme is not None:
         around(readme, f"denoise-{name}")  # before the run, not after it
@@ -156,6 +161,8 @@ def _denoise(
         for row in denoising.compare(pictures, list(specs or denoising.DEFAULT), list(sigmas), say=status.update):
             rows.append(row)
     Console(width=None if sys.stdout.isatty() else 130).print(denoising.table(rows, name))
+    if all(row.skipped for row in rows):
+        raise ValueError("nothing ran; the table says why.")
     if output is not None:
         report.write_json(output, denoising.record(rows, data=name, grey=grey, pictures=len(pictures)))
         click.echo(f"wrote {output}")

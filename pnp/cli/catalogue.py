@@ -10,7 +10,7 @@ import click
 from .options import one_line_errors, positive
 
 if TYPE_CHECKING:
-    from ..registry import Registry
+    from ..registry import Entry, Registry
 
 KINDS = ("operators", "priors", "solvers", "denoisers", "noises", "stops")
 
@@ -53,12 +53,14 @@ def show(spec: str, output: Path | None, window: bool, sigma: float, debug: bool
         if not found:
             known = {n for registry in registries().values() for n in registry}
             raise SpecError(unknown("member", name, sorted(known)))
+        if not (taking := {kind for kind, entry in found.items() if _takes(entry, spec)}):
+            registries()[next(iter(found))].build(spec)  # its own error says which option is wrong
         for kind, entry in found.items():
             click.echo(f"{name} ({kind[:-1]})\n")
             click.echo(documentation(entry.make) + "\n")
             click.echo("options: " + (", ".join(options(entry)) or "none"))
             click.echo("examples: " + "  ".join(entry.examples) + "\n")
-        nets = _networks(spec) if "denoisers" in found else []
+        nets = _networks(spec) if "denoisers" in taking else []
         for net in nets:
             from .. import figures, weights
 
@@ -66,7 +68,15 @@ def show(spec: str, output: Path | None, window: bool, sigma: float, debug: bool
             for key, value in figures.facts(net, weights.record_of(net)).items():
                 click.echo(f"  {key}: {value}")
         if output is not None or window:
-            _draw(spec, set(found), nets, sigma, output)
+            _draw(spec, taking, nets, sigma, output)
+
+
+def _takes(entry: Entry, spec: str) -> bool:
+    """Whether the options in the spec are the member's."""
+    from ..registry import Spec
+
+    parsed = Spec.parse(spec)
+    return set(parsed.options) <= set(entry.parameters()) and (parsed.first is None or bool(entry.parameters()))
 
 
 def _networks(spec: str) -> list[Any]:
@@ -110,23 +120,36 @@ def _draw(spec: str, kinds: set[str], nets: list[Any], sigma: float, output: Pat
 @click.option("--op", metavar="SPEC")
 @click.option("--prior", metavar="SPEC")
 @click.option("--solver", metavar="SPEC")
+@click.option("--stop", metavar="SPEC")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cite(debug: bool, **specs: str | None) -> None:
-    """BibTeX of the methods behind an operator, a prior and a solver, and of pnp."""
+def cite(debug: bool, op: str | None, prior: str | None, solver: str | None, stop: str | None) -> None:
+    """BibTeX of the methods behind an operator, a prior, a solver and stop rules, and of pnp."""
     with one_line_errors(debug):
-        import re
-
         from .. import citations
-        from ..registry import Spec
+        from ..registry import terms
         from ..report import environment
 
-        known = registries()
-        keys: list[str] = []
-        for option, kind in (("op", "operators"), ("prior", "priors"), ("solver", "solvers")):
-            for part in re.split(r"(?<![0-9][eE])\+", specs[option] or ""):
-                if part:
-                    keys += known[kind][Spec.parse(part.rpartition("*")[2]).name].cite
+        parts = [("operators", op), ("solvers", solver)]
+        parts += [("priors", term.rpartition("*")[2]) for term in terms(prior or "")]
+        parts += [("stops", rule) for rule in terms(stop or "")]
+        keys = [key for kind, spec in parts if spec for key in _cited(kind, spec)]
         click.echo("\n\n".join(filter(None, [citations.OURS % environment()["pnp"], citations.bibtex(keys)])))
+
+
+def _cited(kind: str, spec: str) -> list[str]:
+    """The papers of a member, and of the denoiser or prior that stands inside its spec."""
+    from ..registry import Spec, terms
+
+    known, parsed = registries(), Spec.parse(spec)
+    entry = known[kind][parsed.name]
+    keys = list(entry.cite)
+    for option, inside in (("denoiser", "denoisers"), ("prior", "priors")):
+        if option in entry.parameters():
+            first = parsed.first if option == next(iter(entry.parameters())) else None
+            value = parsed.options.get(option) or first or entry.parameters()[option].default
+            for term in terms(value) if isinstance(value, str) else ():
+                keys += _cited(inside, term.rpartition("*")[2].replace(".", ":", 1))
+    return keys
 
 
 def registries() -> dict[str, Registry]:

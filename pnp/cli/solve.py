@@ -42,7 +42,7 @@ if TYPE_CHECKING:
               "table's for a deep image prior, else --tol.")  # fmt: skip
 @click.option("--tol", callback=positive, default="1e-4", show_default=True, metavar="T",
               help="Stop at this relative change of the picture.")  # fmt: skip
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds.")
+@click.option("--seconds", callback=positive, metavar="T", help="Stop after so many seconds.")
 @click.option("--recursive", is_flag=True, help="The pages are frames of a movie: each starts from what the one before "
               "has taught (for priors that learn: dip).")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in the report's folder (priors that learn).")
@@ -109,23 +109,28 @@ def _plans(inputs: list[str], output: Path | None, report: Path | None, job: Job
     """Where everything goes, checked before anything runs."""
     from .. import images
 
+    file = None if output is None or not output.suffix or output.is_dir() else output
     if not inputs:
-        folder = report or Path("pnp-out")
-        return [Plan(None, output or folder / "restored.png", folder)]
+        target = file or (output or report or Path("pnp-out")) / "restored.png"
+        return [Plan(None, target, report or (target.with_name(f"{target.stem}-report") if file else target.parent))]
     sources = images.expand(inputs)
-    made = {images.default_output(source).resolve() for source in sources}  # an earlier run's results are no inputs
-    sources = [s for s in sources if s.resolve() not in made or str(s) in inputs]
+    targets = {source: file or _target(source, output or report) for source in sources}
+    made = {target.resolve(): source for source, target in targets.items()}
+    by_name = set(map(Path, inputs))
+    sources = [s for s in sources if s.resolve() not in made or s in by_name]  # an earlier run's results are no inputs
+    for source in sources if file is None else ():
+        if (maker := made.get(source.resolve(), source)) != source:
+            raise images.PictureError(
+                f"{source} is an input, and where the result of {maker} goes; leave it out if it is an earlier result, "
+                "or give another folder with -o."
+            )
     stems = [source.stem for source in sources]
     many = len(sources) > 1
-    if many and output is not None and output.suffix:
+    if many and file is not None:
         raise images.PictureError(f"--output {output} is one file for {len(sources)} pictures; give a folder.")
     plans = []
     for source in sources:
-        target = images.default_output(source, "-restored")
-        if output is not None:
-            target = output if output.suffix and not output.is_dir() else output / target.name
-        elif report is not None:
-            target = report / target.name
+        target = targets[source]
         if report is None:
             folder = target.with_name((target.stem if stems.count(source.stem) == 1 else target.name) + "-report")
         else:
@@ -135,6 +140,14 @@ def _plans(inputs: list[str], output: Path | None, report: Path | None, job: Job
     if len(set(names)) < len(names):
         raise images.PictureError("two inputs would be written to the same file; give them different names.")
     return plans
+
+
+def _target(source: Path, folder: Path | None) -> Path:
+    """Where the restored picture goes, in a folder or beside its source."""
+    from .. import images
+
+    beside = images.default_output(source, "-restored")
+    return beside if folder is None else folder / beside.name
 
 
 def _solve_one(job: Job, plan: Plan, truth: Path | None, resume: bool = False) -> None:
@@ -198,6 +211,8 @@ def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None
     named = [Path(part) for part in re.split("[=:,]", f"{job.op},{job.prior}")]  # kernels, masks, weights
     sources = [p for p in (plan.source, truth, *named) if p is not None and p.is_file()]
     made = ("figure.png", "degraded.png", "result.json", "checkpoint.pt")
+    if plan.output.resolve() in {(plan.report / name).resolve() for name in made}:
+        raise images.PictureError(f"{plan.output} is where a file of the report goes; give another name.")
     for target in (plan.output, *(plan.report / name for name in made)):
         if target.parent.is_dir():
             images.check_target(target, sources)
@@ -231,12 +246,13 @@ def _summary(plan: Plan, done: Restoration) -> str:
         if "metrics" in record:
             m = record["metrics"]
             scores = f"{m['psnr_initial'][i]:.2f} dB -> {m['psnr'][i]:.2f} dB, SSIM {m['ssim'][i]:.3f}; "
-        residual = f"residual {record['residual_over_noise'][i]:.2f} x noise"
+        fit = record["residual_over_noise"]
+        residual = "" if fit is None else f"; residual {fit[i]:.2f} x noise"
         at_the_end = reason == f"{n} iterations"  # of the solver, not of a clock
         how = f"all {n} iterations" if at_the_end else f"{status} after {n} iterations ({reason})"
         if record["chosen"][i] < n:
             how += f", the image of iteration {record['chosen'][i]}"
-        lines.append(f"{plan.name}{page}: {scores}{how}; {residual}")
+        lines.append(f"{plan.name}{page}: {scores}{how}{residual}")
     if (clipped := done.result.problem.clipping) is not None:
         share = float((clipped.below | clipped.above).double().mean())
         lines.append(f"noise: clipped to black or white in {share:.1%} of the pixels, which is taken into account")

@@ -13,8 +13,8 @@ from .options import one_line_errors
 @click.argument("prior", metavar="PRIOR")
 @click.option("--task", "tasks", multiple=True, help="blur, downsample, mask, sensing, identity; default: all.")
 @click.option("--data", required=True, multiple=True, metavar="PATH", help="Training pictures: folder or glob.")
-@click.option("--count", default=8, show_default=True, help="How many crops.")
-@click.option("--side", default=128, show_default=True, help="Their side in pixels.")
+@click.option("--count", type=click.IntRange(1), default=8, show_default=True, help="How many crops.")
+@click.option("--side", type=click.IntRange(16), default=128, show_default=True, help="Their side in pixels.")
 @click.option("--channels", type=click.Choice(["1", "3"]), default="1", show_default=True)
 @click.option("--iterations", type=click.IntRange(1), help="Of the solver; default: as the table has it.")
 @click.option("--solver", metavar="NAME", help="Tune the row of this solver. Default: the task's own.")
@@ -43,6 +43,7 @@ def tune(
         from ..registry import unknown
 
         path = out or rules.TABLE
+        images.check_target(path)
         truth = tuning.crops(images.expand(list(data)), count, side, int(channels))
         kind = priors.parse(prior, shape=(int(channels), side, side)).kind
         for task in tasks or tuning.TASKS:

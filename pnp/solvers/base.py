@@ -27,7 +27,7 @@ class ImageState(NamedTuple):
 class Solver:
     """A frozen dataclass of settings with one step of a recursion; the loop is elsewhere.
 
-    needs: what is called on the prior, any of prox, grad, value, analysis.
+    needs: what is called on the prior, any of prox, grad, value, split.
     splits: a sum is taken term by term, so each term needs what `needs` says rather than the sum.
     descends: it moves what `Prior.parametrise` gives, so that it fits a prior that says what draws the picture.
     """

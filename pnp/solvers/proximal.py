@@ -18,7 +18,7 @@ from .base import ImageState, Solver, State
 def gradient_step(
     problem: Problem, tau: float | Geometric | Schedule | None, iterations: int, k: int
 ) -> float | Tensor:
-    """tau(k), by default 1/L with L = ‖A‖²/sigma² the Lipschitz constant of ∇f."""
+    """tau(k), by default 0.99/L with L = ‖A‖²/sigma² the Lipschitz constant of ∇f."""
     return 0.99 / problem.lipschitz() if tau is None else as_schedule(tau, iterations)(k)
 
 
@@ -29,7 +29,7 @@ class ProximalGradient(Solver):
 
         x <- prox_{lam tau g}(x − tau ∇f(x))
 
-    tau: the step in units of a variance, by default sigma²/‖A‖².
+    tau: the step in units of a variance, by default 0.99 sigma²/‖A‖².
     """
 
     tau: float | Geometric | Schedule | None = None
@@ -70,7 +70,7 @@ class FISTA(Solver):
         w⁺ <- x⁺ + (t − 1)/t⁺ (x⁺ − x)
 
     Restart, image by image: t⁺ <- 1 and w⁺ <- x⁺ where ⟨w − x⁺, x⁺ − x⟩ > 0.
-    tau: the step in units of a variance, by default sigma²/‖A‖².
+    tau: the step in units of a variance, by default 0.99 sigma²/‖A‖².
     """
 
     tau: float | Geometric | Schedule | None = None
