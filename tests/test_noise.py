@@ -132,9 +132,10 @@ def test_missing_pixels_are_left_out(share):
     y = Gaussian(0.1)(photo("camera"), seeded())
     known = torch.rand(1, 1, 256, 256, generator=seeded(3)) < share
     garbage = torch.where(known, y, 4 * torch.rand(y.shape, generator=seeded(4), dtype=y.dtype))
-    assert float(estimate_sigma(garbage, known)) == pytest.approx(0.1, rel=0.1)
-    fault = pytest.approx(0.1, rel=0.05 if share == 0.9 else 0.1)  # of 0.9 some windows have no gap: 9 % off
-    assert float(estimate_sigma(garbage)) != fault  # what the mask prevents
+    error, fault = (abs(float(sigma) - 0.1) for sigma in (estimate_sigma(garbage, known), estimate_sigma(garbage)))
+    assert error < 0.01
+    # what the mask prevents; of 0.9 some windows have no gap: 9 % off
+    assert fault > 5 * error and fault > (0.005 if share == 0.9 else 0.01)
 
 
 def test_clipped_and_rounded_measurements_keep_their_sigma():
