@@ -16,8 +16,10 @@ from statistics import median
 import torch
 from common import arguments, save
 
-from pnp import Problem, images, operators, priors, rules, solve, solvers, tuning
+from pnp import Problem, operators, priors, solve, solvers
+from pnp.files import pictures as files
 from pnp.metrics import psnr
+from pnp.parameters import rules, tuning
 from pnp.solvers import Solver
 
 SIGMA, LAM = 2.55 / 255, 0.5
@@ -40,7 +42,7 @@ def main() -> None:
         parser.error("pictures are needed: --data or PNP_DATA")
     count = 1 if options.quick else 4
     side = 64 if options.quick else 256
-    pictures = tuning.crops(images.expand([str(Path(options.data) / "train" / "photos")]), count, side, 1)
+    pictures = tuning.crops(files.expand([str(Path(options.data) / "train" / "photos")]), count, side, 1)
     blur = operators.Blur(operators.kernels.motion(13, 60))
     rows: dict[str, list[dict]] = {name: [] for name in (*WAYS, "HQS, falling strength")}
     for x in pictures.split(1):

@@ -23,11 +23,11 @@ import torch
 from common import arguments, median_time, save
 from torch import Tensor
 
-from pnp.loop import solve
+from pnp.core.loop import solve
+from pnp.core.problem import Problem
 from pnp.operators import Blur, DenseSensing
 from pnp.operators.kernels import gaussian
 from pnp.priors import PnP
-from pnp.problem import Problem
 from pnp.solvers import ADMM
 
 SIGMA, TAU = 0.05, 0.01

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from common import arguments, noisy_camera, save, set5
 
+from pnp.jobs.restore import Job, restore
 from pnp.metrics import psnr
-from pnp.restore import Job, restore
 
 LEVELS = (25, 50)
 PRIORS = ("tv", "unet")

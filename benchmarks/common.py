@@ -79,7 +79,7 @@ def arguments(doc: str | None, *, data: bool = False) -> argparse.ArgumentParser
 
 def load(path: Path) -> Tensor:
     """A picture as float64 (1, C, H, W) in [0, 1]."""
-    from pnp.images import read
+    from pnp.files.pictures import read
 
     return read(path).pixels.double()
 
@@ -98,7 +98,7 @@ def load_grey(path: Path) -> Tensor:
 
 def set5(folder: Path | None, inputs: str) -> list[tuple[str, Tensor, Tensor]]:
     """(name, y, x) of Set5 with one kind of the inputs of Cascarano et al. (2022): folder/eval/dip/<inputs>."""
-    from pnp.images import read
+    from pnp.files.pictures import read
 
     if folder is None:
         raise SystemExit("give the folder of pictures with --data or PNP_DATA, or --quick.")

@@ -21,16 +21,16 @@ import torch
 from common import LUMA, arguments, load, load_grey, luma, save
 from torch import Tensor
 
-from pnp.choose import fit_lam
-from pnp.loop import solve
+from pnp.core.loop import solve
+from pnp.core.problem import Problem
+from pnp.core.stopping import Tolerance
+from pnp.jobs.restore import DISCREPANCY
 from pnp.metrics import psnr
 from pnp.operators import Blur
 from pnp.operators.kernels import box, gaussian
+from pnp.parameters.weight import fit_lam
 from pnp.priors import TV
-from pnp.problem import Problem
-from pnp.restore import DISCREPANCY
 from pnp.solvers import FISTA
-from pnp.stopping import Tolerance
 
 SIGMA = 2**0.5 / 255
 KERNELS = {"uniform 9×9": box(9), "Gaussian 1.6": gaussian(1.6, 25)}

@@ -19,9 +19,11 @@ import torch
 from common import arguments, camera, save
 from torch import Tensor, nn
 
-from pnp import Problem, operators, priors, rules, solve, stopping
+from pnp import Problem, operators, priors, solve
+from pnp.core import stopping
 from pnp.interop.deepinv import to_physics
 from pnp.metrics import psnr
+from pnp.parameters import rules
 
 SIGMA = 25 / 255
 TASKS: dict[str, operators.Operator] = {

@@ -16,9 +16,11 @@ import torch
 from common import arguments, noisy_camera, save, set5
 from torch import Tensor
 
-from pnp import Problem, operators, priors, rules, solve, stopping
+from pnp import Problem, operators, priors, solve
+from pnp.core import stopping
+from pnp.core.recording import Measure, Snapshot
 from pnp.metrics import psnr
-from pnp.recording import Measure, Snapshot
+from pnp.parameters import rules
 
 LEVELS = (25, 50)
 ITERATIONS = 1000

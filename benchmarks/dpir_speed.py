@@ -12,9 +12,10 @@ from __future__ import annotations
 import torch
 from common import arguments, camera, median_time, save
 
-from pnp import Problem, operators, priors, rules, solve
+from pnp import Problem, operators, priors, solve
 from pnp.interop.deepinv import to_physics
 from pnp.metrics import psnr
+from pnp.parameters import rules
 
 SIGMA = 2.55 / 255
 

@@ -19,14 +19,14 @@ import torch
 from common import RESULTS, arguments, save
 from torch import Tensor
 
-from pnp.loop import solve
+from pnp.core.loop import solve
+from pnp.core.problem import Problem
+from pnp.core.stopping import Tolerance
 from pnp.metrics import psnr
 from pnp.operators import Blur
 from pnp.operators.kernels import gaussian
 from pnp.priors import parse
-from pnp.problem import Problem
 from pnp.solvers import ADMM, FISTA, Solver
-from pnp.stopping import Tolerance
 
 SIGMA = 0.01
 KERNEL = 0.85 * gaussian(1.2, 33) + 0.15 * gaussian(4.0, 33)

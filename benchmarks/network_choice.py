@@ -20,11 +20,12 @@ import torch
 from common import arguments, median_time, save
 from torch import nn
 
-from pnp import training, weights
-from pnp.images import crop_centre
+from pnp.files.pictures import crop_centre
+from pnp.priors import store
 from pnp.priors.network import NetworkDenoiser
-from pnp.training import TrainSettings
-from pnp.training_data import read_pictures
+from pnp.training import run
+from pnp.training.patches import read_pictures
+from pnp.training.run import TrainSettings
 
 WIDTHS = ((32, 64, 128), (48, 96, 192), (64, 128, 256))
 LEVEL = 11 / 255
@@ -36,7 +37,7 @@ def trained(
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The network, and the last line of its log: PSNR per noise level, seconds."""
     with tempfile.TemporaryDirectory() as out:
-        net = training.train(
+        net = run.train(
             settings, photographs(folder), Path(out), validation=judges(folder), initial=initial, validate_every=1e9
         )
         return net, json.loads(Path(out, "log.jsonl").read_text().splitlines()[-1])
@@ -67,10 +68,10 @@ def widths(folder: Path, steps: int) -> dict[str, Any]:
 
 
 def mean_shift(folder: Path, steps: int) -> dict[str, Any]:
-    shipped = weights.load("unet-grey")
+    shipped = store.load("unet-grey")
     settings = TrainSettings("unet", steps=steps, levels=(LEVEL, LEVEL), lr=5e-4)
     pictures = [crop_centre(p, 256) for p in read_pictures(judges(folder), 1)]
-    before = training.validate(settings, shipped, pictures, torch.device("cpu"))
+    before = run.validate(settings, shipped, pictures, torch.device("cpu"))
     own = trained(settings, folder, initial=shipped)[1]["psnr"]
     print(f"noise 11: unet {before}, trained on at that level for {steps} steps {own} dB")
     return {"unet": before, "its own": own}

@@ -25,8 +25,8 @@ from scipy import ndimage
 from skimage import data, io
 from torch import Tensor
 
-from pnp.noise import Gaussian
-from pnp.noise_level import estimate_sigma
+from pnp.noises.gaussian import Gaussian
+from pnp.noises.level import estimate_sigma
 
 SIGMAS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 KINDS = ("sharp", "gaussian 1.6", "motion 15", "8 bits")

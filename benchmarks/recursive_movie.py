@@ -2,12 +2,12 @@
 
     python benchmarks/recursive_movie.py          (about three minutes; --quick: few frames and steps, writes nothing)
 
-The movie of cells (`pnp.movie.cells`), seen at half the size with noise of SIGMA, restored as by `pnp solve movie.tif
---op downsample:factor=2 --prior dip --recursive`, and each frame once more from nothing.  Both stop themselves, by the
-same rules.  Steps to equal: the first step that has the PSNR with which the frame from nothing stops.  Cells: mean
-distance in pixels from each true centre to the nearest one found, by Otsu's threshold and centres of mass, in the small
-movie (its pixels doubled) and in the restored one, and how many are found for how many there are.
-"""
+The movie of cells (`pnp.jobs.movie.cells`), seen at half the size with noise of SIGMA, restored as by `pnp solve
+movie.tif --op downsample:factor=2 --prior dip --recursive`, and each frame once more from nothing.  Both stop
+themselves, by the same rules.  Steps to equal: the first step that has the PSNR with which the frame from nothing
+stops.  Cells: mean distance in pixels from each true centre to the nearest one found, by Otsu's threshold and centres
+of mass, in the small movie (its pixels doubled) and in the restored one, and how many are found for how many there
+are. """
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import torch
 from common import arguments, save
 from torch import Tensor
 
-from pnp.movie import cells, centres, miss, restore_movie
+from pnp.jobs.movie import cells, centres, miss, restore_movie
+from pnp.jobs.restore import Job, restore
 from pnp.registry import OPERATORS
-from pnp.restore import Job, restore
 
 SIGMA = 0.05
 JOB = Job(op="downsample:factor=2", prior="dip", sigma=SIGMA)

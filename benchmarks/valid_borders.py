@@ -24,16 +24,16 @@ import torch
 from common import arguments, camera, save
 from torch import Tensor
 
-from pnp.choose import fit_lam
+from pnp.core.loop import solve
+from pnp.core.problem import Problem
+from pnp.core.recording import Snapshot
+from pnp.jobs.restore import DISCREPANCY
 from pnp.linalg import conjugate_gradient
-from pnp.loop import solve
 from pnp.metrics import psnr
 from pnp.operators import Blur, Operator, PaddedBlur, ValidBlur
 from pnp.operators.kernels import motion
+from pnp.parameters.weight import fit_lam
 from pnp.priors import TV
-from pnp.problem import Problem
-from pnp.recording import Snapshot
-from pnp.restore import DISCREPANCY
 from pnp.solvers import ADMM
 
 SIGMA, KERNEL, LAM, LAMS = 0.01, motion(26, 30), 8.0, (4.0, 8.0, 16.0, 32.0)

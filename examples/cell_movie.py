@@ -8,9 +8,9 @@ import sys
 import torch
 
 from pnp import metrics, operators
-from pnp.movie import cells, restore_movie
+from pnp.jobs.movie import cells, restore_movie
+from pnp.jobs.restore import Job
 from pnp.registry import OPERATORS
-from pnp.restore import Job
 
 quick = "--quick" in sys.argv
 movie = cells(frames=16, side=40 if quick else 64, count=4)

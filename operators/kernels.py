@@ -112,7 +112,7 @@ def _read(path: Path, index: int | str | None) -> np.ndarray:
         except Exception as error:  # the readers raise a dozen kinds
             raise ValueError(f"{path} is no readable kernel file: {str(error).partition(chr(10))[0]}") from None
         return _pick(kernels, index, path)
-    from ..images import read
+    from ..files.pictures import read
 
     return read(path).pixels.double().mean((0, 1)).numpy()
 

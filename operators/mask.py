@@ -165,7 +165,7 @@ def picture_mask(file: str, shape: tuple[int, int, int]) -> Tensor:
 
     (1, H, W) for a grey picture or one with equal channels, else (3, H, W).  Raises ValueError if it does not fit.
     """
-    from ..images import read
+    from ..files.pictures import read
 
     pixels = read(file).pixels  # (B, C, H, W)
     if len(pixels) != 1 or pixels.shape[-2:] != shape[-2:]:

@@ -13,34 +13,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import interop, metrics, operators, priors, solvers, stopping
-    from .choose import default_solver, fit_lam
-    from .convergence import Convergence
-    from .loop import Result, Status, solve
-    from .noise_level import estimate_sigma
+    from . import interop, metrics, operators, priors, solvers
+    from .core import stopping
+    from .core.certificate import Convergence
+    from .core.loop import Result, Status, solve
+    from .core.problem import Problem
+    from .core.recording import Snapshot
+    from .core.schedules import Geometric
+    from .noises.level import estimate_sigma
     from .operators import Operator, dot_test
+    from .parameters.weight import default_solver, fit_lam
     from .priors import Denoiser, Prior
-    from .problem import Problem
-    from .recording import Snapshot
-    from .schedules import Geometric
 
 _HOME = {
-    "Convergence": "convergence",
+    "Convergence": "core.certificate",
     "Denoiser": "priors",
-    "Geometric": "schedules",
+    "Geometric": "core.schedules",
     "Operator": "operators",
     "Prior": "priors",
-    "Problem": "problem",
-    "Result": "loop",
-    "Snapshot": "recording",
-    "Status": "loop",
-    "default_solver": "choose",
+    "Problem": "core.problem",
+    "Result": "core.loop",
+    "Snapshot": "core.recording",
+    "Status": "core.loop",
+    "default_solver": "parameters.weight",
     "dot_test": "operators",
-    "estimate_sigma": "noise_level",
-    "fit_lam": "choose",
-    "solve": "loop",
+    "estimate_sigma": "noises.level",
+    "fit_lam": "parameters.weight",
+    "solve": "core.loop",
 }
-_MODULES = ("interop", "metrics", "operators", "priors", "solvers", "stopping")
+_MODULES = ("interop", "metrics", "noises", "operators", "priors", "registry", "solvers")
 
 __all__ = [
     "Convergence",
@@ -69,6 +70,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f".{name}", __name__)
+    if name == "stopping":
+        return import_module(".core.stopping", __name__)
     if name in _HOME:
         return getattr(import_module(f".{_HOME[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

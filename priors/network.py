@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ..registry import DENOISERS, PRIORS, SpecError
-from ..weights import WeightsError, load, load_file, manifest
 from .base import Denoiser, Prior
 from .denoiser import PnP
+from .store import WeightsError, load, load_file, manifest
 
 Precision = Literal["auto", "float32", "bfloat16"]
 

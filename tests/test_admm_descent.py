@@ -9,18 +9,18 @@ import torch
 from conftest import GaussianDenoiser, squares
 from torch import Tensor
 
-from pnp.choose import fit_lam
-from pnp.loop import Memory, Result, solve
+from pnp.core.loop import Memory, Result, solve
+from pnp.core.problem import Problem
+from pnp.core.recording import Snapshot
+from pnp.core.solver import fits
 from pnp.metrics import psnr
 from pnp.operators import Blur, Identity, kernels
 from pnp.operators.base import Operator
+from pnp.parameters.weight import fit_lam
 from pnp.priors import DIP, TV, PnP, Prior, SmoothTV, Sum, WeightedTV, parse
 from pnp.priors.nets import Hourglass
-from pnp.problem import Problem
-from pnp.recording import Snapshot
 from pnp.registry import SOLVERS
 from pnp.solvers import ADMM, ADMMDescent, GradientDescent
-from pnp.solvers.base import fits
 
 EXACT = ADMMDescent(lr=0.005, inner=15, average=0.9, iterations=70)
 

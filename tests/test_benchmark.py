@@ -15,9 +15,9 @@ import pytest
 import torch
 from test_cli import pnp
 
-from pnp import images
 from pnp.benchmark import report, run, solving, suite, version
 from pnp.benchmark.suite import Data, Suite
+from pnp.files import pictures
 from pnp.registry import SpecError
 
 Ran = tuple[Path, list[run.Row]]  # the folder of the results, and the rows
@@ -113,7 +113,7 @@ def test_a_suite_with_a_mistake_is_refused(change: dict, message: str) -> None:
 
 
 def test_a_folder_without_the_suites_pictures_has_the_tasks_that_need_nothing_else(tmp_path: Path) -> None:
-    images.write(tmp_path / "a.png", torch.rand(1, 1, 48, 48))
+    pictures.write(tmp_path / "a.png", torch.rand(1, 1, 48, 48))
     for name in ("deblurring", "super-resolution", "mean-shift", "borders"):
         found = suite.load(name)
         cells = list(suite.cells(found, Data.of(found, tmp_path)))
@@ -192,7 +192,8 @@ def test_what_a_result_depends_on_is_in_its_key(
         assert len(keys) == 2  # what a file holds, not only where it lies
     network = replace(cell, method=replace(cell.method, prior="unet"))
     before = version.code_version(network), version.code_version(cell)
-    from pnp import rules, weights
+    from pnp.parameters import rules
+    from pnp.priors import store
 
     table = rules.table()
     for task, same in (("sensing", True), ("blur", False), ("other", False)):
@@ -202,12 +203,12 @@ def test_what_a_result_depends_on_is_in_its_key(
             assert (version.code_version(network) == before[0]) is same and version.code_version(cell) == before[1]
     inside = replace(cell, method=replace(cell.method, prior="red:denoiser=trd.7"))
     trained = version.code_version(inside)
-    records = {k: {**r, "sha256": "other"} if k.startswith("trd-7x7") else r for k, r in weights.manifest().items()}
+    records = {k: {**r, "sha256": "other"} if k.startswith("trd-7x7") else r for k, r in store.manifest().items()}
     with monkeypatch.context() as patch:
-        patch.setattr(weights, "manifest", lambda: records)
+        patch.setattr(store, "manifest", lambda: records)
         assert version.code_version(inside) != trained and version.code_version(network) == before[0]
-    records = {k: {**r, "sha256": "other"} for k, r in weights.manifest().items()}
-    monkeypatch.setattr(weights, "manifest", lambda: records)
+    records = {k: {**r, "sha256": "other"} for k, r in store.manifest().items()}
+    monkeypatch.setattr(store, "manifest", lambda: records)
     assert version.code_version(network) != before[0] and version.code_version(cell) == before[1]
 
 
@@ -216,7 +217,7 @@ def test_a_published_measurement_is_taken_as_it_is(tmp_path: Path) -> None:
 
     for folder, value in (("truth", 0.5), ("noisy", 0.7)):
         (tmp_path / folder).mkdir()
-        images.write(tmp_path / folder / "a.png", torch.full((1, 1, 32, 32), value))
+        pictures.write(tmp_path / folder / "a.png", torch.full((1, 1, 32, 32), value))
     given = {"name": "noise", "measure": "identity", "given": "{data}/noisy", "pictures": "data"}
     found = suite.parse({**TINY, "crop": 0, "grey": False, "pictures": ["truth/*.png"], "tasks": [given],
                          "published": []}, "tiny")  # fmt: skip
@@ -225,7 +226,7 @@ def test_a_published_measurement_is_taken_as_it_is(tmp_path: Path) -> None:
     assert y is not None and truth is not None and not job.simulate and job.sigma == 5 / 255
     assert float(y.mean()) == pytest.approx(0.7, abs=0.01) and float(truth.mean()) == pytest.approx(0.5, abs=0.01)
     key = cell.key("")
-    images.write(tmp_path / "noisy" / "a.png", torch.full((1, 1, 32, 32), 0.6))
+    pictures.write(tmp_path / "noisy" / "a.png", torch.full((1, 1, 32, 32), 0.6))
     suite.picture_hash.cache_clear()
     assert cell.key("") != key and cell.key("") != replace(cell, task=replace(cell.task, given=None)).key("")
     with pytest.raises(SpecError, match="given pictures"):
@@ -305,10 +306,11 @@ def test_the_command_runs_a_suite_and_refuses_what_is_none(
 
 def test_source_is_followed_through_its_imports() -> None:
     assert "pnp.solvers.fixed_point" in version._imports("pnp.solvers.anderson")
-    assert {"pnp.choose", "pnp.rules", "pnp.loop", "pnp.noise_level"} <= version._imports("pnp.restore")
-    assert "pnp.convergence" in version._imports("pnp.loop")
+    behind = {"pnp.parameters.weight", "pnp.parameters.rules", "pnp.core.loop", "pnp.noises.level"}
+    assert behind <= version._imports("pnp.jobs.restore")
+    assert "pnp.core.certificate" in version._imports("pnp.core.loop")
     assert "pnp.priors.nets.trd" in version._imports("pnp.priors.nets")
-    assert "pnp.priors.nets" in version._imports("pnp.weights")  # imported where it is needed
+    assert "pnp.priors.nets" in version._imports("pnp.priors.store")  # imported where it is needed
 
 
 def test_how_sigma_is_estimated_counts_only_where_it_is(tiny: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,7 +318,7 @@ def test_how_sigma_is_estimated_counts_only_where_it_is(tiny: Suite, monkeypatch
     estimated = replace(told, method=replace(told.method, sigma="estimated"))
     before, code = [version.code_version(c) for c in (told, estimated)], version._code
     other = ast.parse("FLOOR = 77")
-    monkeypatch.setattr(version, "_code", lambda name: other if name == "pnp.noise_level" else code(name))
+    monkeypatch.setattr(version, "_code", lambda name: other if name == "pnp.noises.level" else code(name))
     version._source_hash.cache_clear()
     try:
         assert [version.code_version(c) == b for c, b in zip((told, estimated), before, strict=True)] == [True, False]

@@ -14,11 +14,12 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 
-from pnp import cli, images
-from pnp import noise as noise  # they fill the registries
+from pnp import cli
 from pnp import priors as priors
 from pnp import solvers as solvers
 from pnp.cli import catalogue
+from pnp.files import pictures
+from pnp.noises import gaussian as gaussian  # they fill the registries
 from pnp.operators import ValidBlur, kernels
 from pnp.registry import NOISES, OPERATORS, PRIORS, SOLVERS
 
@@ -40,10 +41,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     y = ValidBlur(kernel)(clean)
     y = y + 0.01 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
     mask = (torch.rand(1, 1, *clean.shape[-2:], generator=torch.Generator().manual_seed(1)) > 0.3).float()
-    images.write("clean.png", clean)
-    images.write("photo.png", y)
-    images.write("mask.png", mask)
-    images.write("holes.png", clean * mask)
+    pictures.write("clean.png", clean)
+    pictures.write("photo.png", y)
+    pictures.write("mask.png", mask)
+    pictures.write("holes.png", clean * mask)
     return tmp_path
 
 
@@ -68,7 +69,7 @@ def test_a_bundled_photograph_is_degraded_restored_and_scored(folder: Path, caps
     scores = record("pnp-out")["metrics"]
     assert scores["psnr"][0] > scores["psnr_initial"][0] + 2
     assert {p.name for p in Path("pnp-out").iterdir()} == {"restored.png", "degraded.png", "result.json", "figure.png"}
-    assert images.read("pnp-out/restored.png").pixels.shape == (1, 1, 512, 512)
+    assert pictures.read("pnp-out/restored.png").pixels.shape == (1, 1, 512, 512)
     assert "solver: admm" in capsys.readouterr().err
     history = record("pnp-out")["history"]
     assert {"change", "residual", "psnr", "seconds"} <= history.keys() and len(history["change"]) == 12
@@ -92,13 +93,13 @@ def test_a_command_imports_what_it_needs(folder: Path, command: str) -> None:
 
 @pytest.mark.parametrize("command", README)
 def test_the_commands_of_the_readme_run(folder: Path, command: str) -> None:
-    clean, photo = images.read("clean.png").pixels, images.read("photo.png").pixels
-    images.write("small.png", clean[..., ::2, ::2])
-    images.write("noisy.tif", photo[:, :1].repeat(2, 1, 1, 1))
-    images.write("movie.tif", clean[:, :1, :40, :40].repeat(3, 1, 1, 1))
+    clean, photo = pictures.read("clean.png").pixels, pictures.read("photo.png").pixels
+    pictures.write("small.png", clean[..., ::2, ::2])
+    pictures.write("noisy.tif", photo[:, :1].repeat(2, 1, 1, 1))
+    pictures.write("movie.tif", clean[:, :1, :40, :40].repeat(3, 1, 1, 1))
     Path("folder").mkdir()
-    images.write("folder/a.png", photo)
-    images.write("folder/b.jpg", photo)
+    pictures.write("folder/a.png", photo)
+    pictures.write("folder/b.jpg", photo)
     _, *arguments = command.split()
     few = ["--iterations", "2"] if arguments[0] == "solve" else []
     if "--resume" in arguments:
@@ -116,7 +117,7 @@ def test_the_record_says_that_the_objective_never_rose(folder: Path) -> None:
 def test_a_measured_picture_is_not_degraded_and_its_borders_are_unknown(folder: Path) -> None:
     assert pnp("solve", "photo.png", "--op", "blur:kernel=psf.npy", "--prior", "tv", "--truth", "clean.png") == 0
     done = record()
-    assert images.read("photo-restored.png").pixels.shape == images.read("photo.png").pixels.shape
+    assert pictures.read("photo-restored.png").pixels.shape == pictures.read("photo.png").pixels.shape
     assert done["metrics"]["psnr"][0] > done["metrics"]["psnr_initial"][0] + 2
     assert done["shape"]["measurement"] == done["shape"]["image"]  # cut to what the camera saw
     assert done["sigma"]["source"] == "estimated" and abs(done["sigma"]["value"] / 0.01 - 1) < 0.3
@@ -140,7 +141,7 @@ def test_the_record_repeats_the_run(folder: Path) -> None:
 def test_operators_and_priors_run_in_every_pair(folder: Path, op: str, prior: str) -> None:
     settings = ("--op", op, "--prior", prior, "--lam", "5", *FAST, "--report", "out")
     assert pnp("solve", "clean.png", "--simulate", *settings) == 0
-    assert images.read("out/clean-restored.png").pixels.shape == images.read("clean.png").pixels.shape
+    assert pictures.read("out/clean-restored.png").pixels.shape == pictures.read("clean.png").pixels.shape
 
 
 @pytest.mark.parametrize("solver", list(SOLVERS))
@@ -152,13 +153,13 @@ def test_every_solver_is_reached(folder: Path, solver: str) -> None:
 
 @pytest.mark.parametrize("prior", ["tv", "nlm", "red:denoiser=nlm", "dae:denoiser=nlm"])
 def test_each_page_has_its_own_noise_level(folder: Path, prior: str) -> None:
-    pages = images.read("clean.png").pixels[:, :1].repeat(2, 1, 1, 1)
+    pages = pictures.read("clean.png").pixels[:, :1].repeat(2, 1, 1, 1)
     noise = torch.randn(pages.shape, generator=torch.Generator().manual_seed(0))
-    images.write("pages.tif", pages + torch.tensor([0.02, 0.08]).view(2, 1, 1, 1) * noise)
+    pictures.write("pages.tif", pages + torch.tensor([0.02, 0.08]).view(2, 1, 1, 1) * noise)
     assert pnp("solve", "pages.tif", "--op", "identity", "--prior", prior, "--iterations", "2") == 0
     found = record("pages-restored-report")
     assert found["sigma"]["value"] == pytest.approx([0.02, 0.08], rel=0.3) and len(found["status"]) == 2
-    assert images.read("pages-restored.tif").pixels.shape == pages.shape
+    assert pictures.read("pages-restored.tif").pixels.shape == pages.shape
 
 
 def test_a_small_picture_grows_and_keeps_its_alpha(folder: Path) -> None:
@@ -170,12 +171,12 @@ def test_a_small_picture_grows_and_keeps_its_alpha(folder: Path) -> None:
 
 
 def test_a_compressive_measurement_needs_the_size_of_its_image(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    x = images.read("clean.png").pixels[:, :1, :64, :64]
+    x = pictures.read("clean.png").pixels[:, :1, :64, :64]
     y = OPERATORS.build("sensing:ratio=0.5", shape=(1, 64, 64), seed=0)(x)
     np.save("y.npy", y.flatten().numpy())
     spec = ["--op", "sensing:ratio=0.5", "--prior", "tv", "--sigma", "0.001", "--lam", "100", "-o", "x.png"]
     assert pnp("solve", "y.npy", *spec, "--size", "64x64") == 0
-    assert float((images.read("x.png").pixels - x).square().mean()) < 2e-3
+    assert float((pictures.read("x.png").pixels - x).square().mean()) < 2e-3
     assert pnp("solve", "y.npy", *spec) == 2
 
 
@@ -193,7 +194,7 @@ def test_many_inputs_go_on_after_a_bad_one(folder: Path, capsys: pytest.CaptureF
 def test_equal_names_get_reports_of_their_own_and_results_are_no_inputs(folder: Path) -> None:
     Path("in").mkdir()
     for name in ("a.png", "a.tif", "b.png"):
-        images.write(f"in/{name}", images.read("photo.png").pixels[..., :40, :40])
+        pictures.write(f"in/{name}", pictures.read("photo.png").pixels[..., :40, :40])
     arguments = ("solve", "--input", "in", "--op", "identity", "--prior", "tv", "--lam", "5", *FAST)
     assert pnp(*arguments) == 0
     first = {p.name for p in Path("in").iterdir()}
@@ -286,8 +287,8 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
     folder: Path, capsys: pytest.CaptureFixture, case: str
 ) -> None:
     np.save("nan.npy", np.full((40, 40), np.nan))
-    images.write("black.png", torch.zeros(1, 1, 72, 80))
-    images.write("pages.tif", torch.rand(2, 1, 72, 80))
+    pictures.write("black.png", torch.zeros(1, 1, 72, 80))
+    pictures.write("pages.tif", torch.rand(2, 1, 72, 80))
     Path("photo-restored.png").write_bytes(Path("photo.png").read_bytes())
     Path("cut.png").write_bytes(Path("photo.png").read_bytes()[:900])
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
@@ -301,7 +302,7 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
 def test_a_picture_in_other_units_is_noted_but_for_convex_priors(
     folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    photo = images.read("photo.png").pixels[0].numpy()
+    photo = pictures.read("photo.png").pixels[0].numpy()
     np.save("one.npy", photo)
     np.save("255.npy", 255 * photo)
     for name, prior, noted in (("one", "nlm", False), ("255", "nlm", True), ("255", "tv", False)):
@@ -312,7 +313,7 @@ def test_a_picture_in_other_units_is_noted_but_for_convex_priors(
 def test_an_earlier_result_is_no_input_unless_it_is_named(folder: Path, capsys: pytest.CaptureFixture) -> None:
     fast = ("--op", "identity", "--prior", "tv", "--lam", "5", "--iterations", "2")
     Path("in").mkdir()
-    images.write("in/a.png", images.read("photo.png").pixels)
+    pictures.write("in/a.png", pictures.read("photo.png").pixels)
     for _ in range(2):  # the second time with the results of the first
         assert pnp("solve", "in/*.png", *fast) == 0
         assert sorted(path.name for path in Path("in").glob("*.png")) == ["a-restored.png", "a.png"]
@@ -350,7 +351,7 @@ def test_show_tells_options_and_examples(name: str, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize("spec", ["blur:kernel=motion", "downsample", "mask", "sensing:kind=structured", "identity"])
 def test_show_draws_an_operator(folder: Path, spec: str) -> None:
     assert pnp("show", spec, "-o", "op.png") == 0
-    assert images.read("op.png").pixels.std() > 0.1
+    assert pictures.read("op.png").pixels.std() > 0.1
 
 
 def test_show_tells_the_record_of_a_network_and_draws_it(folder: Path, capsys: pytest.CaptureFixture) -> None:

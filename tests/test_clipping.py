@@ -9,21 +9,21 @@ import torch
 from test_noise import photo, seeded
 from torch import Tensor
 
-from pnp import clipping
-from pnp.clipping import Clipping
-from pnp.loop import solve
+from pnp.core.loop import solve
+from pnp.core.problem import Problem
+from pnp.core.solver import Solver
 from pnp.metrics import psnr
-from pnp.noise import Gaussian
+from pnp.noises import clipped
+from pnp.noises.clipped import Clipping
+from pnp.noises.gaussian import Gaussian
 from pnp.operators import Blur, Identity, Mask, kernels
 from pnp.operators.base import Operator
 from pnp.priors import TV, parse
-from pnp.problem import Problem
 from pnp.solvers import ADMM, FISTA
-from pnp.solvers.base import Solver
 
 
 def found(y: Tensor, sigma: float | Tensor, known: Tensor | None = None) -> Clipping:
-    there = clipping.find(y, sigma, known)
+    there = clipped.find(y, sigma, known)
     assert there is not None
     return there
 
@@ -106,8 +106,8 @@ def test_it_is_looked_for_image_by_image_and_where_pixels_are_known() -> None:
     torch.testing.assert_close(both.value(x, y)[1:], alone.value(x[1:], y[1:]))
     inside = 0.2 + 0.6 * x[1:]  # no pixel at an end but those that were not measured
     known = (torch.rand(1, 1, 64, 64, generator=seeded(2)) > 0.5).double()
-    assert clipping.find(inside * known, 0.05, known) is None
-    assert clipping.find(inside * known, 0.05) is not None  # planted: as if they had been
+    assert clipped.find(inside * known, 0.05, known) is None
+    assert clipped.find(inside * known, 0.05) is not None  # planted: as if they had been
     assert Problem(Mask(known[0]), inside, TV(), sigma=0.05).clipping is None
 
 

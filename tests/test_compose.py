@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from pnp.core.problem import Problem
 from pnp.interop.scipy import from_scipy
 from pnp.operators import Mask, Operator, ValidBlur, dot_test, kernels
 from pnp.operators.compose import Composition, FromCallables, Identity
 from pnp.operators.sensing import DenseSensing
 from pnp.priors import TV
-from pnp.problem import Problem
 from pnp.registry import OPERATORS
 
 SHAPE = (2, 5, 4)

@@ -9,17 +9,17 @@ import torch
 from conftest import GaussianDenoiser, images
 from torch import Tensor
 
-from pnp.convergence import Convergence
-from pnp.loop import Status, solve
+from pnp.core.certificate import Convergence
+from pnp.core.loop import Status, solve
+from pnp.core.problem import Problem
+from pnp.core.recording import Snapshot
+from pnp.core.schedules import Geometric
+from pnp.core.solver import ImageState, Solver
+from pnp.core.stopping import StopRule
 from pnp.operators import BlockSensing, Blur, Identity, Mask, kernels
 from pnp.priors import RED, PnP, Tikhonov
 from pnp.priors.base import Prior
-from pnp.problem import Problem
-from pnp.recording import Snapshot
-from pnp.schedules import Geometric
 from pnp.solvers import FISTA, HQS, GradientDescent
-from pnp.solvers.base import ImageState, Solver
-from pnp.stopping import StopRule
 
 SIGMA = 0.05
 

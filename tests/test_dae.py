@@ -9,16 +9,16 @@ import torch
 from conftest import GaussianDenoiser, images, squares
 from torch import Tensor
 
+from pnp.core.loop import Status, solve
+from pnp.core.problem import Problem
+from pnp.core.stopping import Tolerance
+from pnp.jobs.restore import Job, restore
 from pnp.linalg import trace
-from pnp.loop import Status, solve
 from pnp.operators import Blur, Mask, kernels
 from pnp.priors import DAE, PnP, parse
 from pnp.priors.denoiser import Turning
-from pnp.problem import Problem
 from pnp.registry import OPERATORS
-from pnp.restore import Job, restore
 from pnp.solvers import HQS, FixedPoint, MeanShift
-from pnp.stopping import Tolerance
 
 S, SD = 0.3, 0.15  # of the Gaussian denoiser; of the auto-encoder
 BLUR = Blur(kernels.gaussian(1.0, 5))

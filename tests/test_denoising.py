@@ -12,8 +12,9 @@ from conftest import images as random_images
 from test_cli import pnp
 from torch import Tensor
 
-from pnp import denoising, images
-from pnp.denoising import compare, finished, noisy, record
+from pnp.benchmark import denoising
+from pnp.benchmark.denoising import compare, finished, noisy, record
+from pnp.files import pictures
 from pnp.registry import DENOISERS
 
 
@@ -56,13 +57,13 @@ def test_classical_denoisers_gain_at_every_level(name: str) -> None:
 
 def test_the_command_writes_its_rows(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     for i in range(2):
-        images.write(tmp_path / f"{i}.png", random_images(1, 3, 30, 30, seed=i))
+        pictures.write(tmp_path / f"{i}.png", random_images(1, 3, 30, 30, seed=i))
     arguments = ("bench", "denoise", "--data", str(tmp_path), "--denoiser", "tv", "--sigma", "25")
     assert pnp(*arguments, "--grey", "-o", str(tmp_path / "rows.json")) == 0
     assert "PSNR 25" in capsys.readouterr().out
     rows = json.loads((tmp_path / "rows.json").read_text())
     assert len(rows["rows"]) == 1 and rows["rows"][0]["pictures"] == 2 and rows["environment"]["torch"]
-    images.write(tmp_path / "grey.png", random_images(1, 1, 30, 30))
+    pictures.write(tmp_path / "grey.png", random_images(1, 1, 30, 30))
     assert pnp(*arguments) == 2
     assert "--grey takes all as grey" in capsys.readouterr().err
     assert pnp("bench", "denoise", "--data", str(tmp_path / "none")) == 2

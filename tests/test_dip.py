@@ -12,19 +12,19 @@ import torch
 from conftest import squares
 from torch import Tensor, nn
 
-from pnp.loop import Result, solve
+from pnp.core.loop import Result, solve
+from pnp.core.problem import Problem
+from pnp.core.recording import Snapshot
+from pnp.core.solver import fits
+from pnp.core.stopping import _Windowed
+from pnp.core.stopping import parse as parse_stop
+from pnp.jobs.restore import Job, restore
 from pnp.metrics import psnr
 from pnp.operators import Blur, Identity, Mask, kernels
 from pnp.priors import DIP, TV, Prior, Sum, parse
 from pnp.priors.nets import UNTRAINED, ConvDecoder, Decoder, Hourglass
-from pnp.problem import Problem
-from pnp.recording import Snapshot
 from pnp.registry import PRIORS, SpecError
-from pnp.restore import Job, restore
 from pnp.solvers import ADMM, ADMMDescent, FixedPoint, GradientDescent
-from pnp.solvers.base import fits
-from pnp.stopping import _Windowed
-from pnp.stopping import parse as parse_stop
 
 SMALL = "dip:width=8,widest=8,depth=2"
 ADAM = GradientDescent(optimizer="Adam", lr=0.01, iterations=6)

@@ -15,8 +15,8 @@ import tifffile
 import torch
 from PIL import Image, ImageCms, ImageOps, JpegImagePlugin
 
-from pnp import codecs, exif, images
-from pnp.images import Picture, PictureError, read, write
+from pnp.files import exif, formats, pictures
+from pnp.files.pictures import Picture, PictureError, read, write
 
 RNG = np.random.default_rng(0)
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -99,7 +99,7 @@ def test_png_is_read_and_written_bit_by_bit(tmp_path, dtype, count):
 
 @pytest.mark.parametrize("pages", [1, 3])
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-@pytest.mark.parametrize("dtype", codecs.EVERY_DEPTH)
+@pytest.mark.parametrize("dtype", formats.EVERY_DEPTH)
 def test_tiff_is_read_and_written_bit_by_bit(tmp_path, dtype, count, pages):
     a = samples(dtype, pages, 9, 7, count)
     picture = read(save_tiff(tmp_path / "a.tif", a))
@@ -116,7 +116,7 @@ def test_tiff_is_read_and_written_bit_by_bit(tmp_path, dtype, count, pages):
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 1, 3, 3), (3, 1, 1, 3), (2, 3, 1, 4), (4, 3, 4, 1), (3, 3, 3, 3)])
 def test_tiff_of_any_shape_keeps_its_axes(tmp_path, shape):
     a = samples("uint16", *shape)
-    picture = Picture(*split(a / np.float32(65535)), "TIFF", "uint16", 65535.0, codecs.Meta())
+    picture = Picture(*split(a / np.float32(65535)), "TIFF", "uint16", 65535.0, formats.Meta())
     write(tmp_path / "a.tif", picture.pixels, picture)
     np.testing.assert_array_equal(channels_last(read(tmp_path / "a.tif")), a / np.float32(65535))
 
@@ -200,7 +200,7 @@ def test_jpeg_stays_close_and_keeps_its_channels(tmp_path, count):
     torch.testing.assert_close(read(tmp_path / "b.jpg").pixels, picture.pixels, atol=4 / 255, rtol=0)
 
 
-@pytest.mark.parametrize("dtype", codecs.EVERY_DEPTH)
+@pytest.mark.parametrize("dtype", formats.EVERY_DEPTH)
 @pytest.mark.parametrize("shape", [(7, 5), (7, 5, 1), (7, 5, 3), (1, 7, 5), (3, 7, 5), (2, 3, 7, 5), (1, 1, 7, 5)])
 def test_npy_keeps_values_depth_and_layout(tmp_path, dtype, shape):
     a = samples(dtype, *shape)
@@ -228,7 +228,7 @@ def test_single_bits_palettes_and_few_bit_greys_are_looked_up(tmp_path):
 
     ihdr, rows = struct.pack(">IIBBBBB", 4, 1, 2, 0, 0, 0, 0), zlib.compress(b"\0\x1b")  # 2 bits: 0 1 2 3
     chunks = [(b"IHDR", ihdr), (b"IDAT", rows), (b"IEND", b"")]
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(codecs._chunk(*chunk) for chunk in chunks))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(formats._chunk(*chunk) for chunk in chunks))
     torch.testing.assert_close(read(path).pixels[0, 0], torch.tensor([[0, 1, 2, 3]]) / 3)
 
 
@@ -310,7 +310,7 @@ def test_sixteen_bit_colour_key_is_transparent(tmp_path):
     a = samples("uint16", 5, 6, 3)
     a[0, 0] = (1, 2, 3)
     png = bytes(imagecodecs.png_encode(a))
-    (tmp_path / "a.png").write_bytes(png[:33] + codecs._chunk(b"tRNS", struct.pack(">HHH", 1, 2, 3)) + png[33:])
+    (tmp_path / "a.png").write_bytes(png[:33] + formats._chunk(b"tRNS", struct.pack(">HHH", 1, 2, 3)) + png[33:])
     picture = read(tmp_path / "a.png")
     assert picture.alpha[0, 0, 0, 0] == 0 and picture.alpha.sum() == 29
     np.testing.assert_array_equal(channels_last(picture)[0, ..., :3], a / np.float32(65535))
@@ -342,12 +342,12 @@ def test_sixteen_bit_png_keeps_profile_exif_density_and_texts(tmp_path):
         (b"pHYs", struct.pack(">IIB", 11811, 11811, 1)),
     ]
     said += [(b"iCCP", b"x\0\0" + zlib.compress(ICC)), (b"eXIf", exif_block()[6:])]
-    (tmp_path / "a.png").write_bytes(png[:33] + b"".join(codecs._chunk(*c) for c in said) + png[33:])
+    (tmp_path / "a.png").write_bytes(png[:33] + b"".join(formats._chunk(*c) for c in said) + png[33:])
     picture = read(tmp_path / "a.png")
     write(tmp_path / "b.png", picture.pixels, picture)
     info = Image.open(tmp_path / "b.png").info
     assert info["icc_profile"] == ICC and info["gamma"] == 1.0 and info["Author"] == "me"
-    assert codecs.png_chunks((tmp_path / "b.png").read_bytes()).count(said[2]) == 1
+    assert formats.png_chunks((tmp_path / "b.png").read_bytes()).count(said[2]) == 1
     assert facts(tmp_path / "b.png") == facts(tmp_path / "a.png")
 
 
@@ -559,7 +559,7 @@ class Trap:
 
 def test_an_npy_file_runs_no_code(tmp_path):
     np.save(tmp_path / "a.npy", np.array([[Trap(tmp_path / "sprung")]], object), allow_pickle=True)
-    for reader in (read, images.read_array):
+    for reader in (read, pictures.read_array):
         with pytest.raises(PictureError, match="Object arrays"):
             reader(tmp_path / "a.npy")
     assert not (tmp_path / "sprung").exists()
@@ -629,10 +629,10 @@ def test_several_pages_need_a_format_that_holds_them(tmp_path):
 def test_read_array_keeps_shape_and_values(tmp_path, shape):
     a = RNG.normal(0, 100, shape)
     np.save(tmp_path / "y.npy", a)
-    torch.testing.assert_close(images.read_array(tmp_path / "y.npy"), torch.from_numpy(a).float(), atol=0, rtol=0)
+    torch.testing.assert_close(pictures.read_array(tmp_path / "y.npy"), torch.from_numpy(a).float(), atol=0, rtol=0)
     np.save(tmp_path / "y.npy", np.full(shape, 7, np.int16))
-    assert (images.read_array(tmp_path / "y.npy") == 7).all()
-    assert images.read_array(made(tmp_path / "a.png")).shape == (1, 3, 16, 12)
+    assert (pictures.read_array(tmp_path / "y.npy") == 7).all()
+    assert pictures.read_array(made(tmp_path / "a.png")).shape == (1, 3, 16, 12)
 
 
 @pytest.mark.parametrize(
@@ -641,7 +641,7 @@ def test_read_array_keeps_shape_and_values(tmp_path, shape):
 def test_read_array_refuses_what_it_cannot_hold(tmp_path, array):
     np.save(tmp_path / "y.npy", array)
     with pytest.raises(PictureError):
-        images.read_array(tmp_path / "y.npy")
+        pictures.read_array(tmp_path / "y.npy")
 
 
 # --- nothing half-written
@@ -655,7 +655,7 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypa
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(codecs, "encode", half)
+    monkeypatch.setattr(formats, "encode", half)
     with pytest.raises(PictureError, match=r"a\.png: No space left on device"):
         write(path, torch.rand(3, 4, 4))
     assert path.read_bytes() == before
@@ -672,7 +672,7 @@ def test_whoever_reads_the_old_file_reads_it_to_the_end(tmp_path):
 
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
 def test_an_interrupted_atomic_write_leaves_nothing(tmp_path, kind):
-    with pytest.raises(kind), images.atomic(tmp_path / "a.json") as file:
+    with pytest.raises(kind), pictures.atomic(tmp_path / "a.json") as file:
         file.write(b"half")
         assert len(os.listdir(tmp_path)) == 1 and not (tmp_path / "a.json").exists()
         raise kind
@@ -691,7 +691,7 @@ def test_a_folder_that_cannot_be_written_gives_one_line(tmp_path, folder):
         write(tmp_path / folder / "a.png", torch.rand(3, 4, 4))
     if folder != "/proc":  # which the administrator may write by its rights
         with pytest.raises(PictureError, match="no folder"):
-            images.check_output(tmp_path / folder / "a.png")
+            pictures.check_output(tmp_path / folder / "a.png")
 
 
 def test_an_output_that_is_the_input_is_refused(tmp_path, monkeypatch):
@@ -702,18 +702,18 @@ def test_an_output_that_is_the_input_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for output in (source, "a.png", "./sub/../a.png", "link.png", "hard.png"):
         with pytest.raises(PictureError, match="would overwrite the input"):
-            images.check_output(output, [made(tmp_path / "other.png"), source])
+            pictures.check_output(output, [made(tmp_path / "other.png"), source])
     made(tmp_path / "old.png")
-    for output in ("new.png", "old.png", images.default_output(source)):  # the planted fault: refusing everything
-        assert images.check_output(output, [source]) == Path(output)
+    for output in ("new.png", "old.png", pictures.default_output(source)):  # the planted fault: refusing everything
+        assert pictures.check_output(output, [source]) == Path(output)
     for output in ("sub", "a", "a.gif"):
         with pytest.raises(PictureError):
-            images.check_output(output, [source])
+            pictures.check_output(output, [source])
 
 
 def test_default_output_stands_beside_the_input():
-    assert images.default_output("in/photo.v2.PNG") == Path("in/photo.v2-restored.PNG")
-    assert images.default_output("photo.tif", "-x4") == Path("photo-x4.tif")
+    assert pictures.default_output("in/photo.v2.PNG") == Path("in/photo.v2-restored.PNG")
+    assert pictures.default_output("photo.tif", "-x4") == Path("photo-x4.tif")
 
 
 # --- inputs
@@ -726,15 +726,15 @@ def test_expand_finds_files_folders_and_globs_once_and_sorted(tmp_path, monkeypa
         (tmp_path / "d" / name).touch()
     Path("x[1].png").touch()
     everything = ["d/a.TIF", "d/b.png", "d/c.npy"]
-    assert list(map(str, images.expand(["d"]))) == everything
-    assert list(map(str, images.expand(["d/*"]))) == everything
-    assert list(map(str, images.expand(["d/b.png", "./d", "d/*.png", str(tmp_path / "d" / "b.png")]))) == [
+    assert list(map(str, pictures.expand(["d"]))) == everything
+    assert list(map(str, pictures.expand(["d/*"]))) == everything
+    assert list(map(str, pictures.expand(["d/b.png", "./d", "d/*.png", str(tmp_path / "d" / "b.png")]))) == [
         "d/b.png",
         "d/a.TIF",
         "d/c.npy",
     ]
-    assert list(map(str, images.expand(["d/**/*.jpg"]))) == ["d/deep/z.jpg"]
-    assert list(map(str, images.expand(["x[1].png"]))) == ["x[1].png"]  # a name is not taken for a pattern
+    assert list(map(str, pictures.expand(["d/**/*.jpg"]))) == ["d/deep/z.jpg"]
+    assert list(map(str, pictures.expand(["x[1].png"]))) == ["x[1].png"]  # a name is not taken for a pattern
 
 
 @pytest.mark.parametrize("text", ["nothing.png", "*.png", "empty"])
@@ -742,7 +742,7 @@ def test_expand_says_when_nothing_is_found(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     with pytest.raises(PictureError, match="no picture found at"):
-        images.expand([text])
+        pictures.expand([text])
 
 
 def test_reading_leaves_no_file_open(tmp_path):

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from pnp.core.loop import solve
+from pnp.core.problem import Problem
 from pnp.interop import deepinv as interop
 from pnp.linalg import norm
-from pnp.loop import solve
 from pnp.operators import Blur, kernels
 from pnp.operators.base import Operator, dot_test
 from pnp.priors import PnP
-from pnp.problem import Problem
 from pnp.registry import DENOISERS, SpecError
 from pnp.solvers import ADMM, HQS
 

@@ -12,17 +12,17 @@ import torch
 from conftest import GaussianDenoiser, images, squares
 from torch import Tensor
 
-from pnp.choose import default_solver, fit_lam
-from pnp.loop import Result, Status, freeze, solve
+from pnp.core.loop import Result, Status, freeze, solve
+from pnp.core.problem import Problem
+from pnp.core.recording import Snapshot
+from pnp.core.solver import ImageState
+from pnp.core.stopping import Discrepancy, Objective, Plateau, Seconds, StopRule, Tolerance
 from pnp.metrics import psnr, ssim
 from pnp.operators import Identity
+from pnp.parameters.weight import default_solver, fit_lam
 from pnp.priors import L1, RED, TV, PnP, Prior, Projector, Tikhonov, WaveletL1, parse
-from pnp.problem import Problem
-from pnp.recording import Snapshot
 from pnp.registry import OPERATORS, SOLVERS
 from pnp.solvers import ADMM, FISTA, HQS, ChambollePock, CondatVu, GradientDescent, ProximalGradient, Solver
-from pnp.solvers.base import ImageState
-from pnp.stopping import Discrepancy, Objective, Plateau, Seconds, StopRule, Tolerance
 
 
 @dataclass(frozen=True)
@@ -413,7 +413,7 @@ def test_fit_lam_spends_no_more_time_than_it_is_given() -> None:
 
 
 def test_each_trial_of_lam_ends_when_the_time_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pnp import choose
+    from pnp.parameters import weight
 
     rules: list[tuple[StopRule, ...]] = []
 
@@ -421,7 +421,7 @@ def test_each_trial_of_lam_ends_when_the_time_does(monkeypatch: pytest.MonkeyPat
         rules.append(tuple(stop))
         return solve(*args, stop=stop, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(choose, "solve", overheard)
+    monkeypatch.setattr(weight, "solve", overheard)
     fit_lam(problem(1, TV()), ADMM(), seconds=1000)
     left = [rule.limit for asked in rules for rule in asked if isinstance(rule, Seconds)]
     assert len(left) == len(rules) and left == sorted(left, reverse=True) and left[0] <= 1000

@@ -15,15 +15,18 @@ import torch
 from test_cli import pnp
 from torch import Tensor
 
-from pnp import checkpoint, images, priors, rules
-from pnp.loop import Memory, Result, solve
+from pnp import priors
+from pnp.core.loop import Memory, Result, solve
+from pnp.core.problem import Problem
+from pnp.core.stopping import Discrepancy, ExponentialVariance, Plateau, WindowedVariance
+from pnp.files import pictures
+from pnp.jobs import checkpoint
+from pnp.jobs.movie import Movie, cells, centres, miss, restore_movie
+from pnp.jobs.restore import Job, Restoration, restore
 from pnp.metrics import psnr
-from pnp.movie import Movie, cells, centres, miss, restore_movie
-from pnp.problem import Problem
+from pnp.parameters import rules
 from pnp.registry import OPERATORS
-from pnp.restore import Job, Restoration, restore
 from pnp.solvers import GradientDescent
-from pnp.stopping import Discrepancy, ExponentialVariance, Plateau, WindowedVariance
 
 SPEC = "dip:width=32,depth=3,precision=float32"
 SOLVER = "gd:optimizer=Adam,lr=0.02,average=0.9"
@@ -107,7 +110,7 @@ def test_the_operator_of_a_movie_is_one_and_its_simulated_noise_is_not(
 ) -> None:
     """Planted: the seed that each frame had, with which a random matrix is another one in each."""
     done: list[Restoration] = []
-    monkeypatch.setattr("pnp.movie.restore", lambda *a, **k: done.append(restore(*a, **k)) or done[-1])
+    monkeypatch.setattr("pnp.jobs.movie.restore", lambda *a, **k: done.append(restore(*a, **k)) or done[-1])
     frames = movie.frames[:1].expand(3, -1, -1, -1)[..., :16, :16]
     op = "sensing:ratio=0.5"
     job = Job(op=op, prior="dip:width=8,depth=2", sigma=0.01, seed=3, iterations=2, simulate=simulate)
@@ -133,8 +136,8 @@ def test_a_time_limit_is_of_the_whole_movie(movie: Movie, monkeypatch: pytest.Mo
         return restore(replace(job, seconds=None), *rest, **settings)
 
     now = iter([0.0, 0.0, 1.0, 6.0])
-    monkeypatch.setattr("pnp.movie.time", SimpleNamespace(perf_counter=lambda: next(now)))
-    monkeypatch.setattr("pnp.movie.restore", timed)
+    monkeypatch.setattr("pnp.jobs.movie.time", SimpleNamespace(perf_counter=lambda: next(now)))
+    monkeypatch.setattr("pnp.jobs.movie.restore", timed)
     job = Job("downsample:factor=2", "dip:width=8,depth=2", sigma=0.02, seconds=9, iterations=2)
     done = restore_movie(job, measured(movie, 0.02)[:3])
     assert limits == [3, 4, 3] and done.record["job"]["seconds"] == 9 and done.record["iterations"] == [2, 2, 2]
@@ -142,7 +145,7 @@ def test_a_time_limit_is_of_the_whole_movie(movie: Movie, monkeypatch: pytest.Mo
 
 def test_frames_that_no_time_is_left_for_stay_the_plain_guess(movie: Movie, monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0.0, 0.0, 50.0])
-    monkeypatch.setattr("pnp.movie.time", SimpleNamespace(perf_counter=lambda: next(now)))
+    monkeypatch.setattr("pnp.jobs.movie.time", SimpleNamespace(perf_counter=lambda: next(now)))
     y = measured(movie, 0.02)[:3]
     job = Job("downsample:factor=2", "dip:width=8,depth=2", sigma=0.02, seconds=40, iterations=3)
     done = restore_movie(job, y, truth=movie.frames[:3])
@@ -215,20 +218,20 @@ FAST = ("--op", "downsample:factor=2", "--prior", "dip:width=8,depth=2", "--sigm
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, movie: Movie) -> Path:
     monkeypatch.chdir(tmp_path)
-    images.write("movie.tif", measured(movie, 0.02)[:3])
-    images.write("one.tif", measured(movie, 0.02)[:1])
+    pictures.write("movie.tif", measured(movie, 0.02)[:3])
+    pictures.write("one.tif", measured(movie, 0.02)[:1])
     return tmp_path
 
 
 def test_a_movie_comes_back_as_a_movie(folder: Path, capsys: pytest.CaptureFixture) -> None:
     assert pnp("solve", "movie.tif", *FAST, "--recursive") == 0
-    assert images.read("movie-restored.tif").pixels.shape == (3, 1, 40, 40)
+    assert pictures.read("movie-restored.tif").pixels.shape == (3, 1, 40, 40)
     record = json.loads(Path("movie-restored-report/result.json").read_text())
     assert record["iterations"] == [4, 4, 4] and record["job"]["recursive"] is True
     assert "page 3" in capsys.readouterr().out
     same = ("solve", "movie.tif", *FAST, "--op", "identity")  # alone or in a batch the same bits on every machine
     assert pnp(*same, "--recursive", "-o", "recursive.tif") == pnp(*same, "-o", "apart.tif") == 0
-    apart, recursive = images.read("apart.tif").pixels, images.read("recursive.tif").pixels
+    apart, recursive = pictures.read("apart.tif").pixels, pictures.read("recursive.tif").pixels
     assert torch.equal(apart[0], recursive[0]) and not torch.allclose(apart[1], recursive[1], atol=1e-3)
 
 
@@ -242,7 +245,7 @@ def test_an_interrupt_keeps_the_frames_that_are_done(
     stored = (torch.cat([pixels, torch.ones_like(pixels)], 1).clamp(0, 1) * 65535).permute(0, 2, 3, 1).numpy()
     kind = {"photometric": "minisblack", "planarconfig": "contig", "extrasamples": ["unassalpha"]}
     tifffile.imwrite("alpha.tif", stored.astype(np.uint16), **kind)
-    assert images.read("alpha.tif").alpha is not None
+    assert pictures.read("alpha.tif").alpha is not None
     arguments = ["solve", "alpha.tif", *FAST, "--recursive", *(["--simulate"] if simulate else [])]
     calls = []
 
@@ -262,16 +265,16 @@ def test_an_interrupt_keeps_the_frames_that_are_done(
     reached = 2 if where == "step" else 1
     assert record["iterations"] == ([4, 2, 0] if where == "step" else [4, 0, 0])
     assert record["status"] == ["limit", *["interrupted"] * 2]
-    cut = images.read("alpha-restored.tif")
+    cut = pictures.read("alpha-restored.tif")
     monkeypatch.undo()
     monkeypatch.chdir(folder)
     saved = torch.load("alpha-restored-report/checkpoint.pt", weights_only=True)
     assert pnp(*arguments) == 0
-    whole = images.read("alpha-restored.tif")
+    whole = pictures.read("alpha-restored.tif")
     assert cut.pixels.shape == whole.pixels.shape and cut.alpha is not None
     assert torch.equal(cut.pixels[0], whole.pixels[0]) and not torch.equal(cut.pixels[2], whole.pixels[2])
     if not simulate:
-        assert torch.equal(saved["memory"]["y"], images.read("alpha.tif").pixels[reached - 1 : reached])
+        assert torch.equal(saved["memory"]["y"], pictures.read("alpha.tif").pixels[reached - 1 : reached])
 
 
 def test_a_wrong_movie_is_one_clear_line(folder: Path, capsys: pytest.CaptureFixture) -> None:
@@ -320,7 +323,7 @@ def test_a_run_is_resumed_from_its_checkpoint(
         patch.setattr(checkpoint, "OPTIONS", (*checkpoint.OPTIONS, "tol"))
         assert pnp("solve", *long, "--resume") == 2
     assert "another version" in capsys.readouterr().err
-    images.write("one.tif", images.read("movie.tif").pixels[1:2])
+    pictures.write("one.tif", pictures.read("movie.tif").pixels[1:2])
     assert pnp("solve", *long, "--resume") == 2
     assert "is of another picture" in capsys.readouterr().err
     assert pnp("solve", *long) == 0

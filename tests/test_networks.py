@@ -13,13 +13,14 @@ import torch
 from skimage.data import camera
 from torch import Tensor, nn
 
-from pnp import images, weights
+from pnp.files import pictures as files
 from pnp.metrics import psnr
+from pnp.priors import store
 from pnp.priors.nets import ARCHITECTURES, DnCNN, UNet, trd
 from pnp.priors.network import NearestLevel, NetworkDenoiser, shipped
 from pnp.registry import DENOISERS, SpecError
-from pnp.training import TrainSettings, draw_noise, resumed, start, train
-from pnp.training_data import PatchPool
+from pnp.training.patches import PatchPool
+from pnp.training.run import TrainSettings, draw_noise, resumed, start, train
 
 SMALL: dict[str, dict] = {
     "unet": {"widths": (4, 6, 8), "blocks": 1},
@@ -47,7 +48,7 @@ def pictures(tmp_path: Path) -> list[Path]:
     x = torch.from_numpy(camera()).float()[None, None] / 255
     paths = [tmp_path / f"{i}.png" for i in range(3)]
     for i, path in enumerate(paths):
-        images.write(path, x[..., 150 * i : 150 * i + 150, 100:260])
+        files.write(path, x[..., 150 * i : 150 * i + 150, 100:260])
     return paths
 
 
@@ -103,27 +104,27 @@ def test_the_denoiser_can_be_differentiated_and_otherwise_returns_plain_tensors(
 
 def test_weights_come_back_as_they_were_exported(tmp_path: Path) -> None:
     net = network("unet").half().float()
-    weights.export(net, "mine", {"architecture": "unet"}, tmp_path)
-    back, x = weights.load("mine", tmp_path), torch.rand(1, 1, 16, 16)
+    store.export(net, "mine", {"architecture": "unet"}, tmp_path)
+    back, x = store.load("mine", tmp_path), torch.rand(1, 1, 16, 16)
     assert torch.equal(back(x, 0.1), net(x, 0.1))
 
 
 def test_damaged_unknown_and_misfitting_weights_are_refused(tmp_path: Path) -> None:
-    weights.export(network("unet"), "mine", {"architecture": "unet"}, tmp_path)
-    with pytest.raises(weights.WeightsError, match="Did you mean 'mine'"):
-        weights.load("mime", tmp_path)
+    store.export(network("unet"), "mine", {"architecture": "unet"}, tmp_path)
+    with pytest.raises(store.WeightsError, match="Did you mean 'mine'"):
+        store.load("mime", tmp_path)
     records = json.loads((tmp_path / "manifest.json").read_text())
     records["mine"]["config"]["widths"] = [4, 6, 10]
     (tmp_path / "manifest.json").write_text(json.dumps(records))
-    with pytest.raises(weights.WeightsError, match="does not fit"):
-        weights.load("mine", tmp_path)
+    with pytest.raises(store.WeightsError, match="does not fit"):
+        store.load("mine", tmp_path)
     path = tmp_path / "mine.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(weights.WeightsError, match="sha256"):
-        weights.load("mine", tmp_path)
+    with pytest.raises(store.WeightsError, match="sha256"):
+        store.load("mine", tmp_path)
 
 
-@pytest.mark.skipif("unet-grey" not in weights.manifest(), reason="no weights are shipped")
+@pytest.mark.skipif("unet-grey" not in store.manifest(), reason="no weights are shipped")
 def test_the_shipped_unet_denoises_at_every_level_and_bfloat16_costs_little() -> None:
     x = torch.from_numpy(camera()).float()[None, None, 100:356, 100:356] / 255
     for sigma, gain in ((0.02, 3.5), (0.1, 8.5), (0.2, 11.5)):
@@ -261,7 +262,7 @@ def test_poisson_diffusion_scales_with_the_gain_and_learns(tmp_path: Path, pictu
     torch.testing.assert_close(net(4 * x, 0.4), 4 * net(x, 0.2), rtol=0, atol=1e-6)  # gain 0.16 instead of 0.04
     train(settings(net="trd", config=config, steps=40, lr=0.05, ema=0.8), pictures, tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
-    clean = images.read(pictures[2]).pixels
+    clean = files.read(pictures[2]).pixels
     noise = draw_noise(net, clean, torch.tensor(0.2), torch.Generator().manual_seed(0))
     assert float(noise.square().mean()) == pytest.approx(0.04 * float(clean.mean()), rel=0.05)
     assert lines[-1]["psnr"]["51"] > float(-10 * noise.square().mean().log10()) + 3
@@ -278,12 +279,12 @@ def test_published_layouts_load(tmp_path: Path, channels: int) -> None:
     x = torch.rand(1, channels, 24, 21)
     theirs = models.DnCNN(channels, channels, depth=5, nf=8, pretrained=None).eval()
     torch.save(theirs.state_dict(), tmp_path / "deepinv.pth")
-    ours = NetworkDenoiser(weights.load_file(tmp_path / "deepinv.pth"), "float32")
+    ours = NetworkDenoiser(store.load_file(tmp_path / "deepinv.pth"), "float32")
     torch.testing.assert_close(ours(x, 0.1), theirs(x).detach(), rtol=1e-5, atol=1e-5)
     names = [n for n in theirs.state_dict()]  # KAIR: the same chain as model.0, model.2, ..., and x − output
     kair = {f"model.{2 * (i // 2)}.{n.rpartition('.')[2]}": theirs.state_dict()[n] for i, n in enumerate(names)}
     torch.save(kair, tmp_path / "kair.pth")
-    ours = NetworkDenoiser(weights.load_file(tmp_path / "kair.pth"), "float32")
+    ours = NetworkDenoiser(store.load_file(tmp_path / "kair.pth"), "float32")
     torch.testing.assert_close(ours(x, 0.1), 2 * x - theirs(x).detach(), rtol=1e-5, atol=1e-5)
 
 
@@ -291,7 +292,7 @@ def test_the_published_drunet_loads(tmp_path: Path) -> None:
     models = pytest.importorskip("deepinv.models")
     theirs = models.DRUNet(in_channels=1, out_channels=1, nc=[4, 6, 8, 10], nb=2, pretrained=None).eval()
     torch.save({"state_dict": theirs.state_dict()}, tmp_path / "drunet.pth")
-    ours, x = NetworkDenoiser(weights.load_file(tmp_path / "drunet.pth"), "float32"), torch.rand(1, 1, 40, 48)
+    ours, x = NetworkDenoiser(store.load_file(tmp_path / "drunet.pth"), "float32"), torch.rand(1, 1, 40, 48)
     torch.testing.assert_close(ours(x, 0.1), theirs(x, 0.1).detach(), rtol=1e-4, atol=1e-5)
 
 
@@ -299,10 +300,10 @@ def test_the_published_drunet_loads(tmp_path: Path) -> None:
 def test_files_without_a_network_are_refused(tmp_path: Path, content: object) -> None:
     path = tmp_path / "x.pth"
     path.write_text(content) if isinstance(content, str) else torch.save(content, path)
-    with pytest.raises(weights.WeightsError):
-        weights.load_file(path)
-    with pytest.raises(weights.WeightsError, match="no such file"):
-        weights.load_file(tmp_path / "missing.pth")
+    with pytest.raises(store.WeightsError):
+        store.load_file(path)
+    with pytest.raises(store.WeightsError, match="no such file"):
+        store.load_file(tmp_path / "missing.pth")
 
 
 def test_the_nearest_level_is_taken_on_a_log_scale() -> None:

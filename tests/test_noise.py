@@ -6,9 +6,9 @@ import pytest
 import torch
 from skimage import data
 
-import pnp.noise
-from pnp.noise import Gaussian, Poisson, SaltPepper
-from pnp.noise_level import FLOOR, estimate_noise, estimate_sigma
+import pnp.noises.gaussian
+from pnp.noises.gaussian import Gaussian, Poisson, SaltPepper
+from pnp.noises.level import FLOOR, estimate_noise, estimate_sigma
 from pnp.registry import NOISES
 
 SIZE = (2, 3, 96, 96)
@@ -148,9 +148,9 @@ def test_noise_that_clipping_has_cut_is_found_to_2_percent(name):
     """Planted: the variance of what clipping has left, taken for the noise's."""
     y = Gaussian(0.2)(photo(name, 512), seeded()).clamp(0, 1)
     assert float(estimate_sigma(y)) == pytest.approx(0.2, rel=0.02)
-    left = pnp.noise_level._spectra(y[0], torch.ones_like(y[0], dtype=torch.bool))
+    left = pnp.noises.level._spectra(y[0], torch.ones_like(y[0], dtype=torch.bool))
     assert left is not None
-    planted = left._replace(ends=(-1e3, 1e3)).variance(pnp.noise_level.SHARES) ** 0.5
+    planted = left._replace(ends=(-1e3, 1e3)).variance(pnp.noises.level.SHARES) ** 0.5
     assert planted != pytest.approx(0.2, rel=0.04)
 
 
@@ -187,7 +187,7 @@ def test_what_is_no_picture_or_has_no_known_neighbours_is_refused():
 
 def test_the_window_basis_is_orthonormal():
     for p in (2, 3, 4, 6, 8):
-        d = pnp.noise_level._dct(p)
+        d = pnp.noises.level._dct(p)
         torch.testing.assert_close(d @ d.T, torch.eye(p, dtype=torch.float64))
 
 

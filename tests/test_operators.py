@@ -16,9 +16,9 @@ from conftest import images
 from PIL import Image
 from torch import Tensor
 
+from pnp.core.problem import Problem
 from pnp.operators import Blur, Operator, PaddedBlur, ValidBlur, dot_test, kernels
 from pnp.priors import Tikhonov
-from pnp.problem import Problem
 from pnp.registry import OPERATORS, SpecError
 
 Shape = tuple[int, int, int]

@@ -10,12 +10,9 @@ from typing import Literal
 import pytest
 import torch
 
-import pnp.noise
-import pnp.operators
-import pnp.priors
-import pnp.solvers
-import pnp.stopping  # noqa: F401
+import pnp.core.stopping  # noqa: F401
 from pnp.citations import bibtex
+from pnp.core.schedules import Geometric
 from pnp.priors import TV, InvariantWaveletL1, Sum, parse
 from pnp.registry import (
     DENOISERS,
@@ -30,7 +27,6 @@ from pnp.registry import (
     convert,
     number,
 )
-from pnp.schedules import Geometric
 
 ALL = {"operator": OPERATORS, "prior": PRIORS, "denoiser": DENOISERS, "solver": SOLVERS, "noise": NOISES,
        "stop rule": STOPS}  # fmt: skip

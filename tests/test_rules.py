@@ -10,12 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from pnp import priors, rules, tuning
+from pnp import priors
+from pnp.core.solver import require
+from pnp.jobs.restore import Job, restore
 from pnp.operators import Blur, Identity, Mask, kernels
+from pnp.parameters import rules, tuning
+from pnp.parameters.rules import Rule
 from pnp.registry import OPERATORS, PRIORS
-from pnp.restore import Job, restore
-from pnp.rules import Rule
-from pnp.solvers.base import require
 
 RULE = Rule("hqs", 8, 0.23, start=0.2, end=1.5, floor=0.01)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pnp.images import photograph
+from pnp.files.pictures import photograph
 from pnp.operators import Operator, dot_test
 from pnp.operators.matrices import orthonormal_rows, row_count
 from pnp.operators.sensing import (
@@ -300,8 +300,8 @@ def save(file: str, *arrays: np.ndarray) -> None:
 
 def test_almost_no_noise_leaves_what_the_measurement_does_not_see_as_it_was() -> None:
     """rho v would be lost beside Aᵀy in float32: with rho of 1e-8 the picture's unseen part would become noise."""
+    from pnp.core.problem import Problem
     from pnp.priors import Tikhonov
-    from pnp.problem import Problem
 
     op = OPERATORS.build("sensing:ratio=0.3", shape=(1, 16, 16), seed=0)
     x = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -9,8 +9,9 @@ import torch
 from test_cli import pnp
 from test_weights import chain, exported
 
-from pnp import figures, weights
-from pnp import images as files
+from pnp.files import pictures as files
+from pnp.jobs import figures
+from pnp.priors import store
 from pnp.priors.nets import TRD
 
 
@@ -19,7 +20,7 @@ def test_show_lists_grey_and_colour(name: str, capsys: pytest.CaptureFixture) ->
     assert pnp("show", name) == 0
     said = capsys.readouterr().out
     for shade in ("grey", "colour"):
-        assert f"weights: {name}-{shade}" in said and weights.manifest()[f"{name}-{shade}"]["sha256"] in said
+        assert f"weights: {name}-{shade}" in said and store.manifest()[f"{name}-{shade}"]["sha256"] in said
     assert said.count("noise levels: 0/255 to 55/255") == 2
 
 
@@ -29,8 +30,8 @@ def test_show_tells_the_record_of_the_file_and_none_where_there_is_none(
     path = exported(tmp_path, "unet-grey", "unet")
     assert pnp("show", f"unet:weights={path}") == 0
     said = capsys.readouterr().out
-    assert "steps: 7" in said and weights.manifest(tmp_path)["unet-grey"]["sha256"] in said
-    assert weights.manifest()["unet-grey"]["sha256"] not in said and "noise levels" not in said
+    assert "steps: 7" in said and store.manifest(tmp_path)["unet-grey"]["sha256"] in said
+    assert store.manifest()["unet-grey"]["sha256"] not in said and "noise levels" not in said
     torch.save(chain(1, 4, 4, 1), tmp_path / "kair.pth")
     assert pnp("show", f"dncnn:weights={tmp_path / 'kair.pth'}") == 0
     said = capsys.readouterr().out

@@ -14,12 +14,14 @@ import torch
 from conftest import GaussianDenoiser, images, squares
 from torch import Tensor
 
-from pnp.loop import Status, solve
+from pnp.core.loop import Status, solve
+from pnp.core.problem import Problem
+from pnp.core.schedules import Geometric, as_schedule
+from pnp.core.solver import ImageState
+from pnp.core.stopping import Objective, Tolerance, WindowedVariance
 from pnp.operators import Operator
 from pnp.priors import RED, TV, PnP, Prior, Projector, Sum, Tikhonov, parse
-from pnp.problem import Problem
 from pnp.registry import OPERATORS, SOLVERS, SpecError
-from pnp.schedules import Geometric, as_schedule
 from pnp.solvers import (
     ADMM,
     FISTA,
@@ -33,8 +35,6 @@ from pnp.solvers import (
     fits,
     require,
 )
-from pnp.solvers.base import ImageState
-from pnp.stopping import Objective, Tolerance, WindowedVariance
 
 SHAPE = (1, 10, 12)
 OPS = [

@@ -11,15 +11,10 @@ from conftest import squares
 from test_loop import scripted
 from torch import Tensor
 
-from pnp.loop import Status, solve
-from pnp.operators import Identity
-from pnp.priors import DIP
-from pnp.priors.nets import Hourglass
-from pnp.problem import Problem
-from pnp.recording import Snapshot
-from pnp.registry import STOPS, SpecError
-from pnp.solvers import GradientDescent
-from pnp.stopping import (
+from pnp.core.loop import Status, solve
+from pnp.core.problem import Problem
+from pnp.core.recording import Snapshot
+from pnp.core.stopping import (
     SAMPLES,
     Discrepancy,
     ExponentialVariance,
@@ -31,6 +26,11 @@ from pnp.stopping import (
     _Windowed,
     parse,
 )
+from pnp.operators import Identity
+from pnp.priors import DIP
+from pnp.priors.nets import Hourglass
+from pnp.registry import STOPS, SpecError
+from pnp.solvers import GradientDescent
 
 LEAST = WindowedVariance(window=3, patience=5, fit=math.inf)
 # moves shrink towards iteration 12 and grow again behind it

@@ -16,12 +16,13 @@ from skimage.data import astronaut, camera
 from test_cli import pnp
 from torch import nn
 
-from pnp import images, weights
+from pnp.files import pictures as files
 from pnp.optimizer import Muon
+from pnp.priors import store
 from pnp.priors.nets import DnCNN
 from pnp.registry import SpecError
-from pnp.training import PATIENCE, TrainSettings, log, parse_network, resumed, start, step, train
-from pnp.training_data import PatchPool, held_out, read_pictures
+from pnp.training.patches import PatchPool, held_out, read_pictures
+from pnp.training.run import PATIENCE, TrainSettings, log, parse_network, resumed, start, step, train
 
 CPU = torch.device("cpu")
 
@@ -62,10 +63,10 @@ def test_one_picture_cannot_do_both(pictures: list[Path], tmp_path: Path) -> Non
 def test_pictures_of_every_depth_are_read_alike(tmp_path: Path) -> None:
     grey = camera()[:40, :50]
     x = torch.from_numpy(grey)[None, None].float() / 255
-    images.write(tmp_path / "8.png", x)
-    images.write(tmp_path / "float.tif", x)
+    files.write(tmp_path / "8.png", x)
+    files.write(tmp_path / "float.tif", x)
     Image.fromarray(257 * grey.astype(np.uint16)).save(tmp_path / "16.png")
-    images.write(tmp_path / "pages.tif", x.expand(2, -1, -1, -1))
+    files.write(tmp_path / "pages.tif", x.expand(2, -1, -1, -1))
     read = read_pictures([tmp_path / n for n in ("8.png", "float.tif", "16.png", "pages.tif")], 1)
     assert len(read) == 5 and all(np.array_equal(p[0], grey) and p.dtype == torch.uint8 for p in read)
     assert [p.shape for p in read_pictures([tmp_path / "8.png"], 3)] == [(3, 40, 50)]
@@ -253,17 +254,17 @@ def test_the_command_trains_resumes_records_and_its_weights_restore(
     assert pnp(*command, "--steps", "4") == 2
     assert "use --resume or another --out" in capsys.readouterr().err
     assert pnp(*command, "--resume") == 0  # at its end already
-    assert weights.manifest(Path("run"))["dncnn-grey"]["steps"] == 4
+    assert store.manifest(Path("run"))["dncnn-grey"]["steps"] == 4
     assert pnp(*command, "--resume", "--steps", "5") == 0
     assert pnp(*command, "--resume", "--seed", "3") == 2
     assert "--seed is 3, but 2 in run" in capsys.readouterr().err
-    record = weights.manifest(Path("run"))["dncnn-grey"]
+    record = store.manifest(Path("run"))["dncnn-grey"]
     expected = {"architecture": "dncnn", "mode": "joint", "lr": 1e-3, "seed": 2, "sigma": [0.0, 55 / 255], "steps": 5}
     expected |= {"data": ["photos"], "licence": "CC0", "validation": {"data": ["photos"], "pictures": 1}}
     assert {k: record[k] for k in expected} == expected and "init" not in record
     solve = ["solve", "photos/0.png", "--simulate", "--op", "blur:std=1", "--lam", "1", "--iterations", "2"]
     assert pnp(*solve, "--prior", "dncnn:weights=run/dncnn-grey.safetensors", "--report", "out") == 0
-    assert images.read("out/0-restored.png").pixels.shape == (1, 1, 150, 160)
+    assert files.read("out/0-restored.png").pixels.shape == (1, 1, 150, 160)
 
 
 def test_fine_tuned_weights_keep_the_record_of_the_first(
@@ -276,13 +277,13 @@ def test_fine_tuned_weights_keep_the_record_of_the_first(
         (other / path.name).write_bytes(path.read_bytes())
     net = ["train", "dncnn:depth=4,width=6"]
     assert pnp(*net, "--data", "photos", "--out", "a", "--steps", "2", "--licence", "CC0") == 0
-    first, path = weights.manifest(Path("a"))["dncnn-grey"], "a/dncnn-grey.safetensors"
+    first, path = store.manifest(Path("a"))["dncnn-grey"], "a/dncnn-grey.safetensors"
     tuned = [*net, "--data", str(other), "--val", "photos/1.png", "--out", "b"]
     assert pnp(*tuned, "--steps", "3", "--init", path) == 0
     assert pnp(*tuned, "--resume", "--init", path) == 2
     assert "--init is for a new run" in capsys.readouterr().err
     assert pnp(*tuned, "--resume", "--steps", "4") == 0
-    record = weights.manifest(Path("b"))["dncnn-grey"]
+    record = store.manifest(Path("b"))["dncnn-grey"]
     assert record["init"] == first["sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
     assert record["data"] == ["photos"] and record["licence"] == "CC0; unknown" and record["steps"] == 2 + 4
     assert record["validation"] == {"data": ["photos"], "pictures": 1}
@@ -297,7 +298,7 @@ def test_weights_without_a_record_count_as_unknown(
     spec = "dncnn:depth=4,width=6,conditioned=false"
     options = ["--data", "photos", "--steps", "2", "--licence", "CC0"]
     assert pnp("train", spec, *options, "--out", "run", "--init", "kair.pth") == 0
-    record = weights.manifest(Path("run"))["dncnn-grey"]
+    record = store.manifest(Path("run"))["dncnn-grey"]
     assert record["data"] == ["unknown", "photos"] and record["licence"] == "unknown; CC0" and record["steps"] == 2
     assert record["init"] == hashlib.sha256(Path("kair.pth").read_bytes()).hexdigest()
 
@@ -320,7 +321,7 @@ def test_half_precision_is_used_where_it_is_native(monkeypatch: pytest.MonkeyPat
             return self.net(x, sigma)
 
     for native in (True, False):
-        monkeypatch.setattr("pnp.training.in_half", lambda precision, device, native=native: native)
+        monkeypatch.setattr("pnp.training.run.in_half", lambda precision, device, native=native: native)
         run, spy = start(settings(), CPU), Spy()
         spy.net, run.net = run.net, spy
         step(settings(), run, pool(), 0.0, CPU)

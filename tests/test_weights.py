@@ -12,7 +12,8 @@ import torch
 from conftest import images
 from torch import Tensor, nn
 
-from pnp import priors, weights
+from pnp import priors
+from pnp.priors import store
 from pnp.priors.nets import ARCHITECTURES
 from pnp.registry import DENOISERS, PRIORS, SpecError
 
@@ -27,7 +28,7 @@ SMALL: dict[str, dict] = {
 def exported(folder: Path, name: str, architecture: str, **config: object) -> str:
     """The path of a small new network of this architecture, exported with a record."""
     net = ARCHITECTURES[architecture](**SMALL[architecture], **config)
-    weights.export(net, name, {"architecture": architecture, "steps": 7}, folder)
+    store.export(net, name, {"architecture": architecture, "steps": 7}, folder)
     return str(folder / f"{name}.safetensors")
 
 
@@ -44,12 +45,12 @@ def chain(*widths: int, prefix: str = "model") -> dict[str, Tensor]:
 
 
 def test_a_network_carries_the_record_of_the_file_that_was_read(tmp_path: Path) -> None:
-    net = weights.load_file(exported(tmp_path, "unet-grey", "unet"))
-    record = weights.record_of(net)
+    net = store.load_file(exported(tmp_path, "unet-grey", "unet"))
+    record = store.record_of(net)
     assert record == json.loads((tmp_path / "manifest.json").read_text())["unet-grey"]
-    assert record != weights.manifest()["unet-grey"]
+    assert record != store.manifest()["unet-grey"]
     torch.save(chain(1, 4, 4, 1), tmp_path / "kair.pth")
-    assert weights.record_of(weights.load_file(tmp_path / "kair.pth")) is None
+    assert store.record_of(store.load_file(tmp_path / "kair.pth")) is None
 
 
 @pytest.mark.parametrize("held", SMALL)
@@ -61,7 +62,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path, held: str) 
             if name == fits:
                 registry.build(f"{name}:weights={path}")
                 continue
-            with pytest.raises(weights.WeightsError, match=f"holds a {held}, not a {name}; give {fits}:weights={path}"):
+            with pytest.raises(store.WeightsError, match=f"holds a {held}, not a {name}; give {fits}:weights={path}"):
                 registry.build(f"{name}:weights={path}")
 
 
@@ -77,30 +78,30 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path, held: str) 
 def test_a_record_that_describes_no_network_is_refused(tmp_path: Path, values: dict, says: str) -> None:
     path = exported(tmp_path, "mine", "unet")
     change(tmp_path, "mine", **values)
-    with pytest.raises(weights.WeightsError, match=says):
-        weights.load_file(path)
+    with pytest.raises(store.WeightsError, match=says):
+        store.load_file(path)
 
 
 def test_a_missing_or_foreign_manifest_is_named(tmp_path: Path) -> None:
     path = exported(tmp_path, "mine", "unet")
     for text in ("[1, 2]", '{"mine": 3}', "{"):
         (tmp_path / "manifest.json").write_text(text)
-        with pytest.raises(weights.WeightsError, match="no manifest of weights"):
-            weights.load_file(path)
+        with pytest.raises(store.WeightsError, match="no manifest of weights"):
+            store.load_file(path)
     (tmp_path / "manifest.json").unlink()
-    with pytest.raises(weights.WeightsError, match=r"mine\.safetensors: manifest\.json is missing"):
-        weights.load_file(path)
+    with pytest.raises(store.WeightsError, match=r"mine\.safetensors: manifest\.json is missing"):
+        store.load_file(path)
 
 
 def test_who_should_install_again_is_told_so_and_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = Path(exported(tmp_path, "mine", "unet"))
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(weights.WeightsError, match="damaged") as told:
-        weights.load_file(path)
+    with pytest.raises(store.WeightsError, match="damaged") as told:
+        store.load_file(path)
     assert "Install" not in str(told.value)
-    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
-    with pytest.raises(weights.WeightsError, match="Install pnp again"):
-        weights.load_file(path)
+    monkeypatch.setattr(store, "SHIPPED", tmp_path)
+    with pytest.raises(store.WeightsError, match="Install pnp again"):
+        store.load_file(path)
 
 
 @pytest.mark.parametrize(
@@ -119,19 +120,19 @@ def test_who_should_install_again_is_told_so_and_nobody_else(tmp_path: Path, mon
 )
 def test_published_networks_of_another_kind_are_refused_by_name(tmp_path: Path, content: dict, says: str) -> None:
     torch.save(content, tmp_path / "x.pth")
-    with pytest.raises(weights.WeightsError, match=says):
-        weights.load_file(tmp_path / "x.pth")
+    with pytest.raises(store.WeightsError, match=says):
+        store.load_file(tmp_path / "x.pth")
 
 
 def test_chains_that_are_dncnn_still_load(tmp_path: Path) -> None:
     for widths, prefix in (((1, *[4] * 16, 1), "model"), ((2, *[4] * 16, 1), "layers"), ((1, *[4] * 6, 1), "layers")):
         torch.save(chain(*widths, prefix=prefix), tmp_path / "x.pth")
-        assert weights.load_file(tmp_path / "x.pth").depth == len(widths) - 1
+        assert store.load_file(tmp_path / "x.pth").depth == len(widths) - 1
 
 
 def test_a_trained_diffusion_of_ones_own_is_a_denoiser_and_a_prior(tmp_path: Path) -> None:
     path, x = exported(tmp_path, "mine", "trd", sigma=0.1), images(1, 1, 16, 16, dtype=torch.float32)
-    net = weights.load_file(path)
+    net = store.load_file(path)
     expected = x - net(x, 0.2)
     assert float((expected - x).abs().max()) > 1e-3
     torch.testing.assert_close(DENOISERS.build(f"trd:weights={path}")(x, 0.2), expected)
@@ -156,7 +157,7 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         (f"trd:weights={a}{os.pathsep}missing.pth", "no such file"),
         (f"trd:size=7,weights={a}", "give weights alone"),
     ):
-        with pytest.raises((SpecError, weights.WeightsError), match=says):
+        with pytest.raises((SpecError, store.WeightsError), match=says):
             DENOISERS.build(joined)
     for spec in ("trd:noise=poisson", f"trd:weights={poisson}"):
         DENOISERS.build(spec)

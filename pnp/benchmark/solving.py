@@ -14,7 +14,7 @@ from .suite import Cell
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..restore import Job, Restoration
+    from ..jobs.restore import Job, Restoration
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def solve_cell(cell: Cell, threads: int, keep: bool) -> Outcome:
 
 
 def _solved(cell: Cell) -> tuple[dict[str, Any], Restoration]:
+    from ..jobs.restore import restore
     from ..metrics import psnr, ssim
-    from ..restore import restore
 
     clean = picture(cell)
     _warm_up(cell, clean)
@@ -77,16 +77,16 @@ def _measured(cell: Cell, clean: Tensor) -> tuple[Job, Tensor | None, Tensor | N
     """(job, y, truth): y None where the job simulates for itself, which is when the solver is told the truth."""
     import torch
 
-    from .. import images
-    from ..noise import Gaussian
+    from ..files import pictures
+    from ..jobs.restore import Job
+    from ..noises.gaussian import Gaussian
     from ..registry import OPERATORS
-    from ..restore import Job
 
     sigma, method = cell.sigma / 255, cell.method
     told = sigma if method.sigma == "given" else None
     common = {"prior": method.prior, "solver": method.solver, "lam": method.lam, "iterations": method.iterations}
     if (file := cell.measurement()) is not None:
-        return Job(op=cell.task.assume or cell.task.measure, sigma=told, **common), images.read(file).pixels, clean  # type: ignore[arg-type]
+        return Job(op=cell.task.assume or cell.task.measure, sigma=told, **common), pictures.read(file).pixels, clean  # type: ignore[arg-type]
     if cell.task.assume is None:
         noise = None if told else f"gaussian:sigma={sigma}"
         return Job(op=cell.task.measure, sigma=told, simulate=True, noise=noise, **common), None, None  # type: ignore[arg-type]
@@ -100,7 +100,7 @@ _warm: set[tuple[str, ...]] = set()
 
 def _warm_up(cell: Cell, clean: Tensor) -> None:
     """Two iterations, untimed, the first time that a worker meets this task, method and size."""
-    from ..restore import restore
+    from ..jobs.restore import restore
 
     what = (cell.task.measure, str(cell.task.assume), repr(cell.method), str(tuple(clean.shape)))
     if what not in _warm:
@@ -119,30 +119,30 @@ def picture(cell: Cell) -> Tensor:
 def _picture(path: str, crop: int, grey: bool) -> Tensor:
     from torch.nn.functional import avg_pool2d
 
-    from .. import images
+    from ..files import pictures
 
     filed = Path(path).is_file()
-    x = images.read(path).pixels[:1, :3] if filed else avg_pool2d(images.photograph(path), 2)  # 512²: 256²
-    x = images.luma(x) if grey else x
-    return (images.crop_centre(x, crop) if crop else x).contiguous()
+    x = pictures.read(path).pixels[:1, :3] if filed else avg_pool2d(pictures.photograph(path), 2)  # 512²: 256²
+    x = pictures.luma(x) if grey else x
+    return (pictures.crop_centre(x, crop) if crop else x).contiguous()
 
 
 def _pictures(done: Restoration) -> dict[str, bytes]:
     """Restored, measured and true picture as PNG files."""
-    from .. import images
+    from ..files import pictures
 
     assert done.truth is not None
     shown = {"restored": done.restored, "initial": done.initial, "truth": done.truth}
     with tempfile.TemporaryDirectory() as folder:
         for name, x in shown.items():
-            images.write(Path(folder, f"{name}.png"), x[:1].clamp(0, 1))
+            pictures.write(Path(folder, f"{name}.png"), x[:1].clamp(0, 1))
         return {name: Path(folder, f"{name}.png").read_bytes() for name in shown}
 
 
 def machine() -> dict[str, Any]:
     """What a time means nothing without."""
+    from ..jobs.report import environment
     from ..priors.network import in_half
-    from ..report import environment
 
     try:
         here = Path(__file__).parent

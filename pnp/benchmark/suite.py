@@ -218,12 +218,12 @@ class Data:
     @classmethod
     def of(cls, suite: Suite, folder: Path | None) -> Data:
         """The suite's own pictures where the folder has them, else every picture in it.  Raises ValueError."""
-        from .. import images
+        from ..files import pictures
 
         if folder is None:
             return cls(None, BUNDLED[: suite.limit or None])
         own = [str(p) for pattern in suite.pictures for p in sorted(folder.glob(pattern))]
-        found = own or [str(p) for p in images.expand([str(folder)])]
+        found = own or [str(p) for p in pictures.expand([str(folder)])]
         return cls(folder, tuple(found[: suite.limit or None]), bool(own))
 
 

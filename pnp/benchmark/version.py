@@ -19,7 +19,9 @@ def code_version(cell: Cell) -> str:
     path of `pnp solve` import.  A change of one solver so leaves the results of the others as they are.
     """
     from .. import operators as operators
-    from .. import priors, rules, weights
+    from .. import priors
+    from ..parameters import rules
+    from ..priors import store
     from ..registry import DENOISERS, OPERATORS, PRIORS, SOLVERS, Registry, Spec
 
     task, method = cell.task, cell.method
@@ -42,7 +44,7 @@ def code_version(cell: Cell) -> str:
         modules |= {SOLVERS[Spec.parse(spec).name].make.__module__ for spec in specs}
     nets = {word for word in words if word in DENOISERS}
     nets |= {"unet"} if kind not in ("", "other") else set()  # what dae, red and projector stand on by default
-    learned = {k: r["sha256"] for k, r in weights.manifest().items() if kind and k.split("-")[0] in nets}
+    learned = {k: r["sha256"] for k, r in store.manifest().items() if kind and k.split("-")[0] in nets}
     files = {path: _bytes_hash(path) for path in paths if Path(path).is_file()}
     source = _source_hash(frozenset(modules), method.sigma == "estimated")
     text = json.dumps([source, rows, learned, list(files.values())], sort_keys=True)
@@ -55,15 +57,15 @@ def _bytes_hash(path: str) -> str:
 
 @lru_cache
 def _source_hash(modules: frozenset[str], estimates: bool) -> str:
-    """Hash of the code of these modules and of `pnp.restore`, with everything of this package that they import.
+    """Hash of the code of these modules and of `pnp.jobs.restore`, with everything of this package that they import.
 
     estimates: whether the noise level is estimated, so that the code for that counts.
     """
-    left, seen = {*modules, "pnp.restore", "pnp.benchmark.solving"}, set()
+    left, seen = {*modules, "pnp.jobs.restore", "pnp.benchmark.solving"}, set()
     while left:
         name = left.pop()
         seen.add(name)
-        left |= _imports(name) - seen - (set() if estimates else {"pnp.noise_level"})
+        left |= _imports(name) - seen - (set() if estimates else {"pnp.noises.level"})
     found = hashlib.sha256()
     for name in sorted(seen):
         found.update(ast.unparse(_code(name)).encode())
@@ -74,7 +76,7 @@ def _source_hash(modules: frozenset[str], estimates: bool) -> str:
 def _imports(name: str) -> frozenset[str]:
     """Modules of this package that `name` imports, at its top or later.
 
-    Not followed: packages that only gather others, and `pnp.report`, which no number of a picture depends on.
+    Not followed: packages that only gather others, and `pnp.jobs.report`, which no number of a picture depends on.
     """
     package = name if _path(name).stem == "__init__" else name.rpartition(".")[0]
     found = set()
@@ -83,7 +85,7 @@ def _imports(name: str) -> frozenset[str]:
             above = package.split(".")
             base = ".".join([*above[: len(above) + 1 - node.level], *filter(None, [node.module])])
             found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    left_out = {"pnp", "pnp.operators", "pnp.priors", "pnp.solvers", "pnp.report"}
+    left_out = {"pnp", "pnp.operators", "pnp.priors", "pnp.solvers", "pnp.jobs.report"}
     return frozenset(f for f in found - left_out if f.startswith("pnp.") and _path(f).is_file())
 
 

@@ -73,17 +73,17 @@ def _suite(
     from rich.console import Console
     from rich.progress import Progress
 
-    from .. import images
     from ..benchmark import report as reports
     from ..benchmark import run as runner
     from ..benchmark.suite import Data, load
+    from ..files.pictures import check_target
 
     wanted = load(name)
     wanted = wanted if limit is None else replace(wanted, limit=limit)
     if data is not None and not data.is_dir():
         raise ValueError(f"{data} is no folder of pictures.")
     if report is not None:
-        images.check_target(report)
+        check_target(report)
     found = Data.of(wanted, data)
     if readme is not None and (limit is not None or (wanted.pictures and not found.own)):
         raise ValueError("the table of a README is of all of the suite's own pictures: give --data, and no --limit.")
@@ -143,18 +143,20 @@ def _denoise(
 ) -> None:
     from rich.console import Console
 
-    from .. import denoising, images, report
+    from ..benchmark import denoising
     from ..benchmark.report import around, into_readme
+    from ..files.pictures import check_target, expand
+    from ..jobs import report
     from ..registry import DENOISERS, Spec
 
     if output is not None:
-        images.check_target(output)
+        check_target(output)
     for spec in specs:
         DENOISERS[Spec.parse(spec).name]  # one that was asked for and is unknown is no row but an error
     name = Path(data[0]).name if len(data) == 1 else "bundled photographs" if not data else "several folders"
     if readme is not None:
         around(readme, f"denoise-{name}")  # before the run, not after it
-    pictures = denoising.load(images.expand(list(data)) if data else [], grey)
+    pictures = denoising.load(expand(list(data)) if data else [], grey)
     console = Console(stderr=True)
     rows = []
     with console.status("denoising") as status:

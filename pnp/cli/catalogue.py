@@ -62,10 +62,11 @@ def show(spec: str, output: Path | None, window: bool, sigma: float, debug: bool
             click.echo("examples: " + "  ".join(entry.examples) + "\n")
         nets = _networks(spec) if "denoisers" in taking else []
         for net in nets:
-            from .. import figures, weights
+            from ..jobs import figures
+            from ..priors import store
 
             click.echo(f"weights: {net.title()}")
-            for key, value in figures.facts(net, weights.record_of(net)).items():
+            for key, value in figures.facts(net, store.record_of(net)).items():
                 click.echo(f"  {key}: {value}")
         if output is not None or window:
             _draw(spec, taking, nets, sigma, output)
@@ -98,7 +99,7 @@ def _networks(spec: str) -> list[Any]:
 def _draw(spec: str, kinds: set[str], nets: list[Any], sigma: float, output: Path | None) -> None:
     import math
 
-    from .. import figures
+    from ..jobs import figures
     from ..registry import SpecError
 
     if not kinds & {"operators", "denoisers"}:
@@ -126,8 +127,8 @@ def cite(debug: bool, op: str | None, prior: str | None, solver: str | None, sto
     """BibTeX of the methods behind an operator, a prior, a solver and stop rules, and of pnp."""
     with one_line_errors(debug):
         from .. import citations
+        from ..jobs.report import environment
         from ..registry import terms
-        from ..report import environment
 
         parts = [("operators", op), ("solvers", solver)]
         parts += [("priors", term.rpartition("*")[2]) for term in terms(prior or "")]
@@ -153,12 +154,12 @@ def _cited(kind: str, spec: str) -> list[str]:
 
 
 def registries() -> dict[str, Registry]:
-    from .. import noise as noise
     from .. import operators as operators
     from .. import priors as priors
     from .. import registry
     from .. import solvers as solvers
-    from .. import stopping as stopping
+    from ..core import stopping as stopping
+    from ..noises import gaussian as gaussian
 
     every = (registry.OPERATORS, registry.PRIORS, registry.SOLVERS, registry.DENOISERS, registry.NOISES, registry.STOPS)
     return dict(zip(KINDS, every, strict=True))

@@ -14,9 +14,9 @@ import click
 from .options import line, one_line_errors, positive, size
 
 if TYPE_CHECKING:
-    from ..images import Picture
-    from ..recording import Snapshot
-    from ..restore import Job, Restoration
+    from ..core.recording import Snapshot
+    from ..files.pictures import Picture
+    from ..jobs.restore import Job, Restoration
 
 
 @click.command()
@@ -68,8 +68,8 @@ def _solve(
     resume: bool,
     **settings: Any,
 ) -> None:
+    from ..jobs.restore import Job
     from ..registry import SpecError
-    from ..restore import Job
 
     job = Job(simulate=simulate or not inputs, **settings)
     plans = _plans(inputs, output, report, job)
@@ -107,27 +107,27 @@ class Plan:
 
 def _plans(inputs: list[str], output: Path | None, report: Path | None, job: Job) -> list[Plan]:
     """Where everything goes, checked before anything runs."""
-    from .. import images
+    from ..files import pictures
 
     file = None if output is None or not output.suffix or output.is_dir() else output
     if not inputs:
         target = file or (output or report or Path("pnp-out")) / "restored.png"
         return [Plan(None, target, report or (target.with_name(f"{target.stem}-report") if file else target.parent))]
-    sources = images.expand(inputs)
+    sources = pictures.expand(inputs)
     targets = {source: file or _target(source, output or report) for source in sources}
     made = {target.resolve(): source for source, target in targets.items()}
     by_name = set(map(Path, inputs))
     sources = [s for s in sources if s.resolve() not in made or s in by_name]  # an earlier run's results are no inputs
     for source in sources if file is None else ():
         if (maker := made.get(source.resolve(), source)) != source:
-            raise images.PictureError(
+            raise pictures.PictureError(
                 f"{source} is an input, and where the result of {maker} goes; leave it out if it is an earlier result, "
                 "or give another folder with -o."
             )
     stems = [source.stem for source in sources]
     many = len(sources) > 1
     if many and file is not None:
-        raise images.PictureError(f"--output {output} is one file for {len(sources)} pictures; give a folder.")
+        raise pictures.PictureError(f"--output {output} is one file for {len(sources)} pictures; give a folder.")
     plans = []
     for source in sources:
         target = targets[source]
@@ -138,26 +138,27 @@ def _plans(inputs: list[str], output: Path | None, report: Path | None, job: Job
         plans.append(Plan(source, target, folder))
     names = [plan.output.resolve() for plan in plans]
     if len(set(names)) < len(names):
-        raise images.PictureError("two inputs would be written to the same file; give them different names.")
+        raise pictures.PictureError("two inputs would be written to the same file; give them different names.")
     return plans
 
 
 def _target(source: Path, folder: Path | None) -> Path:
     """Where the restored picture goes, in a folder or beside its source."""
-    from .. import images
+    from ..files import pictures
 
-    beside = images.default_output(source, "-restored")
+    beside = pictures.default_output(source, "-restored")
     return beside if folder is None else folder / beside.name
 
 
 def _solve_one(job: Job, plan: Plan, truth: Path | None, resume: bool = False) -> None:
-    from .. import checkpoint, images
-    from ..movie import restore_movie
-    from ..restore import restore
+    from ..files import pictures
+    from ..jobs import checkpoint
+    from ..jobs.movie import restore_movie
+    from ..jobs.restore import restore
 
     picture, pixels = _load(job, plan)
     _check_targets(job, plan, truth, pages=len(pixels))
-    clean = None if truth is None else images.read(truth).pixels
+    clean = None if truth is None else pictures.read(truth).pixels
     if clean is not None and len(clean) != len(pixels):
         raise ValueError(f"the truth has {len(clean)} pages; the measurement has {len(pixels)}.")
     saved = plan.report / checkpoint.NAME
@@ -177,7 +178,7 @@ def _solve_one(job: Job, plan: Plan, truth: Path | None, resume: bool = False) -
 
 def _load(job: Job, plan: Plan) -> tuple[Picture | None, Any]:
     """The picture (None for the bundled one and for a plain array) and its pixels."""
-    from .. import images
+    from ..files import pictures
 
     if plan.source is None:
         import torch
@@ -185,9 +186,9 @@ def _load(job: Job, plan: Plan) -> tuple[Picture | None, Any]:
 
         return None, torch.from_numpy(camera()).float()[None, None] / 255
     if job.size is not None and plan.source.suffix.lower() == ".npy":
-        array = images.read_array(plan.source)
+        array = pictures.read_array(plan.source)
         return None, array.reshape(1, 1, 1, -1) if array.ndim == 1 else array[(None,) * (4 - array.ndim)]
-    picture = images.read(plan.source)
+    picture = pictures.read(plan.source)
     return picture, picture.pixels
 
 
@@ -196,36 +197,37 @@ def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None
     import re
     import tempfile
 
-    from .. import codecs, images
+    from ..files import formats, pictures
 
-    kind = images.format_of(plan.output)
-    if pages > 1 and kind not in codecs.HOLDS_PAGES:
-        raise images.PictureError(f"{plan.output}: {kind} holds one picture, got {pages}; write a .tif or .npy.")
+    kind = pictures.format_of(plan.output)
+    if pages > 1 and kind not in formats.HOLDS_PAGES:
+        raise pictures.PictureError(f"{plan.output}: {kind} holds one picture, got {pages}; write a .tif or .npy.")
 
     for folder in (plan.output.parent, plan.report):
         there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
         try:
             tempfile.TemporaryFile(dir=there).close()  # permissions alone do not tell: read-only and special folders
         except OSError as error:
-            raise images.PictureError(f"cannot write to {folder}: {error.strerror} in {there}.") from None
+            raise pictures.PictureError(f"cannot write to {folder}: {error.strerror} in {there}.") from None
     named = [Path(part) for part in re.split("[=:,]", f"{job.op},{job.prior}")]  # kernels, masks, weights
     sources = [p for p in (plan.source, truth, *named) if p is not None and p.is_file()]
     made = ("figure.png", "degraded.png", "result.json", "checkpoint.pt")
     if plan.output.resolve() in {(plan.report / name).resolve() for name in made}:
-        raise images.PictureError(f"{plan.output} is where a file of the report goes; give another name.")
+        raise pictures.PictureError(f"{plan.output} is where a file of the report goes; give another name.")
     for target in (plan.output, *(plan.report / name for name in made)):
         if target.parent.is_dir():
-            images.check_target(target, sources)
+            pictures.check_target(target, sources)
 
 
 def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration, truth: Path | None) -> None:
-    from .. import images, report
+    from ..files import pictures
+    from ..jobs import report
 
     for folder in (plan.output.parent, plan.report):
         folder.mkdir(parents=True, exist_ok=True)
-    images.write(plan.output, done.restored, picture)
+    pictures.write(plan.output, done.restored, picture)
     if job.simulate:
-        images.write(plan.report / "degraded.png", done.initial[:1])
+        pictures.write(plan.report / "degraded.png", done.initial[:1])
     record = {
         "command": ["pnp", *sys.argv[1:]],
         "input": plan.name,

@@ -52,18 +52,20 @@ def _train(
 
     from rich.progress import Progress as Bar
 
-    from .. import images, training, weights
+    from ..files.pictures import expand
+    from ..priors import store
+    from ..training import run
 
-    pictures, judges = images.expand(data), images.expand(val) if val else None
-    name, config = training.parse_network(net)
+    pictures, judges = expand(data), expand(val) if val else None
+    name, config = run.parse_network(net)
     given["channels"] = None if channels is None else int(channels)
     given = {"net": name, "config": config, **{k: v for k, v in given.items() if v is not None}}
-    if "levels" in given and training.has_own_level(name):
+    if "levels" in given and run.has_own_level(name):
         raise ValueError(f"--levels is not for {name}, which has one noise level: {name}:sigma=25/255.")
     if init is not None and resume:
         raise ValueError("--init is for a new run; --resume goes on from the checkpoint in --out.")
-    initial = None if init is None else weights.load_file(init) if Path(init).suffix else weights.load(init)
-    settings = training.resumed(out, given) if resume else training.TrainSettings(**given)
+    initial = None if init is None else store.load_file(init) if Path(init).suffix else store.load(init)
+    settings = run.resumed(out, given) if resume else run.TrainSettings(**given)
     before = settings.sources if initial is None else _origin(initial, init)
     same = resume and set(_folders(pictures)) <= set(before.get("data", []))
     sources = _sources(before, _folders(pictures), licence or ("" if same else "unknown"))
@@ -71,18 +73,18 @@ def _train(
     with Bar(disable=not sys.stderr.isatty(), transient=True) as bar:
         task = bar.add_task("training", total=1.0)
 
-        def report(now: training.Progress) -> None:
+        def report(now: run.Progress) -> None:
             score = " ".join(f"{v:.2f}" for v in now.psnr.values())
             text = f"step {now.step}, {now.seconds_left / 60:.0f} min left, {score or 'not judged yet'}"
             bar.update(task, completed=now.progress, description=text)
 
-        trained = training.train(
+        trained = run.train(
             settings, pictures, out, validation=judges, resume=resume, initial=initial, report=report
         )
-    last = training.last_line(out)
+    last = run.last_line(out)
     record = {
         "architecture": settings.net,
-        "sigma": training.levels(settings, trained),
+        "sigma": run.levels(settings, trained),
         "mode": settings.mode,
         "lr": settings.peak(),
         "seed": settings.seed,
@@ -93,7 +95,7 @@ def _train(
         "validation": {"data": _folders(judges or pictures), "pictures": last["pictures"]},
     }
     title = trained.title()  # type: ignore[operator]
-    weights.export(trained, title, record, out)
+    store.export(trained, title, record, out)
     click.echo(f"wrote {out / title}.safetensors: {last['psnr']} dB after {last['step']} steps")
 
 
@@ -106,7 +108,7 @@ def _origin(initial: Any, init: str | None) -> dict[str, Any]:
     """What the record of a new network says of the weights it starts from."""
     import hashlib
 
-    from ..weights import record_of
+    from ..priors.store import record_of
 
     record = record_of(initial) or {"sha256": hashlib.sha256(Path(str(init)).read_bytes()).hexdigest()}
     unknown = {"data": ["unknown"], "licence": "unknown", "steps": 0}

@@ -39,12 +39,14 @@ def tune(
     with one_line_errors(debug):
         from dataclasses import replace
 
-        from .. import images, priors, rules, tuning
+        from .. import priors
+        from ..files import pictures
+        from ..parameters import rules, tuning
         from ..registry import unknown
 
         path = out or rules.TABLE
-        images.check_target(path)
-        truth = tuning.crops(images.expand(list(data)), count, side, int(channels))
+        pictures.check_target(path)
+        truth = tuning.crops(pictures.expand(list(data)), count, side, int(channels))
         kind = priors.parse(prior, shape=(int(channels), side, side)).kind
         for task in tasks or tuning.TASKS:
             if task not in tuning.TASKS:

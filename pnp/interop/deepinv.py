@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from .. import checks
 from ..linalg import norm
 from ..operators.base import Operator
-from ..priors.base import Denoiser
 from ..registry import SpecError, unknown
 
 Shape = tuple[int, int, int]
@@ -48,7 +47,7 @@ def to_physics(operator: Operator, image_shape: Shape) -> Any:
     return _physics_class()(operator, image_shape)
 
 
-def denoiser(name: str, *, channels: int, pretrained: str | None = "download") -> Denoiser:
+def denoiser(name: str, *, channels: int, pretrained: str | None = "download") -> DeepinvDenoiser:
     """D(x, sigma) of a deepinv denoiser, by class name: TVDenoiser, DRUNet, DnCNN, Restormer, ...
 
     channels: 1 or 3, for the denoisers that are made for one of them.

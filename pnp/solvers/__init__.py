@@ -11,7 +11,7 @@ from .mean_shift import MeanShift
 from .fixed_point import FixedPoint
 from .anderson import Anderson
 from .admm_descent import ADMMDescent
-from .base import Solver, fits, require
+from ..core.solver import Solver, fits, require
 
 __all__ = [
     "ADMM",

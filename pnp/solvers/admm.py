@@ -9,11 +9,11 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from ..core.problem import Problem
+from ..core.schedules import Geometric, Schedule, as_schedule
+from ..core.solver import Solver, falling_strength, relative, terms_of
 from ..linalg import norm
-from ..problem import Problem
 from ..registry import SOLVERS
-from ..schedules import Geometric, Schedule, as_schedule
-from .base import Solver, falling_strength, relative, terms_of
 
 
 class ADMMState(NamedTuple):

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ..checks import positive
+from ..core.problem import Problem
+from ..core.solver import Solver, relative, terms_of
 from ..priors.base import Split
-from ..problem import Problem
 from ..registry import SOLVERS, SpecError
-from .base import Solver, relative, terms_of
 from .gradient import Descent, averaged, carried, check_average, check_optimizer, make_optimizer, mean_of, recalled
 
 NEAR = 1.1  # of the radius of the ball

@@ -8,9 +8,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ..problem import Problem
+from ..core.problem import Problem
+from ..core.solver import Solver
 from ..registry import SOLVERS, SpecError
-from .base import Solver
 from .fixed_point import FixedPoint
 
 

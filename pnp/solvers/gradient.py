@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ..checks import positive
+from ..core.problem import Problem
+from ..core.solver import Solver
 from ..optimizer import Muon
 from ..priors.base import Draw
-from ..problem import Problem
 from ..registry import SOLVERS, SpecError, unknown
-from .base import Solver
 
 UNFIT = ("Optimizer", "SparseAdam")  # the base class; one for sparse gradients
 

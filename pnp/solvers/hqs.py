@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..problem import Problem
+from ..core.problem import Problem
+from ..core.schedules import Geometric, Schedule, as_schedule
+from ..core.solver import ImageState, Solver, falling_strength
 from ..registry import SOLVERS
-from ..schedules import Geometric, Schedule, as_schedule
-from .base import ImageState, Solver, falling_strength
 
 
 @SOLVERS.register("hqs", cite=("geman1995", "zhang2021"), examples=("hqs", "hqs:tau=0.1..0.001", "hqs:tau=0.01"))

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..checks import positive
+from ..core.problem import Problem
+from ..core.solver import Solver, relative
 from ..linalg import norm, trace
-from ..problem import Problem
 from ..registry import SOLVERS, SpecError
-from .base import Solver, relative
 
 
 class MeanShiftState(NamedTuple):

@@ -8,10 +8,10 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from ..core.problem import Problem
+from ..core.solver import Solver, relative, terms_of
 from ..priors.base import Split
-from ..problem import Problem
 from ..registry import SOLVERS
-from .base import Solver, relative, terms_of
 
 
 class PrimalDualState(NamedTuple):

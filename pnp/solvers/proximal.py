@@ -8,11 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..core.problem import Problem
+from ..core.schedules import Geometric, Schedule, as_schedule
+from ..core.solver import ImageState, Solver, State
 from ..linalg import dot
-from ..problem import Problem
 from ..registry import SOLVERS
-from ..schedules import Geometric, Schedule, as_schedule
-from .base import ImageState, Solver, State
 
 
 def gradient_step(

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .registry import unknown
+from ..registry import unknown
 
-SHIPPED = Path(__file__).parent / "priors" / "weights"
+SHIPPED = Path(__file__).parent / "weights"
 
 
 class WeightsError(ValueError):
@@ -72,7 +72,7 @@ def load(name: str, folder: Path = SHIPPED) -> nn.Module:
 
 def _new(record: dict[str, Any], path: Path) -> nn.Module:
     """The network that a record describes, before its weights are read from `path`."""
-    from .priors.nets import ARCHITECTURES
+    from .nets import ARCHITECTURES
 
     architecture = str(record.get("architecture"))
     if architecture not in ARCHITECTURES:
@@ -117,7 +117,7 @@ def load_file(path: str | Path) -> nn.Module:
 
 
 def _drunet(state: dict[str, Tensor]) -> nn.Module:
-    from .priors.nets import DRUNet
+    from .nets import DRUNet
 
     widths = [state[f"m_up{i}.0.weight"].shape[1] for i in (1, 2, 3)]
     blocks = len([k for k in state if k.startswith("m_body.") and k.endswith(".res.0.weight")])
@@ -129,7 +129,7 @@ def _drunet(state: dict[str, Tensor]) -> nn.Module:
 
 def _dncnn(state: dict[str, Tensor]) -> nn.Module:
     """A chain of 3×3 convolutions in the order of the file."""
-    from .priors.nets import DnCNN
+    from .nets import DnCNN
 
     names = [k.removesuffix(".weight") for k, v in state.items() if k.endswith(".weight") and v.ndim == 4]
     if names and names[0] == "in_conv":  # deepinv's order: in_conv, conv_list.0, ..., out_conv

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import checks
-from .convergence import Convergence
-from .linalg import norm
+from .. import checks
+from ..linalg import norm
+from ..registry import unknown
+from .certificate import Convergence
 from .problem import Problem
 from .recording import History, Metric, Recorder, Snapshot
-from .registry import unknown
-from .solvers.base import Solver, State, require
+from .solver import Solver, State, require
 from .stopping import QUANTITIES, StopRule, Tolerance
 
 Callback = Callable[[Snapshot], None]

@@ -2,7 +2,7 @@
 
 Samples are numpy arrays (B, H, W, S) exactly as stored; S = 1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha.
 Pillow cannot hold 16-bit colour, so PNG is written, and at 16 bits read, by libpng (imagecodecs).
-A damaged file raises whatever its decoder raises; `pnp.images` turns that into one line.
+A damaged file raises whatever its decoder raises; `pnp.files.pictures` turns that into one line.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .checks import positive
+from ..checks import positive
+from ..registry import STOPS, SpecError, terms, unknown
 from .recording import Measure, Snapshot
-from .registry import STOPS, SpecError, terms, unknown
 
 QUANTITIES = ("change", "residual", "objective")  # of a Snapshot
 SAMPLES = 16384  # pixels of an image that a moving variance looks at: its memory is bounded

@@ -12,18 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import metrics, priors, rules
-from . import noise as noise  # they fill their registries
-from . import operators as operators
-from .choose import default_solver, fit_lam
-from .loop import Callback, Memory, Result, Status, solve
-from .noise_level import estimate_noise
-from .operators.base import Operator
-from .problem import Problem
-from .registry import NOISES, OPERATORS, SOLVERS, Spec, SpecError
-from .solvers.base import Solver, require
-from .stopping import Seconds, StopRule, Tolerance
-from .stopping import parse as parse_stop
+from .. import metrics, priors
+from .. import operators as operators
+from ..core.loop import Callback, Memory, Result, Status, solve
+from ..core.problem import Problem
+from ..core.solver import Solver, require
+from ..core.stopping import Seconds, StopRule, Tolerance
+from ..core.stopping import parse as parse_stop
+from ..noises import gaussian as gaussian  # they fill their registries
+from ..noises.level import estimate_noise
+from ..operators.base import Operator
+from ..parameters import rules
+from ..parameters.weight import default_solver, fit_lam
+from ..registry import NOISES, OPERATORS, SOLVERS, Spec, SpecError
 
 DISCREPANCY = 0.97  # residual aimed at, in sigma √m: the restored picture fits a little of the noise
 SIMULATED_SIGMA = 0.01

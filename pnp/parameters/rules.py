@@ -5,7 +5,7 @@ with which weight, and how the prior's strength √(lam tau_k) falls:
 
     from `start` to max(end · sigma, floor), log-spaced over the iterations.
 
-The rows stand in rules.toml; `pnp tune` finds weight and strength on training pictures.  A row `task-solver` is for a
+The rows stand in table.toml; `pnp tune` finds weight and strength on training pictures.  A row `task-solver` is for a
 solver that was asked for in the place of the task's own.  Convex priors have no row: their weight is
 fitted to the noise (`choose.fit_lam`).
 """
@@ -21,14 +21,14 @@ from typing import Any
 
 from torch import Tensor
 
-from .checks import positive
-from .operators.base import Operator
-from .priors.base import Prior
-from .registry import SOLVERS, Spec
-from .schedules import Geometric
-from .solvers.base import Solver
+from ..checks import positive
+from ..core.schedules import Geometric
+from ..core.solver import Solver
+from ..operators.base import Operator
+from ..priors.base import Prior
+from ..registry import SOLVERS, Spec
 
-TABLE = Path(__file__).parent / "rules.toml"
+TABLE = Path(__file__).parent / "table.toml"
 
 
 @dataclass(frozen=True)

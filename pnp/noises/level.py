@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import checks
+from .. import checks
 
 FLOOR = 1e-4  # a tenth of the rounding noise of 8-bit pictures: what a picture without noise gets
 WINDOWS = 30_000  # as many windows are looked at: more cost time and gain nothing

@@ -1,4 +1,4 @@
-"""Find the rows of rules.toml on training pictures: the search behind `pnp tune`."""
+"""Find the rows of table.toml on training pictures: the search behind `pnp tune`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import images, priors
-from .loop import solve
-from .metrics import psnr
-from .noise import Gaussian
-from .operators.base import Operator
-from .priors.base import Prior
-from .problem import Problem
-from .registry import OPERATORS
+from .. import priors
+from ..core.loop import solve
+from ..core.problem import Problem
+from ..files import pictures
+from ..metrics import psnr
+from ..noises.gaussian import Gaussian
+from ..operators.base import Operator
+from ..priors.base import Prior
+from ..registry import OPERATORS
+from ..training.patches import read_pictures, sizes
 from .rules import Rule
-from .training_data import read_pictures, sizes
 
 # The operators and noise levels (of 255) that stand for each task
 TASKS: dict[str, tuple[tuple[str, ...], tuple[float, ...]]] = {
@@ -58,7 +59,7 @@ def crops(paths: Sequence[Path], count: int, side: int, channels: int) -> Tensor
         picture = read_pictures([path], channels)[0]
         if min(picture.shape[1:]) >= side:
             seen = sizes(picture, len(found), side)
-            found.append(images.crop_centre(seen[len(found) % len(seen)][None].float() / 255, side))
+            found.append(pictures.crop_centre(seen[len(found) % len(seen)][None].float() / 255, side))
     if not found:
         raise ValueError(f"no picture of at least {side}×{side} pixels to tune on.")
     return torch.cat(found)

@@ -10,9 +10,9 @@ from torch import Tensor
 from .. import checks
 from ..linalg import norm
 from ..priors.base import Prior
-from ..problem import Problem
 from ..registry import SOLVERS
-from ..schedules import Geometric
+from .problem import Problem
+from .schedules import Geometric
 
 State = Any  # a NamedTuple whose tensors have the batch first
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .images import atomic
+from ..files.pictures import atomic
 from .restore import Restoration
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import metrics, priors
-from .convergence import Convergence
-from .loop import Callback, Memory
-from .registry import OPERATORS, Spec
+from .. import metrics, priors
+from ..core.certificate import Convergence
+from ..core.loop import Callback, Memory
+from ..registry import OPERATORS, Spec
 from .restore import Job, Restoration, restore, simulated
 
 SOONER = 4  # a frame that starts near its end waits for a quarter of the iterations before it is believed to be there

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from .checks import positive_tensor
-from .registry import number
+from ..checks import positive_tensor
+from ..registry import number
 
 Schedule = Callable[[int], "float | Tensor"]
 

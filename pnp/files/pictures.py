@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from . import checks, codecs
-from .codecs import Meta, Stored
+from .. import checks
+from . import formats
+from .formats import Meta, Stored
 
-SUFFIXES = tuple(codecs.SUFFIXES)
+SUFFIXES = tuple(formats.SUFFIXES)
 
 
 class PictureError(ValueError):
@@ -41,7 +42,7 @@ class Picture:
     pixels: Tensor
     alpha: Tensor | None
     format: str  # PNG, JPEG, BMP, WEBP, TIFF or NPY
-    dtype: str  # of the file's samples: one of codecs.EVERY_DEPTH; single bits count as uint8
+    dtype: str  # of the file's samples: one of formats.EVERY_DEPTH; single bits count as uint8
     peak: float  # the sample value that means 1: 255, 65535, 4095 for twelve bits, 1 for floats
     meta: Meta
 
@@ -52,7 +53,7 @@ def read(path: str | os.PathLike[str]) -> Picture:
     _check_there(path)
     format = format_of(path)
     with _reported("read", path):
-        picture = _picture(codecs.decode(path, format))
+        picture = _picture(formats.decode(path, format))
     return picture
 
 
@@ -63,7 +64,7 @@ def read_array(path: str | os.PathLike[str]) -> Tensor:
     if format_of(path) != "NPY":
         return read(path).pixels
     with _reported("read", path):
-        array = codecs.load_npy(path)
+        array = formats.load_npy(path)
         if array.dtype.kind not in "biuf":
             raise ValueError(f"{array.dtype} values; expected real numbers")
         if not 1 <= array.ndim <= 4:
@@ -106,14 +107,14 @@ def write(path: str | os.PathLike[str], pixels: Tensor, like: Picture | None = N
     x = x if x.dtype == torch.float64 else x.float()
     if x.shape[1] not in (1, 3):
         raise PictureError(f"cannot write {path}: {x.shape[1]} channels; expected 1 or 3.")
-    if len(x) > 1 and format not in codecs.HOLDS_PAGES:
+    if len(x) > 1 and format not in formats.HOLDS_PAGES:
         raise PictureError(f"cannot write {path}: {format} holds one picture, got {len(x)}; write a .tif or .npy.")
     meta = _meta(x, like) if like else Meta()
-    if like and like.alpha is not None and format in codecs.HOLDS_ALPHA:
+    if like and like.alpha is not None and format in formats.HOLDS_ALPHA:
         x = _with_alpha(x, like.pixels, like.alpha, premultiplied=meta.extra == 1 and format != "TIFF")
     samples = _samples(x, _depth(format, like))
     with _reported("write", path), atomic(path) as file:
-        codecs.encode(file, samples, format, meta)
+        formats.encode(file, samples, format, meta)
 
 
 @contextmanager
@@ -196,15 +197,15 @@ def _check_there(path: Path) -> None:
 
 def format_of(path: Path) -> str:
     try:
-        return codecs.SUFFIXES[path.suffix.lower()]
+        return formats.SUFFIXES[path.suffix.lower()]
     except KeyError:
         raise PictureError(f"{path}: unknown picture format {path.suffix!r}. Known: {', '.join(SUFFIXES)}") from None
 
 
 def _picture(stored: Stored) -> Picture:
     dtype = stored.samples.dtype.name.replace("bool", "uint8")
-    if dtype not in codecs.EVERY_DEPTH:
-        raise ValueError(f"{dtype} samples; expected bool, {', '.join(codecs.EVERY_DEPTH)}: convert them first")
+    if dtype not in formats.EVERY_DEPTH:
+        raise ValueError(f"{dtype} samples; expected bool, {', '.join(formats.EVERY_DEPTH)}: convert them first")
     x = torch.from_numpy(_float32(stored.samples, stored.peak)).permute(0, 3, 1, 2)  # (B, S, H, W)
     x = _finite(_upright(x, stored.orientation))
     colours = 3 if x.shape[1] > 2 else 1
@@ -278,8 +279,8 @@ def _with_alpha(x: Tensor, before: Tensor, alpha: Tensor, *, premultiplied: bool
 
 
 def _depth(format: str, like: Picture | None) -> str:
-    depths = codecs.DEPTHS.get(format, ("uint8",))
-    wanted = like.dtype if like else "float32" if format in codecs.HOLDS_PAGES else "uint8"
+    depths = formats.DEPTHS.get(format, ("uint8",))
+    wanted = like.dtype if like else "float32" if format in formats.HOLDS_PAGES else "uint8"
     return wanted if wanted in depths else depths[-1]
 
 

@@ -8,10 +8,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from . import checks, clipping
-from .linalg import norm
-from .operators.base import Operator
-from .priors.base import Prior
+from .. import checks
+from ..linalg import norm
+from ..noises import clipped
+from ..operators.base import Operator
+from ..priors.base import Prior
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,9 @@ class Problem:
         return self.operator.norm(self.aty)
 
     @cached_property
-    def clipping(self) -> clipping.Clipping | None:
+    def clipping(self) -> clipped.Clipping | None:
         """How y was clipped, None where it was not."""
-        return clipping.find(self.y, self.sigma, self.operator.known())
+        return clipped.find(self.y, self.sigma, self.operator.known())
 
     def misfit(self, x: Tensor) -> Tensor:
         """Ax − y, or what `Clipping.misfit` says in its place."""

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .images import PictureError, atomic
-from .loop import Memory
+from ..core.loop import Memory
+from ..files.pictures import PictureError, atomic
 from .restore import Job
 
 NAME = "checkpoint.pt"

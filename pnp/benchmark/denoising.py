@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import images, metrics
-from .priors.base import Denoiser
-from .registry import DENOISERS
+from .. import metrics
+from ..files import pictures
+from ..priors.base import Denoiser
+from ..registry import DENOISERS
 
 DEFAULT = ("tv", "wavelet", "nlm", "unet", "dncnn", "trd", "trd:size=7", "deepinv:DRUNet", "deepinv:DnCNN")
 # PSNR in dB at sigma 15, 25, 50: BM3D, TNRD, DnCNN, FFDNet and DRUNet as reported by Zhang et al. 2017, 2018 and 2021
@@ -61,10 +62,10 @@ def finished(x: Tensor) -> Tensor:
 def load(paths: list[Path], grey: bool = False) -> list[Tensor]:
     """Clean pictures (1, C, H, W); none: photographs that come with scikit-image.  grey: colour becomes BT.601 luma."""
     if paths:
-        clean = [images.read(path).pixels for path in paths]
+        clean = [pictures.read(path).pixels for path in paths]
     else:
-        clean = [images.photograph(name) for name in ("camera", "brick", "grass")]
-    clean = [finished(images.luma(x)) if grey and x.shape[1] == 3 else x for x in clean]
+        clean = [pictures.photograph(name) for name in ("camera", "brick", "grass")]
+    clean = [finished(pictures.luma(x)) if grey and x.shape[1] == 3 else x for x in clean]
     if len({x.shape[1] for x in clean}) > 1:
         raise ValueError("some pictures are grey and some in colour; --grey takes all as grey.")
     return [page for x in clean for page in x.split(1)]
@@ -162,7 +163,7 @@ def markdown(rows: list[Row], data: str) -> str:
 
 def record(rows: list[Row], **settings: Any) -> dict[str, Any]:
     """What is written: settings, machine, and a row for each pair, floats to four digits after the point."""
-    from .report import environment
+    from ..jobs.report import environment
 
     plain = [{k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(row).items()} for row in rows]
     return {"settings": settings, "environment": environment(), "rows": plain}

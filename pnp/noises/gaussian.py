@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from . import checks
-from .registry import NOISES
+from .. import checks
+from ..registry import NOISES
 
 Noise = Callable[[Tensor, torch.Generator], Tensor]  # (y, generator) -> noisy y, neither clipped nor rounded
 

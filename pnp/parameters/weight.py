@@ -9,12 +9,12 @@ import warnings
 import torch
 from torch import Tensor
 
-from .loop import Status, solve
-from .priors.base import Prior
-from .problem import Problem
-from .registry import SOLVERS
-from .solvers.base import Solver, fits
-from .stopping import Seconds, Tolerance
+from ..core.loop import Status, solve
+from ..core.problem import Problem
+from ..core.solver import Solver, fits
+from ..core.stopping import Seconds, Tolerance
+from ..priors.base import Prior
+from ..registry import SOLVERS
 
 SIDES = (("below", "sigma may be too large"), ("above", "the kernel may be wrong or sigma too small"))
 UNCONVEX = ("hqs",)  # comes first for a prior that is no closed convex function

@@ -18,12 +18,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import torch
 from torch import Tensor, nn
 
-from .images import crop_centre
-from .optimizer import Muon
-from .priors.nets import ARCHITECTURES
-from .priors.network import in_half
-from .registry import Spec, SpecError, convert, unknown
-from .training_data import PatchPool, held_out, read_pictures
+from ..files.pictures import crop_centre
+from ..optimizer import Muon
+from ..priors.nets import ARCHITECTURES
+from ..priors.network import in_half
+from ..registry import Spec, SpecError, convert, unknown
+from .patches import PatchPool, held_out, read_pictures
 
 Mode = Literal["joint", "greedy", "greedy+joint"]
 VALIDATION_SIGMAS = (15 / 255, 25 / 255, 50 / 255)

@@ -13,7 +13,7 @@ import numpy as np
 from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage, imwrite
 
 from . import exif
-from .codecs import Meta, Stored
+from .formats import Meta, Stored
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its complaints reach the user as our errors
 PLAIN = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from .images import atomic, check_target
-from .metrics import psnr
-from .priors.nets.trd import NODES, TRD
-from .registry import DENOISERS, OPERATORS
+from ..files.pictures import atomic, check_target
+from ..metrics import psnr
+from ..priors.nets.trd import NODES, TRD
+from ..registry import DENOISERS, OPERATORS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

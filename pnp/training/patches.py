@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from . import images
+from ..files.pictures import luma, read
 
 FLAT = 2 / 255  # a patch whose standard deviation is below this teaches little
 
@@ -23,11 +23,11 @@ def read_pictures(paths: list[Path], channels: int) -> list[Tensor]:
     """
     pictures: list[Tensor] = []
     for path in paths:
-        x = images.read(path).pixels
+        x = read(path).pixels
         low, high = float(x.min()), float(x.max())
         if low < 0 or high > 1:
             raise ValueError(f"{path} has values from {low:g} to {high:g}; expected [0, 1]: scale them first.")
-        x = images.luma(x) if channels == 1 else x.expand(-1, channels, -1, -1)
+        x = luma(x) if channels == 1 else x.expand(-1, channels, -1, -1)
         pictures.extend((255 * x).round().clamp(0, 255).to(torch.uint8))
     if not pictures:
         raise ValueError("no picture to train on; expected a folder with PNG, JPEG or TIFF files.")

@@ -1,0 +1,1 @@
+"""What is solved, and the one loop that solves it."""

@@ -1,0 +1,1 @@
+"""One picture, from a wish to a result."""
