@@ -97,7 +97,7 @@ def measure(images: Iterator[Tensor]) -> dict[str, dict]:
     seconds: dict[str, list[float]] = {m: [] for m in METHODS}
     for n, x in enumerate(images):
         noise = [torch.Generator().manual_seed(1000 * n + s) for s in range(len(SIGMAS) * len(KINDS))]
-        ys = [Gaussian(s)(degrade(x, k), noise.pop()) for k in KINDS for s in SIGMAS]
+        ys = [Gaussian(s).draw(degrade(x, k), noise.pop()) for k in KINDS for s in SIGMAS]
         ys[-len(SIGMAS) :] = [(y.clamp(0, 1) * 255).round() / 255 for y in ys[-len(SIGMAS) :]]
         for name, method in METHODS.items():
             start = time.perf_counter()

@@ -17,7 +17,7 @@ from .sized import SizedOperator
 class Identity(Operator):
     """y = x: denoising.  Exact: (AᵀA + rho I)⁻¹ b = b / (1 + rho)."""
 
-    task = "identity"
+    task, pixelwise = "identity", True
 
     def forward(self, x: Tensor) -> Tensor:
         return x

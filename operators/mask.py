@@ -21,7 +21,7 @@ class Mask(Operator):
     Raises ValueError for a mask of other values or without a known pixel.
     """
 
-    task = "mask"
+    task, pixelwise = "mask", True
     mask: Tensor
 
     def __init__(self, mask: Tensor) -> None:

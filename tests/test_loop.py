@@ -18,6 +18,7 @@ from pnp.core.recording import Snapshot
 from pnp.core.solver import ImageState
 from pnp.core.stopping import Discrepancy, Objective, Plateau, Seconds, StopRule, Tolerance
 from pnp.metrics import psnr, ssim
+from pnp.noises import Gaussian
 from pnp.operators import Identity
 from pnp.parameters.weight import default_solver, fit_lam
 from pnp.priors import L1, RED, TV, PnP, Prior, Projector, Tikhonov, WaveletL1, parse
@@ -139,10 +140,11 @@ def test_a_stopped_picture_no_longer_changes_and_its_rows_repeat() -> None:
 
 def test_the_history_of_a_picture_is_that_of_its_own_solve() -> None:
     p = problem(2)
-    p = replace(p, sigma=torch.tensor([0.1, 0.02], dtype=torch.float64).view(2, 1, 1, 1))
+    p = replace(p, noise=Gaussian(torch.tensor([0.1, 0.02], dtype=torch.float64).view(2, 1, 1, 1)))
     together = solve(p, FISTA(), record=("change", "objective"))
     for i in range(2):
-        one = solve(replace(p, y=p.y[i : i + 1], sigma=float(p.sigma[i])), FISTA(), record=("change", "objective"))
+        alone = replace(p, y=p.y[i : i + 1], noise=Gaussian(float(p.sigma[i])))
+        one = solve(alone, FISTA(), record=("change", "objective"))
         n = one.iterations[0]
         for name in ("change", "objective"):
             torch.testing.assert_close(together.history[name][:n, i], one.history[name][:, 0], rtol=1e-6, atol=1e-12)
@@ -353,7 +355,7 @@ def test_no_step_keeps_the_graph_of_a_trainable_denoiser() -> None:
 @pytest.mark.parametrize("prior", ["tv", "haar:levels=2,invariant=false", "tikhonov"])
 def test_fit_lam_brings_the_residual_to_the_noise(prior: str) -> None:
     p = problem(2, parse(prior))
-    p = replace(p, sigma=torch.tensor([0.1, 0.05], dtype=torch.float64).view(2, 1, 1, 1))
+    p = replace(p, noise=Gaussian(torch.tensor([0.1, 0.05], dtype=torch.float64).view(2, 1, 1, 1)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         lam, x = fit_lam(p, ADMM(iterations=60))

@@ -6,8 +6,8 @@ import pytest
 import torch
 from skimage import data
 
-import pnp.noises.gaussian
-from pnp.noises.gaussian import Gaussian, Poisson, SaltPepper
+import pnp.noises.level
+from pnp.noises import Gaussian, Poisson, SaltPepper
 from pnp.noises.level import FLOOR, estimate_noise, estimate_sigma
 from pnp.registry import NOISES
 
@@ -32,14 +32,14 @@ def blurred(x: torch.Tensor) -> torch.Tensor:
 
 
 def test_gaussian_noise_has_mean_zero_and_its_sigma():
-    noise = Gaussian(0.1)(torch.zeros(SIZE), seeded())
+    noise = Gaussian(0.1).draw(torch.zeros(SIZE), seeded())
     assert abs(float(noise.mean())) < 4 * 0.1 / math.sqrt(noise.numel())
     assert float(noise.std()) == pytest.approx(0.1, rel=0.02)
 
 
 def test_poisson_noise_has_mean_y_and_variance_gain_times_y():
     for level in (0.02, 0.5, 5.0):
-        y = Poisson(0.01)(torch.full(SIZE, level), seeded())
+        y = Poisson(0.01).draw(torch.full(SIZE, level), seeded())
         assert float(y.mean()) == pytest.approx(level, rel=0.02)
         assert float(y.var()) == pytest.approx(0.01 * level, rel=0.05)
         assert torch.allclose(y / 0.01, (y / 0.01).round(), atol=1e-3)  # whole photons
@@ -47,15 +47,15 @@ def test_poisson_noise_has_mean_y_and_variance_gain_times_y():
 
 def test_salt_and_pepper_replaces_its_fraction_half_by_0_half_by_1():
     x = torch.full(SIZE, 0.5)
-    y = SaltPepper(0.2)(x, seeded())
+    y = SaltPepper(0.2).draw(x, seeded())
     assert float((y == 0).double().mean()) == pytest.approx(0.1, abs=0.005)
     assert float((y == 1).double().mean()) == pytest.approx(0.1, abs=0.005)
     assert torch.equal(y[(y != 0) & (y != 1)], x[(y != 0) & (y != 1)])
-    assert torch.equal(SaltPepper(0)(x, seeded()), x)
+    assert torch.equal(SaltPepper(0).draw(x, seeded()), x)
 
 
 def test_noise_is_neither_clipped_nor_rounded():
-    y = Gaussian(0.5)(torch.zeros(SIZE), seeded())
+    y = Gaussian(0.5).draw(torch.zeros(SIZE), seeded())
     assert float(y.min()) < -1 and float(y.max()) > 1
 
 
@@ -63,16 +63,16 @@ def test_noise_is_neither_clipped_nor_rounded():
 def test_noise_depends_on_its_generator_alone_and_leaves_its_input(noise):
     x = torch.rand(SIZE, generator=seeded(1))
     before, state = x.clone(), torch.get_rng_state()
-    y = noise(x, seeded())
-    assert torch.equal(y, noise(x, seeded())) and not torch.equal(y, noise(x, seeded(5)))
+    y = noise.draw(x, seeded())
+    assert torch.equal(y, noise.draw(x, seeded())) and not torch.equal(y, noise.draw(x, seeded(5)))
     assert torch.equal(state, torch.get_rng_state()) and torch.equal(x, before)
-    y64 = noise(x.double(), seeded())
+    y64 = noise.draw(x.double(), seeded())
     assert y.dtype == torch.float32 and y64.dtype == torch.float64
     torch.testing.assert_close(y.double(), y64, rtol=0, atol=1e-6)
 
 
 def test_noise_of_a_measurement_that_is_a_row_of_numbers():
-    assert Gaussian(0.1)(torch.zeros(2, 1, 1, 50), seeded()).shape == (2, 1, 1, 50)
+    assert Gaussian(0.1).draw(torch.zeros(2, 1, 1, 50), seeded()).shape == (2, 1, 1, 50)
 
 
 @pytest.mark.parametrize("make", [lambda: Gaussian(0), lambda: Gaussian(math.nan), lambda: Poisson(-1)])
@@ -85,20 +85,20 @@ def test_a_wrong_fraction_and_a_negative_photon_rate_are_refused():
     with pytest.raises(ValueError, match="from 0 to 1"):
         SaltPepper(1.5)
     with pytest.raises(ValueError, match="counts photons"):
-        Poisson(0.01)(torch.full(SIZE, -0.1), seeded())
-    Poisson(0.01)(torch.full(SIZE, 0.5).index_fill(3, torch.tensor([0]), -1e-8), seeded())  # rounding of an FFT
+        Poisson(0.01).draw(torch.full(SIZE, -0.1), seeded())
+    Poisson(0.01).draw(torch.full(SIZE, 0.5).index_fill(3, torch.tensor([0]), -1e-8), seeded())  # rounding of an FFT
 
 
 def test_every_registered_noise_is_made_from_its_examples():
     specs = [spec for entry in NOISES.values() for spec in entry.examples]
     assert {"gaussian", "poisson", "saltpepper"} <= set(NOISES) and specs
     for spec in specs:
-        assert NOISES.build(spec)(torch.full(SIZE, 0.5), seeded()).shape == SIZE
+        assert NOISES.build(spec).draw(torch.full(SIZE, 0.5), seeded()).shape == SIZE
 
 
 @pytest.mark.parametrize("sigma", [0.005, 0.02, 0.1])
 def test_sigma_of_pure_noise_is_found_to_3_percent(sigma):
-    y = Gaussian(sigma)(torch.full((2, 1, 128, 128), 0.5), seeded())
+    y = Gaussian(sigma).draw(torch.full((2, 1, 128, 128), 0.5), seeded())
     torch.testing.assert_close(estimate_sigma(y), torch.full((2,), sigma), rtol=0.03, atol=0)
 
 
@@ -106,20 +106,20 @@ def test_sigma_of_pure_noise_is_found_to_3_percent(sigma):
 @pytest.mark.parametrize("degrade", [lambda x: x, blurred], ids=["sharp", "blurred"])
 def test_sigma_of_a_photograph_is_found_to_10_percent(name, degrade):
     for sigma in (0.02, 0.05, 0.1):
-        y = Gaussian(sigma)(degrade(photo(name)), seeded())
+        y = Gaussian(sigma).draw(degrade(photo(name)), seeded())
         assert float(estimate_sigma(y)) == pytest.approx(sigma, rel=0.1)
 
 
 def test_texture_everywhere_is_overestimated_by_less_than_the_usual_estimator():
     from skimage.restoration import estimate_sigma as usual
 
-    y = Gaussian(0.02)(photo("grass"), seeded())
+    y = Gaussian(0.02).draw(photo("grass"), seeded())
     ours, mad = float(estimate_sigma(y)), float(usual(y[0, 0].numpy()))
     assert 0.02 < ours < 0.7 * mad
 
 
 def test_each_picture_of_a_batch_is_estimated_as_if_alone_and_always_the_same():
-    y = torch.cat([Gaussian(s)(photo("camera"), seeded()) for s in (0.01, 0.1)])
+    y = torch.cat([Gaussian(s).draw(photo("camera"), seeded()) for s in (0.01, 0.1)])
     state = torch.get_rng_state()
     both = estimate_sigma(y)
     assert both.shape == (2,) and both.dtype == y.dtype
@@ -129,7 +129,7 @@ def test_each_picture_of_a_batch_is_estimated_as_if_alone_and_always_the_same():
 
 @pytest.mark.parametrize("share", [0.9, 0.8, 0.5, 0.3])
 def test_missing_pixels_are_left_out(share):
-    y = Gaussian(0.1)(photo("camera"), seeded())
+    y = Gaussian(0.1).draw(photo("camera"), seeded())
     known = torch.rand(1, 1, 256, 256, generator=seeded(3)) < share
     garbage = torch.where(known, y, 4 * torch.rand(y.shape, generator=seeded(4), dtype=y.dtype))
     error, fault = (abs(float(sigma) - 0.1) for sigma in (estimate_sigma(garbage, known), estimate_sigma(garbage)))
@@ -139,14 +139,14 @@ def test_missing_pixels_are_left_out(share):
 
 
 def test_clipped_and_rounded_measurements_keep_their_sigma():
-    y = Gaussian(0.05)(photo("camera"), seeded())
+    y = Gaussian(0.05).draw(photo("camera"), seeded())
     assert float(estimate_sigma((y.clamp(0, 1) * 255).round() / 255)) == pytest.approx(0.05, rel=0.1)
 
 
 @pytest.mark.parametrize("name", ["astronaut", "brick"])
 def test_noise_that_clipping_has_cut_is_found_to_2_percent(name):
     """Planted: the variance of what clipping has left, taken for the noise's."""
-    y = Gaussian(0.2)(photo(name, 512), seeded()).clamp(0, 1)
+    y = Gaussian(0.2).draw(photo(name, 512), seeded()).clamp(0, 1)
     assert float(estimate_sigma(y)) == pytest.approx(0.2, rel=0.02)
     left = pnp.noises.level._spectra(y[0], torch.ones_like(y[0], dtype=torch.bool))
     assert left is not None
@@ -171,7 +171,7 @@ def test_pictures_without_noise_get_the_floor():
 
 @pytest.mark.parametrize("size", [2, 3, 5, 8, 12, 20])
 def test_tiny_pictures_give_a_finite_estimate(size):
-    estimate = float(estimate_sigma(Gaussian(0.1)(torch.full((1, 1, size, size), 0.5), seeded())))
+    estimate = float(estimate_sigma(Gaussian(0.1).draw(torch.full((1, 1, size, size), 0.5), seeded())))
     assert 0.99 * FLOOR < estimate < 0.3
     assert size < 8 or estimate == pytest.approx(0.1, rel=0.4)
 
@@ -194,8 +194,8 @@ def test_the_window_basis_is_orthonormal():
 @pytest.mark.parametrize(("gain", "offset"), [(0.01, 0.0), (0.003, 0.01), (0.02, 0.02)])
 def test_gain_and_offset_of_photon_noise_are_found(gain: float, offset: float) -> None:
     clean = blurred(photo("camera", 512))
-    y = Poisson(gain)(clean, seeded())
-    y = Gaussian(offset)(y, seeded(1)) if offset else y
+    y = Poisson(gain).draw(clean, seeded())
+    y = Gaussian(offset).draw(y, seeded(1)) if offset else y
     found = estimate_noise(y)[1]
     true = (gain * clean.mean() + offset**2).sqrt()
     assert float(found.gain) == pytest.approx(gain, rel=0.25)
@@ -207,14 +207,14 @@ def test_gain_and_offset_of_photon_noise_are_found(gain: float, offset: float) -
 @pytest.mark.parametrize("name", ["camera", "brick", "grass", "gravel", "coins", "moon", "page", "text"])
 @pytest.mark.parametrize("sigma", [0.01, 0.03, 0.1])
 def test_white_noise_is_not_taken_for_photons(sigma: float, name: str) -> None:
-    y = Gaussian(sigma)(photo(name, 512), seeded())
+    y = Gaussian(sigma).draw(photo(name, 512), seeded())
     found = estimate_noise(y)[1]
     assert not bool(found.dominates(estimate_sigma(y)).any())
 
 
 @pytest.mark.parametrize("filling", [0.0, 1.0])
 def test_what_lies_in_the_holes_does_not_change_the_level_of_photon_noise(filling: float) -> None:
-    y = Poisson(0.01)(blurred(photo("camera", 512)), seeded())
+    y = Poisson(0.01).draw(blurred(photo("camera", 512)), seeded())
     known = torch.ones_like(y)
     known[..., 100:200, 100:300] = 0
     found = estimate_noise(torch.where(known > 0, y, filling), known)[1]
@@ -224,14 +224,14 @@ def test_what_lies_in_the_holes_does_not_change_the_level_of_photon_noise(fillin
 @pytest.mark.parametrize("share", [0.5, 0.2])
 @pytest.mark.parametrize("name", ["camera", "moon", "brick"])
 def test_little_noise_between_holes_is_found_to_a_quarter(name, share):
-    y = Gaussian(0.01)(photo(name), seeded())
+    y = Gaussian(0.01).draw(photo(name), seeded())
     known = torch.rand(1, 1, 256, 256, generator=seeded(3)) < share
     assert float(estimate_sigma(y, known)) == pytest.approx(0.01, rel=0.25)
 
 
 @pytest.mark.parametrize("rows, columns", [(1, 2), (1, 3), (4, 1), (2, 2)])
 def test_regular_gaps_leave_sigma_as_it_is(rows, columns):
-    y = Gaussian(0.05)(torch.full((1, 1, 128, 128), 0.5), seeded())
+    y = Gaussian(0.05).draw(torch.full((1, 1, 128, 128), 0.5), seeded())
     known = torch.zeros(1, 1, 128, 128)
     known[..., ::rows, ::columns] = 1
     assert float(estimate_sigma(y, known)) == pytest.approx(0.05, rel=0.06)
@@ -239,12 +239,12 @@ def test_regular_gaps_leave_sigma_as_it_is(rows, columns):
 
 @pytest.mark.parametrize("size", [(2, 400), (3, 400)])
 def test_a_strip_of_two_rows_shows_its_sigma(size):
-    y = Gaussian(0.05)(torch.full((1, 1, *size), 0.5), seeded())
+    y = Gaussian(0.05).draw(torch.full((1, 1, *size), 0.5), seeded())
     assert float(estimate_sigma(y)) == pytest.approx(0.05, rel=0.12)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1])
 def test_pure_noise_between_holes_is_found_to_8_percent(share):
-    y = Gaussian(0.05)(torch.full((1, 1, 128, 128), 0.5), seeded())
+    y = Gaussian(0.05).draw(torch.full((1, 1, 128, 128), 0.5), seeded())
     known = torch.rand(1, 1, 128, 128, generator=seeded(3)) < share
     assert float(estimate_sigma(y, known)) == pytest.approx(0.05, rel=0.08)

@@ -19,7 +19,8 @@ from pnp.core.problem import Problem
 from pnp.core.schedules import Geometric, as_schedule
 from pnp.core.solver import ImageState
 from pnp.core.stopping import Objective, Tolerance, WindowedVariance
-from pnp.operators import Operator
+from pnp.noises import Gaussian
+from pnp.operators import Identity, Operator
 from pnp.priors import RED, TV, PnP, Prior, Projector, Sum, Tikhonov, parse
 from pnp.registry import OPERATORS, SOLVERS, SpecError
 from pnp.solvers import (
@@ -160,7 +161,7 @@ def test_each_slip_of_sigma_and_tau_is_caught() -> None:
 
     class Swapped(ADMM):
         def step(self, problem: Problem, s: object, k: int) -> object:
-            return super().step(replace(problem, sigma=problem.sigma**2), s, k)
+            return super().step(replace(problem, noise=Gaussian(problem.sigma**2)), s, k)
 
     right = Problem(operator, y, PnP(denoiser), SIGMA, 0.5)
     check_solution(right, ADMM(tau=0.1, iterations=300), expected)
@@ -374,7 +375,7 @@ def batch_problem(prior: Prior, op: str = "blur:std=1,size=5") -> Problem:
 
 
 def alone(problem: Problem, i: int) -> Problem:
-    return replace(problem, y=problem.y[i : i + 1], sigma=float(problem.sigma[i]), lam=float(problem.lam[i]))
+    return replace(problem, y=problem.y[i : i + 1], noise=Gaussian(float(problem.sigma[i])), lam=float(problem.lam[i]))
 
 
 @pytest.mark.parametrize("prior", ["tv", "tikhonov", "pnp", "tv+haar:levels=2,invariant=false"])
@@ -438,7 +439,7 @@ def test_two_solves_are_equal_bit_by_bit_and_change_nothing(spec: str) -> None:
 @pytest.mark.parametrize("spec", EVERY)
 def test_a_solve_keeps_the_callers_precision(spec: str, dtype: torch.dtype) -> None:
     problem = batch_problem(Tikhonov())
-    problem = replace(problem, y=problem.y.to(dtype), sigma=0.1, lam=torch.ones(3, 1, 1, 1, dtype=dtype))
+    problem = replace(problem, y=problem.y.to(dtype), noise=Gaussian(0.1), lam=torch.ones(3, 1, 1, 1, dtype=dtype))
     result = solve(problem, replace(SOLVERS.build(spec), iterations=5))
     assert result.x.dtype == dtype and result.x.shape == (3, 1, 16, 16)
 
@@ -532,7 +533,7 @@ def test_wrong_settings_are_refused_where_they_are_made(spec: str) -> None:
 
 def test_the_error_of_a_misfit_names_the_solvers_that_fit() -> None:
     with pytest.raises(TypeError) as error:
-        require(GradientDescent(), TV())
+        require(GradientDescent(), Problem(Identity(), images(1, 1, 4, 4), TV()))
     others = ", ".join(name for name in SOLVERS if name not in ("gd", "mean-shift", "fixed-point", "anderson"))
     assert (
         str(error.value)
@@ -542,7 +543,7 @@ def test_the_error_of_a_misfit_names_the_solvers_that_fit() -> None:
         TypeError,
         match=r"prior TV \+ InvariantWaveletL1 offers value. Solvers that fit: admm, chambolle-pock, condat-vu",
     ):
-        require(FISTA(), parse("tv+haar"))
+        require(FISTA(), Problem(Identity(), images(1, 1, 4, 4), parse("tv+haar")))
     with pytest.raises(TypeError, match=r"offers nothing\. Solvers that fit: none"):
         solve(Problem(OPERATORS.build("identity"), images(1, 1, 4, 4), Prior()), ADMM())
 

@@ -91,7 +91,7 @@ def _measured(cell: Cell, clean: Tensor) -> tuple[Job, Tensor | None, Tensor | N
         noise = None if told else f"gaussian:sigma={sigma}"
         return Job(op=cell.task.measure, sigma=told, simulate=True, noise=noise, **common), None, None  # type: ignore[arg-type]
     operator = OPERATORS.build(cell.task.measure, shape=tuple(clean.shape[1:]), seed=cell.seed)
-    y = Gaussian(sigma)(operator(clean), torch.Generator().manual_seed(cell.seed))
+    y = Gaussian(sigma).draw(operator(clean), torch.Generator().manual_seed(cell.seed))
     return Job(op=cell.task.assume, sigma=told, **common), y, operator.visible(clean)  # type: ignore[arg-type]
 
 

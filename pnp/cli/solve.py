@@ -255,9 +255,8 @@ def _summary(plan: Plan, done: Restoration) -> str:
         if record["chosen"][i] < n:
             how += f", the image of iteration {record['chosen'][i]}"
         lines.append(f"{plan.name}{page}: {scores}{how}{residual}")
-    if (clipped := done.result.problem.clipping) is not None:
-        share = float((clipped.below | clipped.above).double().mean())
-        lines.append(f"noise: clipped to black or white in {share:.1%} of the pixels, which is taken into account")
+    if (ends := getattr(done.result.problem.noise, "ends", None)) is not None:
+        lines.append(f"noise: clipped to black or white in {ends.fraction:.1%} of the pixels; the data term knows it")
     lines.append(f"theory: {record['theory']}")
     lines += [f"verdict: {verdict}" for verdict in dict.fromkeys(record["verdict"])]
     lines.append(f"wrote {plan.output}, {plan.report / 'result.json'}, {plan.report / 'figure.png'}")

@@ -113,10 +113,10 @@ def solve(
     callbacks: called with a Snapshot after each step.
     after: the `memory` of another result, to go on from it.  Of the same y it is as if that solve had had more
     iterations; for a similar one (the next frame) it begins with what was learned, and with the descent's moments.
-    Raises TypeError where the solver needs what the prior lacks, ValueError for shapes, non-finite input, or what
-    another solver has left.
+    Raises TypeError where the solver needs what the prior or the noise lacks, ValueError for shapes, non-finite input,
+    or what another solver has left.
     """
-    require(solver, problem.prior)
+    require(solver, problem)
     for quantity in record:
         if quantity not in QUANTITIES:
             raise ValueError(unknown("quantity to record", quantity, list(QUANTITIES)))

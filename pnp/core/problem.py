@@ -1,46 +1,84 @@
-"""What is solved: min_x ‖Ax − y‖²/(2 sigma²) + lam g(x)."""
+"""What is solved: min_x f(Ax; y) + lam g(x)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .. import checks
 from ..linalg import norm
-from ..noises import clipped
+from ..noises.base import Noise, per_image
+from ..noises.gaussian import Gaussian
 from ..operators.base import Operator
 from ..priors.base import Prior
 
+SHARE = 10.0  # variance of the copy of Ax in a split, in units of the noise's: it starts balanced on photographs
 
-@dataclass(frozen=True)
+
+SWEEPS = 5  # of a split, where a solver asks for the prox itself
+
+
+class Split(NamedTuple):
+    """The copy w of Ax and its scaled multiplier d, for a noise that has no exact step together with A."""
+
+    w: Tensor
+    d: Tensor
+
+
+@dataclass(frozen=True, init=False)
 class Problem:
-    """f(x) + lam g(x) with f(x) = ‖Ax − y‖²/(2 sigma²).
+    """f(Ax; y) + lam g(x), with f the noise's minus log-likelihood.
 
-    y: the measurement, batch first; sigma: standard deviation of its noise; lam: weight of the prior.
-    sigma and lam are numbers, or (B, 1, 1, 1) with one value an image.  Where y was clipped to [0, 1], f is the
-    negative log-likelihood of that (`Clipping`), with `misfit` in the place of Ax − y.
+    y: the measurement, batch first.  noise: a `Noise`; a number s, or sigma = s, is short for Gaussian(s), whose f is
+    ‖Ax − y‖²/(2 s²).
+    lam: weight of the prior, a number, or (B, 1, 1, 1) with one value an image.
+    Raises ValueError for shapes that do not fit, a noise that y contradicts, and numbers that are not above 0.
     """
 
     operator: Operator
     y: Tensor
     prior: Prior
-    sigma: float | Tensor = 1.0
-    lam: float | Tensor = 1.0
+    noise: Noise
+    lam: float | Tensor
 
-    def __post_init__(self) -> None:
-        checks.image(self.y, "y")
-        checks.per_image(self.sigma, "sigma", len(self.y))
-        checks.per_image(self.lam, "lam", len(self.y))
-        for name in ("sigma", "lam"):
-            if isinstance(value := getattr(self, name), Tensor):
-                object.__setattr__(self, name, value.to(self.y))  # the image's precision is the caller's choice
-        self.operator.image_shape(tuple(self.y.shape[1:]))  # a wrong shape is an error here, not in the loop
-        known = self.operator.known()
+    def __init__(
+        self,
+        operator: Operator,
+        y: Tensor,
+        prior: Prior,
+        noise: Noise | float | Tensor | None = None,
+        lam: float | Tensor = 1.0,
+        *,
+        sigma: float | Tensor | None = None,
+    ) -> None:
+        if noise is not None and sigma is not None:
+            raise ValueError("noise and sigma are both given; sigma is short for noise=Gaussian(sigma).")
+        if noise is None:
+            noise = 1.0 if sigma is None else sigma
+        if isinstance(noise, int | float | Tensor):
+            noise = Gaussian(noise)
+        if not isinstance(noise, Noise):
+            raise TypeError(f"noise is a {type(noise).__name__}; expected a Noise, or the sigma of Gaussian noise.")
+        checks.image(y, "y")
+        checks.per_image(lam, "lam", len(y))
+        operator.image_shape(tuple(y.shape[1:]))  # a wrong shape is an error here, not in the loop
+        known = operator.known()
         if known is not None:
-            object.__setattr__(self, "y", self.y * known.to(self.y))  # what lies at missing pixels says nothing
+            y = y * known.to(y)  # what lies at missing pixels says nothing
+        values = {
+            "operator": operator,
+            "y": y,
+            "prior": prior,
+            "noise": noise.begin(y, known),
+            "lam": lam.to(y) if isinstance(lam, Tensor) else lam,  # the image's precision is the caller's choice
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     @cached_property
     def aty(self) -> Tensor:
@@ -53,49 +91,107 @@ class Problem:
         return self.operator.norm(self.aty)
 
     @cached_property
-    def clipping(self) -> clipped.Clipping | None:
-        """How y was clipped, None where it was not."""
-        return clipped.find(self.y, self.sigma, self.operator.known())
+    def sigma(self) -> float | Tensor:
+        """The standard deviation of white noise that is as strong as this one: a number or (B, 1, 1, 1)."""
+        return self.noise.level(self.y)
+
+    @property
+    def exact(self) -> bool:
+        """Whether prox_{tau f∘A} has a closed form or an exact linear solve: one `data_prox`, not a sequence."""
+        return self.noise.quadratic or (self.operator.pixelwise and "prox" in self.noise.offers())
+
+    def offers(self) -> set[str]:
+        """What the data term has: of slope, prox, curvature (`Noise.offers`), and `step`, an exact prox of f∘A."""
+        return self.noise.offers() | ({"step"} if self.exact else set())
 
     def misfit(self, x: Tensor) -> Tensor:
-        """Ax − y, or what `Clipping.misfit` says in its place."""
-        u = self.operator(x)
-        return u - self.y if self.clipping is None else self.clipping.misfit(u, self.y)
+        """What Ax leaves of y, in image units: Ax − y, or what the noise says in its place."""
+        return self.noise.misfit(self.operator(x), self.y)
 
     def data_prox(self, v: Tensor, tau: float | Tensor, x0: Tensor | None = None) -> Tensor:
-        """prox_{tau f}(v) = (AᵀA + rho I)⁻¹(Aᵀy + rho v), rho = sigma²/tau; x0: where to begin.
+        """prox_{tau f∘A}(v), exact; x0: where to begin.  Raises ValueError where there is no exact step (`exact`).
 
-        rho is kept above 1600 eps ‖A‖² (2e-4 in float32): below it rounding would lose rho v beside Aᵀy, and with it
-        the picture where A sees nothing, while the fit to y differs by less than one part in 5000.  Of a clipped y it
-        is the EM step from x0, or from v: y becomes Ax0 less the misfit, what it would have been without the clipping.
+        Gaussian noise: (AᵀA + rho I)⁻¹(Aᵀy + rho v), rho = sigma²/tau, kept above 1600 eps ‖A‖² (2e-4 in float32):
+        below it rounding would lose rho v beside Aᵀy, and with it the picture where A sees nothing, while the fit to y
+        differs by less than one part in 5000.  Other noise, A a mask or the identity: the noise's prox where y was
+        measured, v elsewhere.
         """
-        rho = torch.as_tensor(self.sigma**2 / tau, dtype=v.dtype, device=v.device)
+        if self.noise.quadratic:
+            return self._solve(self.aty, self.sigma**2 / tau, v, x0)
+        if not self.exact:
+            raise ValueError(f"{self.noise.name} noise has no exact step with {self.operator.name}; use data_step.")
+        found, known = self.noise.prox(v, self.y, tau), self.operator.known()
+        return found if known is None else torch.where(known > 0, found, v)
+
+    def data_step(
+        self, v: Tensor, tau: float | Tensor, split: Split | None, x0: Tensor | None = None, sweeps: int = SWEEPS
+    ) -> tuple[Tensor, Split | None]:
+        """prox_{tau f∘A}(v), and the split to go on from: `data_prox` where that is exact, and no split.
+
+        Elsewhere `sweeps` times, each step exact, t the variance of the copy:
+
+            x <- argmin ‖Ax − w + d‖²/(2 t) + ‖x − v‖²/(2 tau)
+            w <- prox_{t f}(Ax + d);   d <- d + Ax − w
+
+        whose fixed point is the prox.  One sweep for each step of ADMM is ADMM on both splits at once.
+        Figueiredo & Bioucas-Dias 2010 (PIDAL).
+        """
+        if split is None:
+            return self.data_prox(v, tau, x0), None
+        t, (w, d) = SHARE * self.sigma**2, split
+        for _ in range(sweeps):
+            x0 = self._solve(self.operator.adjoint(w - d), t / tau, v, x0)
+            u = self.operator(x0)
+            w = self.noise.prox(u + d, self.y, t)
+            d = d + u - w
+        assert x0 is not None
+        return x0, Split(w, d)
+
+    def split(self, x0: Tensor) -> Split | None:
+        """Where a solve that begins with x0 begins its split; None where the data step is exact."""
+        if self.exact:
+            return None
+        w = self.operator(x0)
+        return Split(w, torch.zeros_like(w))
+
+    def majorised_prox(self, v: Tensor, tau: float | Tensor, at: Tensor) -> Tensor:
+        """The prox of a quadratic that touches f∘A at `at` and lies above it: of curvature c in Ax, c the noise's.
+
+            (AᵀA + rho I)⁻¹(AᵀA at − Aᵀf'(A at)/c + rho v),   rho = 1/(c tau)
+
+        For Gaussian noise it is the prox itself.  For clipped noise it is a step of the EM algorithm: y is completed
+        to what it would have been.   Hunter & Lange 2004, A tutorial on MM algorithms.
+        """
+        if self.noise.quadratic:
+            return self.data_prox(v, tau, at)
+        c = self.noise.curvature(self.y)
+        u = self.operator(at)
+        completed = self.operator.normal(at) - self.operator.adjoint(self.noise.slope(u, self.y) / c)
+        return self._solve(completed, 1 / (c * tau), v, at)
+
+    def _solve(self, aty: Tensor, rho: float | Tensor, v: Tensor, x0: Tensor | None) -> Tensor:
+        """(AᵀA + rho I)⁻¹(aty + rho v), rho as large as rounding needs."""
+        rho = torch.as_tensor(rho, dtype=v.dtype, device=v.device)
         rho = rho.clamp_min(1600 * torch.finfo(v.dtype).eps * self.norm**2)
-        aty = self.aty
-        if self.clipping is not None:
-            start = v if x0 is None else x0
-            aty = self.operator.normal(start) - self.operator.adjoint(self.misfit(start))
         return self.operator.solve_normal(torch.addcmul(aty, rho, v), rho, x0)
 
     def data_grad(self, x: Tensor) -> Tensor:
-        """∇f(x) = (AᵀA x − Aᵀy)/sigma²."""
-        pull = self.operator.normal(x) - self.aty if self.clipping is None else self.operator.adjoint(self.misfit(x))
-        return pull / self.sigma**2
+        """∇(f∘A)(x) = Aᵀ f'(Ax), for Gaussian noise (AᵀA x − Aᵀy)/sigma²."""
+        if self.noise.quadratic:
+            return (self.operator.normal(x) - self.aty) / self.sigma**2
+        return self.operator.adjoint(self.noise.slope(self.operator(x), self.y))
 
     def data_value(self, x: Tensor) -> Tensor:
-        """f(x), (B,)."""
-        if self.clipping is not None:
-            return self.clipping.value(self.operator(x), self.y)
-        return self.residual(x) ** 2 / (2 * _per_image(self.sigma) ** 2)
+        """f(Ax), (B,)."""
+        return self.noise.value(self.operator(x), self.y)
 
     def residual(self, x: Tensor) -> Tensor:
-        """‖Ax − y‖, (B,), of the misfit."""
+        """The length of the misfit, (B,): ‖Ax − y‖ for Gaussian noise."""
         return norm(self.misfit(x)).flatten()
 
     def noise_norm(self) -> Tensor | float:
-        """sigma √m, the expected residual at the truth; less where y was clipped."""
-        left = 1.0 if self.clipping is None else self.clipping.share.sqrt()
-        return _per_image(self.sigma) * self.measurements() ** 0.5 * left
+        """The residual to expect at the truth, (B,) or a number: sigma √m for Gaussian noise."""
+        return self.noise.expected(self.y) * self.measurements() ** 0.5
 
     def measurements(self) -> float:
         """m, how many numbers of each y were measured."""
@@ -103,31 +199,28 @@ class Problem:
         return self.y[0].numel() if known is None else float(known.expand(1, *self.y.shape[1:]).sum())
 
     def objective(self, x: Tensor) -> Tensor:
-        """f(x) + lam g(x), (B,); raises NotImplementedError for a prior without a value."""
-        return self.data_value(x) + _per_image(self.lam) * self.prior.value(x)
+        """f(Ax) + lam g(x), (B,); raises NotImplementedError for a prior without a value."""
+        return self.data_value(x) + per_image(self.lam) * self.prior.value(x)
 
     def lipschitz(self) -> float | Tensor:
-        """Lipschitz constant of ∇f: ‖A‖²/sigma²."""
-        return self.norm**2 / self.sigma**2
+        """Lipschitz constant of ∇(f∘A): ‖A‖² times the noise's curvature, ‖A‖²/sigma² for Gaussian noise."""
+        return self.norm**2 * self.noise.curvature(self.y)
 
     def begin(self, x0: Tensor) -> Problem:
         """The same problem with the prior's state for one solve."""
-        return self._keeping(replace(self, prior=self.prior.begin(x0)))
+        return self._with(prior=self.prior.begin(x0))
 
     def weighted(self, lam: float | Tensor) -> Problem:
         """The same problem with another weight of the prior."""
-        return self._keeping(replace(self, lam=lam))
+        return self._with(lam=checks.per_image(lam, "lam", len(self.y)))
 
-    def _keeping(self, other: Problem) -> Problem:
-        """`other` with what was computed here of A and y."""
-        other.__dict__.update({k: v for k, v in self.__dict__.items() if k in ("aty", "norm", "clipping")})
+    def _with(self, **changes: object) -> Problem:
+        """The same problem but for its prior or lam, with what was computed here of A, y and the noise."""
+        other = copy(self)
+        other.__dict__.update(changes)
         return other
 
     def initial(self) -> Tensor:
         """The operator's plain first guess."""
         with torch.no_grad():
             return self.operator.initial(self.y)
-
-
-def _per_image(value: float | Tensor) -> float | Tensor:
-    return value.flatten() if isinstance(value, Tensor) else value

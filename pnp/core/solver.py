@@ -28,11 +28,14 @@ class Solver:
     """A frozen dataclass of settings with one step of a recursion; the loop is elsewhere.
 
     needs: what is called on the prior, any of prox, grad, value, split.
+    needs_noise: what is called on the data term (`Problem.offers`): prox (of the noise, split from A where f∘A has no
+    exact one), slope, curvature (its step goes by a Lipschitz constant), step (an exact prox of f∘A, no split).
     splits: a sum is taken term by term, so each term needs what `needs` says rather than the sum.
     descends: it moves what `Prior.parametrise` gives, so that it fits a prior that says what draws the picture.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("prox",)
+    needs_noise: ClassVar[tuple[str, ...]] = ("prox",)
     splits: ClassVar[bool] = False
     descends: ClassVar[bool] = False
 
@@ -102,21 +105,34 @@ def terms_of(solver: type[Solver] | Solver, prior: Prior) -> tuple[tuple[float, 
     return functions if solver.splits and functions else ((1.0, prior),)
 
 
-def fits(solver: type[Solver] | Solver, prior: Prior) -> bool:
-    """Whether the prior offers all that the solver needs, and the solver moves what draws the picture."""
+def fits(solver: type[Solver] | Solver, prior: Prior, data: set[str] | None = None) -> bool:
+    """Whether the prior offers all that the solver needs, and the solver moves what draws the picture.
+
+    data: what the data term offers (`Problem.offers`); None: all, as with Gaussian noise.
+    """
+    if data is not None and not set(solver.needs_noise) <= data:
+        return False
     if "parametrise" in prior.offers() and not solver.descends:
         return False
     return all(set(solver.needs) <= term.offers() for _, term in terms_of(solver, prior))
 
 
-def require(solver: Solver, prior: Prior) -> None:
-    """TypeError unless `fits`; it names the solvers that do."""
+def require(solver: Solver, problem: Problem) -> None:
+    """TypeError unless the solver `fits` the problem's prior and noise; it names the solvers that do."""
+    prior, data = problem.prior, problem.offers()
+    if fits(solver, prior, data):
+        return
+    fitting = ", ".join(name for name, entry in SOLVERS.items() if fits(entry.make, prior, data)) or "none"  # type: ignore[arg-type]
+    name = type(solver).__name__
     if not fits(solver, prior):
-        fitting = ", ".join(name for name, entry in SOLVERS.items() if fits(entry.make, prior)) or "none"  # type: ignore[arg-type]
         raise TypeError(
-            f"{type(solver).__name__} needs {' and '.join(solver.needs)}; prior {prior.name} offers "
+            f"{name} needs {' and '.join(solver.needs)}; prior {prior.name} offers "
             f"{', '.join(sorted(prior.offers())) or 'nothing'}. Solvers that fit: {fitting}."
         )
+    raise TypeError(
+        f"{name} needs the {' and '.join(solver.needs_noise)} of the noise; {problem.noise.name} offers "
+        f"{', '.join(sorted(data)) or 'nothing'}. Solvers that fit: {fitting}."
+    )
 
 
 def falling_strength(problem: Problem) -> Geometric:

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from .. import metrics, priors
 from .. import operators as operators
+from .. import solvers as solvers  # they fill their registries
 from ..core.loop import Callback, Memory, Result, Status, solve
 from ..core.problem import Problem
-from ..core.solver import Solver, require
+from ..core.solver import Solver
 from ..core.stopping import Seconds, StopRule, Tolerance
 from ..core.stopping import parse as parse_stop
-from ..noises import gaussian as gaussian  # they fill their registries
+from ..noises import ClippedGaussian, Gaussian
+from ..noises.clipped import find
 from ..noises.level import estimate_noise
 from ..operators.base import Operator
 from ..parameters import rules
@@ -112,7 +114,8 @@ def restore(
         )
     solver = _solver(job, prior, rule, sigma, say)
     stop = _stop(job, rule, solver, say)
-    problem = Problem(operator, y, prior, sigma=sigma)
+    noise = Gaussian(sigma) if find(y, sigma, operator.known()) is None else ClippedGaussian(sigma)
+    problem = Problem(operator, y, prior, noise)
     x0 = problem.initial()
     initial = operator.visible(x0)
     target = None if truth is None else _visible_truth(operator, truth.to(job.device), shape, initial)
@@ -215,7 +218,7 @@ def simulated(job: Job, clean: Tensor) -> tuple[Operator, Tensor]:
     """The operator of the job, and what it measures of a clean picture, with noise."""
     operator = OPERATORS.build(job.op, shape=tuple(clean.shape[1:]), seed=job.seed).to(clean.device)
     add = NOISES.build(job.noise or f"gaussian:sigma={SIMULATED_SIGMA if job.sigma is None else job.sigma}")
-    return operator, add(operator(clean), torch.Generator().manual_seed(job.seed))
+    return operator, add.draw(operator(clean), torch.Generator().manual_seed(job.seed))
 
 
 def _measured(job: Job, y: Tensor) -> tuple[Operator, Tensor]:
@@ -252,7 +255,6 @@ def _solver(
         say(f"solver: {spec} (the first that fits {prior.name})")
     else:
         solver = SOLVERS.build(job.solver)
-    require(solver, prior)
     return solver
 
 

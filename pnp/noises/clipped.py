@@ -3,61 +3,108 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.special import erfcx, log_ndtr, ndtr
+
+from .. import checks
+from ..registry import NOISES
+from .base import Noise, around, per_image
+from .gaussian import Gaussian
 
 FEW, MOST = 1e-3, 0.6  # shares of pixels at an end: of fewer nobody knows, and of a black picture's noise half is at 0
 
 
+@NOISES.register("clipped", cite=("tobin1958",), examples=("clipped:sigma=0.1",))
 @dataclass(frozen=True)
-class Clipping:
+class ClippedGaussian(Noise):
     """y = clip(u + sigma n, 0, 1), n ~ N(0, I): a pixel at 0 says that u + sigma n was 0 or less, and no more.
 
-    below, above: which pixels of y say so, (B, C, H, W) bool; share: what is left of the variance of the misfit, (B,).
     With z how far u is inside of a pixel's end, in sigma, −log p(y | u) is convex in u:
 
         (u − y)²/(2 sigma²) at a pixel within, −log Φ(−z) at an end.   Tobin 1958
+
+    prox: at an end the root of z − z₀ + (tau/sigma²) h(z) = 0, h(z) = φ(z)/Φ(−z), by Newton's method to rounding: the
+    left side is convex and rises, so that each step from z₀, that of v, falls towards the root.
+    Which pixels are at an end because of the noise, and how much of its variance is left, `begin` finds in y (`find`).
+    sigma: a number or (B, 1, 1, 1).
     """
 
-    below: Tensor
-    above: Tensor
     sigma: float | Tensor
-    share: Tensor
+    ends: Ends | None = field(default=None, repr=False, compare=False)  # of one measurement
 
-    def misfit(self, u: Tensor, y: Tensor) -> Tensor:
-        """sigma² times the derivative of −log p(y | u): u − y within, ± sigma φ(z)/Φ(−z) at an end; of mean 0."""
-        at, above, sigma = self._ends
-        short, value = (u - y).contiguous(), sigma * _hazard(self._inside(u))
-        short.view(-1)[at] = torch.where(above, -value, value)
-        return short
+    def __post_init__(self) -> None:
+        checks.positive_tensor(self.sigma, "sigma")
+
+    def begin(self, y: Tensor, known: Tensor | None = None) -> Noise:
+        checks.per_image(self.sigma, "sigma", len(y))
+        sigma = self.sigma.to(y) if isinstance(self.sigma, Tensor) else self.sigma
+        return replace(self, sigma=sigma, ends=find(y, sigma, known))
+
+    def draw(self, u: Tensor, generator: torch.Generator) -> Tensor:
+        return Gaussian(self.sigma).draw(u, generator).clamp(0, 1)
 
     def value(self, u: Tensor, y: Tensor) -> Tensor:
-        """−log p(y | u) but for a constant, (B,)."""
         values = ((u - y) ** 2 / (2 * self.sigma**2)).contiguous()
-        values.view(-1)[self._ends[0]] = -log_ndtr(-self._inside(u))
+        if self.ends is not None:
+            values.view(-1)[self.ends.at] = -log_ndtr(-self.ends.inside(u))
         return values.flatten(1).sum(1)
 
-    def _inside(self, u: Tensor) -> Tensor:
-        """z of the pixels at an end."""
-        at, above, sigma = self._ends
-        inner = u.reshape(-1)[at]
-        return torch.where(above, 1 - inner, inner) / sigma
+    def slope(self, u: Tensor, y: Tensor) -> Tensor:
+        return self.misfit(u, y) / self.sigma**2
 
-    @cached_property
-    def _ends(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The pixels at an end, as numbers in a flat image; of each, whether it is at 1, and sigma."""
-        at = (self.below | self.above).flatten().nonzero().squeeze(1)
-        sigma = torch.as_tensor(self.sigma).to(self.share).expand_as(self.below).flatten()[at]
-        return at, self.above.flatten()[at], sigma
+    def prox(self, v: Tensor, y: Tensor, tau: float | Tensor) -> Tensor:
+        u = Gaussian(self.sigma).prox(v, y, tau).contiguous()
+        if (ends := self.ends) is not None:
+            ratio = torch.as_tensor(tau / self.sigma**2, dtype=v.dtype, device=v.device).expand_as(v).flatten()[ends.at]
+            inner = ends.sigma * _root(ends.inside(v), ratio)
+            u.view(-1)[ends.at] = torch.where(ends.above, 1 - inner, inner)
+        return u
+
+    def curvature(self, y: Tensor) -> float | Tensor:
+        """1/sigma²: h grows by less than 1 for each unit of z."""
+        return 1 / self.sigma**2
+
+    def level(self, y: Tensor) -> float | Tensor:
+        return self.sigma
+
+    def misfit(self, u: Tensor, y: Tensor) -> Tensor:
+        """u − y within, ± sigma h(z) at an end, which at the truth is of mean 0; sigma² times the slope."""
+        if self.ends is None:
+            return u - y
+        short, value = (u - y).contiguous(), self.ends.sigma * _hazard(self.ends.inside(u))
+        short.view(-1)[self.ends.at] = torch.where(self.ends.above, -value, value)
+        return short
+
+    def expected(self, y: Tensor) -> float | Tensor:
+        """sigma, less where pixels were clipped."""
+        return per_image(self.sigma) * (1.0 if self.ends is None else self.ends.share.sqrt())
 
 
-def find(y: Tensor, sigma: float | Tensor, known: Tensor | None = None) -> Clipping | None:
+@dataclass(frozen=True)
+class Ends:
+    """The clipped pixels of a measurement.
+
+    at: their numbers in the flat measurement; above: whether each is at 1; sigma: of each.  share: what is left of the
+    variance of the misfit, (B,).
+    """
+
+    at: Tensor
+    above: Tensor
+    sigma: Tensor
+    share: Tensor
+    fraction: float  # of all samples
+
+    def inside(self, u: Tensor) -> Tensor:
+        """z of these pixels."""
+        inner = u.reshape(-1)[self.at]
+        return torch.where(self.above, 1 - inner, inner) / self.sigma
+
+
+def find(y: Tensor, sigma: float | Tensor, known: Tensor | None = None) -> Ends | None:
     """Where a y (B, C, H, W) was clipped to [0, 1]; None where it was not.
 
     Clipped is an image within [0, 1] with some, but not most, of its pixels at an end.  Pixels whose neighbours are all
@@ -70,26 +117,35 @@ def find(y: Tensor, sigma: float | Tensor, known: Tensor | None = None) -> Clipp
     clipped = (y.amin((1, 2, 3)) >= 0) & (y.amax((1, 2, 3)) <= 1) & (ends > FEW) & (ends < MOST)
     if not bool(clipped.any()):
         return None
-    means = _around(y * seen) / _around(seen).clamp_min(1e-6)
+    means = around(y, seen)
     which, mixed = clipped.view(-1, 1, 1, 1), (means > 0) & (means < 1)
     below, above = below & mixed & which, above & mixed & which
     levels = torch.as_tensor(sigma, dtype=torch.float64).flatten().expand(len(y)).tolist()
     shares = torch.ones(len(y), dtype=y.dtype, device=y.device)
     for i in clipped.nonzero().flatten().tolist():
-        at, left = _table(max(levels[i], 1e-6))
-        found = np.interp(means[i].double().cpu().numpy(), at, left) * mixed[i].cpu().numpy()
+        grid, left = _table(max(levels[i], 1e-6))
+        found = np.interp(means[i].double().cpu().numpy(), grid, left) * mixed[i].cpu().numpy()
         shares[i] = float(found[seen[i].cpu().numpy() > 0].mean())
-    return Clipping(below, above, sigma, shares)
+    at = (below | above).flatten().nonzero().squeeze(1)
+    level = torch.as_tensor(sigma).to(shares).expand_as(below).flatten()[at]
+    return Ends(at, above.flatten()[at], level, shares, len(at) / y.numel())
+
+
+def _root(z: Tensor, ratio: Tensor) -> Tensor:
+    """The root of F(t) = t − z + ratio h(t), h' = h (h − t), from t = z, where F > 0: every step goes down to it."""
+    t = z.clone()
+    for _ in range(60):
+        h = _hazard(t)
+        step = (t - z + ratio * h) / (1 + ratio * h * (h - t).clamp_min(0))
+        t = t - step
+        if not len(t) or float((step.abs() / (1 + t.abs())).max()) < 4 * torch.finfo(t.dtype).eps:
+            break
+    return t
 
 
 def _hazard(z: Tensor) -> Tensor:
     """φ(z)/Φ(−z)."""
     return math.sqrt(2 / math.pi) / erfcx(z / math.sqrt(2))
-
-
-def _around(x: Tensor) -> Tensor:
-    """The mean of 3×3 pixels, at a border of those that there are."""
-    return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 
 
 def _table(sigma: float) -> tuple[np.ndarray, np.ndarray]:

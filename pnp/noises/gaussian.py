@@ -1,70 +1,54 @@
-"""Noise of a simulated measurement."""
+"""White Gaussian noise."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from .. import checks
 from ..registry import NOISES
-
-Noise = Callable[[Tensor, torch.Generator], Tensor]  # (y, generator) -> noisy y, neither clipped nor rounded
+from .base import Noise, axes, per_image
 
 
 @NOISES.register("gaussian", examples=("gaussian:sigma=0.05",))
 @dataclass(frozen=True)
-class Gaussian:
-    """y + sigma n, n ~ N(0, I): white noise of standard deviation sigma, in image units.
+class Gaussian(Noise):
+    """y = u + sigma n, n ~ N(0, I):   value(u, y) = ‖u − y‖²/(2 sigma²).
 
-    The draw is made on the CPU in float64 and cast, so it is the same on every device and in every dtype.
+    sigma: standard deviation in image units, a number or (B, 1, 1, 1) with one value an image.
     """
 
-    sigma: float
+    sigma: float | Tensor
+    quadratic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        checks.positive(self.sigma, "sigma")
+        checks.positive_tensor(self.sigma, "sigma")
 
-    def __call__(self, y: Tensor, generator: torch.Generator) -> Tensor:
-        checks.image(y, "y")
-        return y + self.sigma * torch.randn(y.shape, generator=generator, dtype=torch.float64).to(y)
+    def begin(self, y: Tensor, known: Tensor | None = None) -> Noise:
+        checks.per_image(self.sigma, "sigma", len(y))
+        return replace(self, sigma=self.sigma.to(y)) if isinstance(self.sigma, Tensor) else self
 
+    def draw(self, u: Tensor, generator: torch.Generator) -> Tensor:
+        checks.image(u, "u")
+        return u + self.sigma * torch.randn(u.shape, generator=generator, dtype=torch.float64).to(u)
 
-@NOISES.register("poisson", examples=("poisson:gain=0.01",))
-@dataclass(frozen=True)
-class Poisson:
-    """gain * Poisson(y / gain): photon counts scaled back, of mean y and variance gain * y.
+    def value(self, u: Tensor, y: Tensor) -> Tensor:
+        return (u - y).flatten(1).square().sum(1) / (2 * per_image(self.sigma) ** 2)
 
-    gain: the brightness of one photon, in image units.  Raises ValueError for a y below 0.
-    """
+    def slope(self, u: Tensor, y: Tensor) -> Tensor:
+        return (u - y) / axes(self.sigma, u) ** 2
 
-    gain: float
+    def prox(self, v: Tensor, y: Tensor, tau: float | Tensor) -> Tensor:
+        """(sigma² v + tau y)/(sigma² + tau)."""
+        variance, tau = axes(self.sigma, v) ** 2, axes(tau, v)
+        return (variance * v + tau * y) / (variance + tau)
 
-    def __post_init__(self) -> None:
-        checks.positive(self.gain, "gain")
+    def curvature(self, y: Tensor) -> float | Tensor:
+        """1/sigma²."""
+        return 1 / self.sigma**2
 
-    def __call__(self, y: Tensor, generator: torch.Generator) -> Tensor:
-        rate = checks.image(y, "y").detach().to("cpu", torch.float64) / self.gain
-        if float(rate.min()) < -1e-5 * float(rate.abs().max()):  # a blur by FFT leaves -1e-8 where it should leave 0
-            raise ValueError(f"y goes down to {float(y.min()):.3g}; Poisson noise counts photons, so it needs y >= 0.")
-        return (self.gain * torch.poisson(rate.clamp_min(0), generator=generator)).to(y)
-
-
-@NOISES.register("saltpepper", examples=("saltpepper:fraction=0.1",))
-@dataclass(frozen=True)
-class SaltPepper:
-    """Each sample of each channel becomes 0 or 1, with probability fraction / 2 each, or stays y."""
-
-    fraction: float
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.fraction <= 1:
-            raise ValueError(f"fraction is {self.fraction}; expected a share of the samples, from 0 to 1.")
-
-    def __call__(self, y: Tensor, generator: torch.Generator) -> Tensor:
-        checks.image(y, "y")
-        u = torch.rand(y.shape, generator=generator, dtype=torch.float64).to(y.device)
-        salted = torch.where(u >= 1 - self.fraction / 2, torch.ones_like(y), y)
-        return torch.where(u < self.fraction / 2, torch.zeros_like(y), salted)
+    def level(self, y: Tensor) -> float | Tensor:
+        return self.sigma

@@ -71,7 +71,7 @@ def cases(task: str, truth: Tensor, seed: int = 0) -> list[Case]:
     made = []
     for spec, sigma in itertools.product(specs, sigmas):
         operator = OPERATORS.build(spec, shape=tuple(truth.shape[1:]), seed=seed)
-        y = Gaussian(sigma / 255)(operator(truth), torch.Generator().manual_seed(seed))
+        y = Gaussian(sigma / 255).draw(operator(truth), torch.Generator().manual_seed(seed))
         made.append(Case(operator, y, truth, sigma / 255))
     return made
 

@@ -20,14 +20,16 @@ SIDES = (("below", "sigma may be too large"), ("above", "the kernel may be wrong
 UNCONVEX = ("hqs",)  # comes first for a prior that is no closed convex function
 
 
-def default_solver(prior: Prior) -> str:
-    """The first registered solver that fits the prior; HQS before all others for a denoiser in a prior's place.
+def default_solver(prior: Prior, data: set[str] | None = None) -> str:
+    """The first registered solver that fits the prior and the data term; HQS first for a denoiser in a prior's place.
+
+    data: what the data term offers (`Problem.offers`); None: all, as with Gaussian noise.
 
     Without a rule HQS is the safer one: under ADMM the multiplier may keep noise in the image.  Raises ValueError when
     none fits.
     """
     for name in (*(() if prior.closed_convex else UNCONVEX), *SOLVERS):
-        if fits(SOLVERS[name].make, prior):  # type: ignore[arg-type]
+        if fits(SOLVERS[name].make, prior, data):  # type: ignore[arg-type]
             return name
     offers = ", ".join(sorted(prior.offers())) or "nothing"
     raise ValueError(f"no solver fits prior {prior.name}, which offers {offers}.")
@@ -55,7 +57,7 @@ def fit_lam(
     Morozov 1966 (discrepancy principle); Dowell & Jarratt 1971 (Illinois).
     """
     if problem.prior.closed_convex:
-        solver = SOLVERS[default_solver(problem.prior)].make()
+        solver = SOLVERS[default_solver(problem.prior, problem.offers())].make()
     begun = time.monotonic()
     x = problem.initial()
     sigma = torch.as_tensor(problem.sigma, dtype=x.dtype).reshape(-1)

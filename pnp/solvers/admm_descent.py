@@ -71,6 +71,7 @@ class ADMMDescent(Solver):
     average: float = 0.98
     iterations: int = 200
     needs: ClassVar[tuple[str, ...]] = ("split",)
+    needs_noise: ClassVar[tuple[str, ...]] = ("slope",)
     splits: ClassVar[bool] = True
     descends: ClassVar[bool] = True
 

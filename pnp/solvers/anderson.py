@@ -38,6 +38,7 @@ class Anderson(Solver):
     tau: float | None = None
     iterations: int = 100
     needs: ClassVar[tuple[str, ...]] = ("grad",)
+    needs_noise: ClassVar[tuple[str, ...]] = ("step",)  # its map must be the same at each iteration
 
     def __post_init__(self) -> None:
         super().__post_init__()

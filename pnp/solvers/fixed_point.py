@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ..core.problem import Problem
+from ..core.problem import Problem, Split
 from ..core.solver import Solver, relative
 from ..linalg import norm
 from ..registry import SOLVERS
@@ -24,6 +24,7 @@ class FixedPointState(NamedTuple):
     tau: Tensor
     value: Tensor
     move: Tensor
+    split: Split | None = None  # the copy of Ax, for a noise that needs one
 
 
 @SOLVERS.register("fixed-point", cite=("romano2017", "hurault2022"), examples=("fixed-point", "fixed-point:tau=0.001"))
@@ -54,14 +55,14 @@ class FixedPoint(Solver):
         tau = torch.as_tensor(tau, dtype=x0.dtype, device=x0.device).expand(len(x0), 1, 1, 1)
         nothing = x0.new_full((len(x0),), float("nan"))
         value = problem.objective(x0) if self._descends(problem) else nothing
-        return FixedPointState(x0, tau, value, torch.full_like(nothing, float("inf")))
+        return FixedPointState(x0, tau, value, torch.full_like(nothing, float("inf")), problem.split(x0))
 
     def step(self, problem: Problem, s: FixedPointState, k: int) -> FixedPointState:
         forward = problem.lam * problem.prior.grad(s.x)
-        first = problem.data_prox(s.x - s.tau * forward, s.tau, x0=s.x)
+        first, split = problem.data_step(s.x - s.tau * forward, s.tau, s.split, x0=s.x)
         move = relative(norm(first - s.x), first)
         if not self._descends(problem):
-            return s._replace(x=first, move=move)
+            return s._replace(x=first, move=move, split=split)
         x, value, tau, trial = s.x, s.value, s.tau, first
         good = torch.zeros_like(s.value, dtype=torch.bool)
         for _ in range(HALVINGS):
@@ -73,9 +74,9 @@ class FixedPoint(Solver):
             if bool(good.all()):
                 break
             tau = torch.where(good.view(-1, 1, 1, 1), tau, tau / 2)
-            trial = problem.data_prox(s.x - tau * forward, tau, x0=s.x)
+            trial, split = problem.data_step(s.x - tau * forward, tau, s.split, x0=s.x)
         tau = torch.where(good.view(-1, 1, 1, 1), tau, s.tau)
-        return FixedPointState(x, tau, value, move)
+        return FixedPointState(x, tau, value, move, split)
 
     def change(self, problem: Problem, state: FixedPointState, before: FixedPointState) -> Tensor:
         """How far the step at tau goes: a standstill of the line search is no convergence."""
@@ -86,6 +87,8 @@ class FixedPoint(Solver):
         return None if bool(state.value.isnan().any()) else state.value
 
     def theorem(self, problem: Problem) -> str | None:
+        if not problem.exact:
+            return None
         if self._descends(problem):
             return "backtracking: f + lam g never rises and the steps tend to 0 (Hurault et al. 2022, theorem 1)"
         if problem.prior.closed_convex and self.tau is None:

@@ -118,6 +118,7 @@ class GradientDescent(Solver):
     envelope: float | None = None
     iterations: int = 500
     needs: ClassVar[tuple[str, ...]] = ("grad",)
+    needs_noise: ClassVar[tuple[str, ...]] = ("slope",)
     descends: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -210,7 +211,7 @@ class GradientDescent(Solver):
             fit = problem.data_grad(x)
         else:
             t = problem.sigma**2 / self.envelope
-            fit = (x - problem.data_prox(x, t, x)) / t
+            fit = (x - problem.majorised_prox(x, t, x)) / t
         return fit + problem.lam * problem.prior.grad(x)
 
 

@@ -33,7 +33,8 @@ class MeanShift(Solver):
         v <- momentum v − step_size/(‖A‖²/sigma² + lam L) (∇f(x) + lam ∇g(x));   x <- x + v
 
     L: the prior's smoothness, 1/s² for a denoising auto-encoder of strength s.
-    blind: sigma is not used, but estimated anew at each step from what is left, given that the picture is known up to
+    blind: the noise is taken for Gaussian, its sigma estimated anew at each step from what is left, given that the
+    picture is known up to
     noise of std s (their section 3.2, here for any linear operator):
 
         sigma² <- (‖Ax − y‖² + s² tr(AᵀA))/m,   m the number of measurements.
@@ -44,6 +45,7 @@ class MeanShift(Solver):
     blind: bool = False
     iterations: int = 300
     needs: ClassVar[tuple[str, ...]] = ("grad",)
+    needs_noise: ClassVar[tuple[str, ...]] = ("curvature",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,13 +62,16 @@ class MeanShift(Solver):
         return MeanShiftState(x0, torch.zeros_like(x0), size, x0.new_full((len(x0),), float("inf")))
 
     def step(self, problem: Problem, s: MeanShiftState, k: int) -> MeanShiftState:
-        prior, data = problem.prior, problem.misfit(s.x)
-        variance = torch.as_tensor(problem.sigma**2, dtype=s.x.dtype, device=s.x.device)
+        prior = problem.prior
         if self.blind:
+            data = problem.operator(s.x) - problem.y
             left = data.flatten(1).square().sum(1) + prior.smoothing() ** 2 * s.trace
             variance = (left / problem.measurements()).view(-1, 1, 1, 1)
-        gradient = problem.operator.adjoint(data) / variance + problem.lam * prior.grad(s.x)
-        size = self.step_size / (problem.norm**2 / variance + problem.lam * prior.smoothness())
+            fit, steepest = problem.operator.adjoint(data) / variance, problem.norm**2 / variance
+        else:
+            fit, steepest = problem.data_grad(s.x), problem.lipschitz()
+        gradient = fit + problem.lam * prior.grad(s.x)
+        size = self.step_size / (steepest + problem.lam * prior.smoothness())
         v = self.momentum * s.v - size * gradient
         pull = relative(norm(gradient) / (problem.lam * prior.smoothness()), s.x)
         return MeanShiftState(s.x + v, v, s.trace, pull)

@@ -80,6 +80,7 @@ class ChambollePock(_PrimalDual):
 
     tau: float | None = None
     iterations: int = 300
+    needs_noise: ClassVar[tuple[str, ...]] = ("step",)
 
     def step(self, problem: Problem, state: PrimalDualState, k: int) -> PrimalDualState:
         tau, s = self._steps(problem)
@@ -108,6 +109,7 @@ class CondatVu(_PrimalDual):
     """
 
     iterations: int = 500
+    needs_noise: ClassVar[tuple[str, ...]] = ("curvature",)
 
     def step(self, problem: Problem, state: PrimalDualState, k: int) -> PrimalDualState:
         tau, s = self._steps(problem)

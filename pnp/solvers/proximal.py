@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ class ProximalGradient(Solver):
 
     tau: float | Geometric | Schedule | None = None
     iterations: int = 300
+    needs_noise: ClassVar[tuple[str, ...]] = ("curvature",)
 
     def init(self, problem: Problem, x0: Tensor) -> ImageState:
         return ImageState(x0)
@@ -76,6 +77,7 @@ class FISTA(Solver):
     tau: float | Geometric | Schedule | None = None
     restart: bool = True
     iterations: int = 300
+    needs_noise: ClassVar[tuple[str, ...]] = ("curvature",)
 
     def init(self, problem: Problem, x0: Tensor) -> FISTAState:
         return FISTAState(x0, x0, torch.ones(x0.shape[0], 1, 1, 1, dtype=x0.dtype, device=x0.device))

@@ -1,0 +1,290 @@
+"""The data term of every noise: its slope is its derivative, its prox a minimum, and solvers reach known answers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import images
+from scipy.optimize import minimize
+from torch import Tensor
+
+from pnp.core.loop import solve
+from pnp.core.problem import Problem
+from pnp.core.solver import Solver
+from pnp.noises import ClippedGaussian, Gaussian, Noise, Poisson, SaltPepper
+from pnp.operators import Blur, Identity, Mask, kernels
+from pnp.priors import TV, Prior, Tikhonov
+from pnp.registry import NOISES
+from pnp.solvers import ADMM, FISTA, HQS, Anderson, ProximalGradient
+
+BLUR = Blur(kernels.gaussian(0.8, 5).double())
+MILD = Blur(kernels.gaussian(0.5, 3).double())  # one whose inverse leaves a picture positive
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def drawn(noise: Noise, size: int = 16) -> tuple[Tensor, Tensor, Noise]:
+    """(u, y, the noise of this y)."""
+    u = 0.05 + 0.9 * images(2, 1, size, size)
+    y = noise.draw(u, seeded(1))
+    return u, y, noise.begin(y)
+
+
+EVERY = [spec for entry in NOISES.values() for spec in entry.examples]
+
+
+@pytest.mark.parametrize("spec", EVERY)
+def test_the_slope_is_the_derivative_of_the_value(spec: str) -> None:
+    u, y, noise = drawn(NOISES.build(spec))
+    at = (u + 0.03).requires_grad_()
+    (expected,) = torch.autograd.grad(noise.value(at, y).sum(), at)
+    torch.testing.assert_close(noise.slope(at.detach(), y), expected)
+
+
+@pytest.mark.parametrize("spec", EVERY)
+@pytest.mark.parametrize("tau", [1e-4, 0.01, 1.0])
+def test_the_prox_is_the_minimum_found_by_brute_force(spec: str, tau: float) -> None:
+    u, y, noise = drawn(NOISES.build(spec), size=6)
+    v = u + 0.2 * torch.randn(u.shape, generator=seeded(2), dtype=u.dtype)
+    size = torch.tensor([tau, 2 * tau], dtype=u.dtype).view(2, 1, 1, 1)
+    found = noise.prox(v, y, size)
+
+    def cost(at: Tensor) -> Tensor:
+        """Pixel by pixel: the value of an image of one pixel."""
+        each = [
+            noise_of_pixel(noise, i).value(at.flatten()[i].view(1, 1, 1, 1), y.flatten()[i].view(1, 1, 1, 1))
+            for i in range(at.numel())
+        ]
+        return torch.cat(each).view_as(at) + (at - v) ** 2 / (2 * size)
+
+    least = cost(found)
+    assert bool(least.isfinite().all())
+    for step in (1e-6, 1e-4, 1e-2, 0.1):
+        for sign in (-1, 1):
+            assert bool((cost(found + sign * step) >= least - 1e-9 * (1 + least.abs())).all())
+    planted = cost(found + 0.3 * (v - found) + 1e-3)  # short of the minimum
+    assert bool((planted > least).any())
+
+
+def noise_of_pixel(noise: Noise, i: int) -> Noise:
+    """The same noise where the measurement is its i-th sample alone: which pixels are clipped was seen on the whole."""
+    if isinstance(noise, ClippedGaussian) and noise.ends is not None:
+        mine = noise.ends.at == i
+        at = torch.zeros(int(mine.sum()), dtype=torch.long)
+        ends = replace(noise.ends, at=at, above=noise.ends.above[mine], sigma=noise.ends.sigma[mine])
+        return replace(noise, ends=ends)
+    return noise
+
+
+@pytest.mark.parametrize("spec", [s for s in EVERY if "curvature" in NOISES.build(s).offers()])
+def test_the_slope_grows_no_faster_than_the_curvature_says(spec: str) -> None:
+    _, y, noise = drawn(NOISES.build(spec))
+    a, b = (images(2, 1, 16, 16, seed=s) for s in (5, 6))  # both within [0, 1]
+    apart = (noise.slope(a, y) - noise.slope(b, y)).abs()
+    limit = torch.as_tensor(noise.curvature(y)) * (a - b).abs()
+    assert bool((apart <= limit * (1 + 1e-9) + 1e-12).all())
+    assert bool((apart > 0.01 * limit).any())  # planted: a constant that holds because it is huge
+
+
+@pytest.mark.parametrize("spec", EVERY)
+def test_the_misfit_at_the_truth_is_as_long_as_expected(spec: str) -> None:
+    noise, steps = NOISES.build(spec), torch.linspace(0, 1, 128, dtype=torch.float64)
+    u = (0.02 + 0.96 * steps[:, None] * steps.flip(0)).expand(2, 1, 128, 128).clone()  # smooth, as most of a picture
+    u[1] = 1 - u[1]
+    y = noise.draw(u, seeded(1))
+    begun = noise.begin(y)
+    length = begun.misfit(u, y).flatten(1).square().mean(1).sqrt()
+    expected = torch.as_tensor(begun.expected(y)).expand(2)
+    torch.testing.assert_close(length, expected.to(length), rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("peak", [0.5, 3.0, 30.0])
+def test_few_photons_leave_less_than_many_and_it_is_known(peak: float) -> None:
+    u = images(1, 1, 160, 160)
+    noise = Poisson(gain=1 / peak)
+    y = noise.draw(u, seeded(1))
+    begun = noise.begin(y)
+    length = float(begun.misfit(u, y).square().mean().sqrt())
+    assert length == pytest.approx(float(begun.expected(y)), rel=0.07)
+    if peak == 0.5:
+        assert length < 0.9 * float(begun.level(y))  # planted: the level itself
+
+
+@pytest.mark.parametrize("spec", EVERY)
+def test_each_image_of_a_batch_has_the_noise_it_would_have_alone(spec: str) -> None:
+    u, y, noise = drawn(NOISES.build(spec), 32)
+    at = u + 0.02
+    for i in range(2):
+        alone = NOISES.build(spec).begin(y[i : i + 1])
+        torch.testing.assert_close(noise.value(at, y)[i], alone.value(at[i : i + 1], y[i : i + 1])[0])
+        torch.testing.assert_close(noise.misfit(at, y)[i], alone.misfit(at[i : i + 1], y[i : i + 1])[0])
+        torch.testing.assert_close(noise.prox(at, y, 0.01)[i], alone.prox(at[i : i + 1], y[i : i + 1], 0.01)[0])
+
+
+class Nothing(Prior):
+    """g = 0."""
+
+    closed_convex = True
+
+    def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
+        return v
+
+    def value(self, x: Tensor) -> Tensor:
+        return x.new_zeros(len(x))
+
+
+def test_photons_alone_have_the_closed_form() -> None:
+    """A = Id and g = ½‖x‖²: lam x + (1 − y/x)/gain = 0."""
+    noise, lam = Poisson(gain=0.05), 3.0
+    y = noise.draw(images(1, 1, 16, 16), seeded(1))
+    problem = Problem(Identity(), y, Tikhonov(), noise, lam=lam)
+    expected = (-1 + (1 + 4 * lam * noise.gain * y).sqrt()) / (2 * lam * noise.gain)
+    assert problem.exact
+    for solver in (ADMM(tau=0.05, iterations=400), HQS(tau=1e-7, iterations=2)):
+        close = 1e-8 if isinstance(solver, ADMM) else 1.0  # HQS with a constant tau minimises the envelope
+        torch.testing.assert_close(solve(problem, solver, stop=()).x, expected, atol=close, rtol=0)
+    assert float((solve(replace(problem, noise=Gaussian(0.2)), ADMM(), stop=()).x - expected).abs().max()) > 0.05
+
+
+def reference(problem: Problem) -> Tensor:
+    """The minimum of f + lam g over x > 0 by L-BFGS-B, in float64; where it is inside, also the one over all x."""
+    shape = (1, *problem.operator.image_shape(tuple(problem.y.shape[1:])))
+
+    def both(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        x = torch.from_numpy(flat).view(shape).requires_grad_()
+        value = problem.objective(x).sum()
+        (slope,) = torch.autograd.grad(value, x)
+        return value.item(), slope.flatten().numpy().copy()
+
+    start = torch.full(shape, 0.5, dtype=torch.float64).flatten().numpy()
+    found = minimize(both, start, jac=True, method="L-BFGS-B", bounds=[(1e-6, None)] * start.size,
+                     options={"maxiter": 5000, "maxfun": 20000, "ftol": 1e-16, "gtol": 1e-9})  # fmt: skip
+    assert found.x.min() > 1e-3
+    return torch.from_numpy(found.x).view(shape)
+
+
+@pytest.mark.parametrize("noise", [Poisson(0.02), Poisson(0.02, background=0.1), ClippedGaussian(0.3)], ids=repr)
+def test_a_split_reaches_the_minimum_that_another_route_finds(noise: Noise) -> None:
+    y = noise.draw(BLUR(0.5 + 0.3 * images(1, 1, 16, 16)), seeded(1))
+    problem = Problem(BLUR, y, Tikhonov(), noise, lam=10.0)
+    assert not problem.exact
+    expected = reference(problem)
+    result = solve(problem, ADMM(tau=0.1, iterations=3000), stop=())
+    torch.testing.assert_close(result.x, expected, atol=2e-4, rtol=0)
+    assert result.convergence.theorem is not None
+    adapted = solve(problem, ADMM(iterations=2000), stop=())
+    torch.testing.assert_close(adapted.x, expected, atol=2e-4, rtol=0)
+    other = solve(replace(problem, noise=Gaussian(float(problem.sigma))), ADMM(iterations=500), stop=()).x
+    assert float((other - expected).abs().max()) > 5e-3  # planted: the noise taken for Gaussian
+
+
+def test_a_background_gives_photons_a_slope_for_gradient_steps() -> None:
+    noise = Poisson(0.02, background=0.3)
+    y = noise.draw(BLUR(0.5 + 0.3 * images(1, 1, 16, 16)), seeded(1))
+    problem = Problem(BLUR, y, Tikhonov(), noise, lam=10.0)
+    expected = reference(problem)
+    for solver in (FISTA(iterations=1500), ProximalGradient(iterations=4000)):
+        torch.testing.assert_close(solve(problem, solver, stop=()).x, expected, atol=1e-4, rtol=0)
+    with pytest.raises(TypeError, match="FISTA needs the curvature of the noise; Poisson offers prox, slope"):
+        solve(replace(problem, noise=Poisson(0.02)), FISTA())
+    with pytest.raises(TypeError, match="Anderson needs the step of the noise"):
+        solve(problem.weighted(1.0), Anderson())
+
+
+def richardson_lucy(y: Tensor, iterations: int) -> Tensor:
+    """x <- x Aᵀ(y/Ax), the kernel being symmetric with sum 1."""
+    x = torch.full_like(y, float(y.mean()))
+    for _ in range(iterations):
+        x = x * MILD.adjoint(y / MILD(x))
+    return x
+
+
+def test_without_a_prior_photons_lead_where_richardson_and_lucy_do() -> None:
+    noise = Poisson(1e-4)
+    y = noise.draw(MILD(0.3 + 0.4 * images(1, 1, 16, 16)), seeded(1))
+    problem = Problem(MILD, y, Nothing(), noise)
+    ours = solve(problem, ADMM(tau=1.0, iterations=4000), stop=()).x
+    theirs = richardson_lucy(y, 3000)
+    assert float(theirs.min()) > 0.05  # positivity, which RL has built in, binds nowhere
+    torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=0)
+    torch.testing.assert_close(problem.data_value(ours), problem.data_value(theirs), atol=1e-2, rtol=0)
+    assert float(problem.data_value(richardson_lucy(y, 20))) > 10 * float(problem.data_value(ours)) + 1  # planted
+
+
+@pytest.mark.parametrize("operator", [Identity(), BLUR], ids=["identity", "blur"])
+def test_impulses_cost_an_absolute_value_little(operator: Blur | Identity) -> None:
+    x = torch.full((1, 1, 32, 32), 0.3, dtype=torch.float64)
+    x[..., 10:20, 8:24] = 0.7
+    noise = SaltPepper(0.2)
+    y = noise.draw(operator(x), seeded(1))
+    ours = solve(Problem(operator, y, TV(), noise, lam=8.0), ADMM(iterations=300), stop=()).x
+    plain = solve(Problem(operator, y, TV(), Gaussian(0.3), lam=8.0), ADMM(iterations=300), stop=()).x
+    assert float((ours - x).abs().mean()) < 0.02 < 3 * 0.02 < float((plain - x).abs().mean())
+
+
+@pytest.mark.parametrize("spec", EVERY)
+def test_missing_samples_say_nothing_whatever_the_noise(spec: str) -> None:
+    x = 0.1 + 0.8 * images(1, 1, 16, 16)
+    mask = Mask((torch.rand(1, 16, 16, generator=seeded(3)) > 0.3).double())
+    noise = NOISES.build(spec)
+    y = noise.draw(x, seeded(1))
+    other = torch.where(mask.mask.bool(), y, 0.77)
+    first, second = (solve(Problem(mask, v, TV(), noise, lam=5.0), ADMM(iterations=20)).x for v in (y, other))
+    assert torch.equal(first, second) and bool(first.isfinite().all())
+
+
+def test_a_theorem_is_stated_where_the_data_step_is_exact() -> None:
+    noise = ClippedGaussian(0.2)
+    y = noise.draw(images(1, 1, 16, 16), seeded(1))
+    exact, split = (Problem(operator, y, TV(), noise, lam=3.0) for operator in (Identity(), BLUR))
+    said = {name: solve(p, HQS(tau=0.01, iterations=3)).convergence.theorem for name, p in
+            (("exact", exact), ("split", split))}  # fmt: skip
+    assert said["exact"] is not None and said["split"] is None
+    assert all(solve(p, ADMM(iterations=3)).convergence.theorem for p in (exact, split))
+
+
+def test_one_call_of_an_exact_prox_is_the_prox() -> None:
+    """A clipped picture without blur: iterating the data step changes nothing."""
+    noise = ClippedGaussian(0.1)
+    y = noise.draw(images(1, 1, 32, 32), seeded(1))
+    problem, v = Problem(Identity(), y, TV(), noise), images(1, 1, 32, 32, seed=4)
+    once = problem.data_prox(v, 0.02)
+    torch.testing.assert_close(problem.data_prox(v, 0.02, x0=once), once, atol=0, rtol=0)
+    assert float((problem.data_grad(once) + (once - v) / 0.02).abs().max()) < 1e-10
+    assert float((problem.majorised_prox(v, 0.02, at=v) - once).abs().max()) > 1e-4  # planted: one EM step
+
+
+def test_a_solver_that_takes_the_noise_is_found(noise: Noise = Poisson(0.05)) -> None:  # noqa: B008
+    from pnp.parameters.weight import default_solver
+
+    problem = Problem(BLUR, images(1, 1, 8, 8), TV(), noise)
+    assert default_solver(TV(), problem.offers()) == "admm"
+
+    class Steep(ADMM):
+        needs_noise = ("curvature",)
+
+    with pytest.raises(TypeError, match="Solvers that fit: admm"):
+        solve(problem, Steep())
+
+
+@pytest.mark.parametrize(("make", "says"), [
+    (lambda: Poisson(0.0), "gain"), (lambda: Poisson(0.1, background=-1.0), "background"),
+    (lambda: Gaussian(-1.0), "sigma"), (lambda: ClippedGaussian(math.nan), "sigma"),
+    (lambda: SaltPepper(1.5), "fraction"),
+    (lambda: Problem(Identity(), -images(1, 1, 4, 4), TV(), Poisson(0.1)), "not negative"),
+    (lambda: Problem(Identity(), images(1, 1, 4, 4), TV(), Poisson(0.1), sigma=0.1), "both given"),
+])  # fmt: skip
+def test_what_makes_no_sense_is_refused(make: object, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        make()  # type: ignore[operator]
+
+
+def test_solvers_declare_what_they_need_of_the_noise() -> None:
+    assert Solver.needs_noise == ("prox",) and FISTA.needs_noise == ("curvature",)
+    assert Poisson(0.1).offers() == {"slope", "prox"} and Poisson(0.1, 0.1).offers() == {"slope", "prox", "curvature"}
