@@ -159,7 +159,7 @@ def test_a_table_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             rules.table(tmp_path / name)
 
 
-def test_what_stands_beside_a_drawing_prior_is_asked_what_it_is(tmp_path: Path) -> None:
+def test_what_stands_beside_a_drawing_prior_is_asked_what_it_is() -> None:
     class Mine(PnP):
         kind = "a kind that nobody knows"
 
@@ -268,6 +268,18 @@ def test_tune_keeps_the_other_rows_of_its_table_and_begins_from_its_own(training
     assert "start=0.0001 end=0.5 " in ran.output.splitlines()[0]
     found = rules.table("mine.tsv")
     assert found.pop(("denoiser", "identity")).end > 0.5 and found == kept
+
+
+def test_the_first_guess_by_a_second_prior_goes_by_the_own_table_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, found = str(tmp_path / "mine.tsv"), []
+    tuning.write({("denoiser", "identity"): Rule("hqs", 1, 0.5, start=0.1, end=1.0)}, Path(own))
+    find = rules.find
+    monkeypatch.setattr(rules, "find", lambda *given: found.append(find(*given)) or find(*given))
+    restore(Job("identity", "dip:width=8,depth=2+nlm", sigma=0.1, iterations=1, rules=own), torch.rand(1, 1, 16, 16))
+    assert [rule and rule.solver.partition(":")[0] for rule in found] == ["admm-descent", "hqs"]
+    assert found[1] == rules.table(own)["denoiser", "identity"]
 
 
 def test_a_wrong_table_ends_a_command_with_one_line(training: Path) -> None:
