@@ -33,7 +33,8 @@ class Prior:
     One that overrides `parametrise` holds for the pictures that it draws alone: x = x(θ), and a descent moves θ.
     """
 
-    kind: str = "other"  # by what rule its parameters are chosen when nobody gives any
+    kind: str = "other"  # which rows of the default parameters are its own
+    denoises: bool = False  # its prox is made of a denoiser: no function is known that it lowers
     closed_convex: bool = False  # the hypothesis of the convergence theorems
     lam: float | None = None  # the weight to take when nobody chooses one; None: fit the residual to the noise
     terms: tuple[tuple[float, Prior], ...] = ()  # (weight, prior) of a sum; empty for a prior of one term
@@ -105,12 +106,6 @@ class Sum(Prior):
             raise ValueError(f"{' and '.join(p.name for p in drawing)} would both draw the picture; expected one.")
         self.drawing = drawing[0] if drawing else None
         if self.drawing is not None:
-            others = [p for _, p in self.terms if p is not self.drawing]
-            if others and all("split" in p.offers() for p in others):
-                plain = {p.kind for p in others} & {Prior.kind, "wtv"}
-                self.kind = f"{self.drawing.kind}-{'split' if plain else 'denoiser'}"
-            else:
-                self.kind = self.drawing.kind
             self.lam = self.drawing.lam
 
     @property

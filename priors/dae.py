@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from .base import Denoiser, Prior
 from .denoiser import make_denoiser
 
 Form = Literal["mean-shift", "autoencoder", "gradient-step"]
+KINDS: dict[str, str] = {"mean-shift": "dae", "autoencoder": "dae-autoencoder", "gradient-step": "dae-gradient-step"}
 SIGMA = 11 / 255  # the published strength
 
 
@@ -31,10 +32,10 @@ class DAE(Prior):
     lam = 1.0
 
     def __init__(self, denoiser: Denoiser, sigma: float = SIGMA, form: Form = "mean-shift", seed: int = 0) -> None:
-        if form not in get_args(Form):
-            raise ValueError(unknown("form of dae", form, list(get_args(Form))))
+        if form not in KINDS:
+            raise ValueError(unknown("form of dae", form, KINDS))
         self.denoiser, self.sigma, self.form = denoiser, positive(sigma, "sigma of a dae"), form
-        self.seed, self.kind = seed, "dae" if form == "mean-shift" else f"dae-{form}"
+        self.seed, self.kind = seed, KINDS[form]
         self.generator: torch.Generator | None = None  # of one solve
 
     @property

@@ -22,7 +22,7 @@ class PnP(Prior):
     """
 
     lam = 0.23
-    kind = "denoiser"
+    kind, denoises = "denoiser", True
 
     def __init__(self, denoiser: Denoiser, turns: bool = False) -> None:
         self.denoiser, self.turns = denoiser, turns
@@ -72,7 +72,7 @@ class Projector(Prior):
     """
 
     lam = 1.0
-    kind = "projector"
+    kind, denoises = "projector", True
 
     def __init__(self, denoiser: Denoiser, sigma: float) -> None:
         self.denoiser, self.sigma = denoiser, positive(sigma, "sigma of a projector")
@@ -96,7 +96,7 @@ class RED(Prior):
     """
 
     lam = 0.2
-    kind = "red"
+    kind, denoises = "red", True
 
     def __init__(self, denoiser: Denoiser, sigma: float, inner: int = 1) -> None:
         self.denoiser, self.sigma, self.inner = denoiser, positive(sigma, "sigma of RED"), inner

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 
 from pnp import priors
+from pnp.cli import cli
 from pnp.core.solver import require
 from pnp.jobs.restore import Job, restore
 from pnp.operators import Blur, Identity, Mask, kernels
 from pnp.parameters import rules, tuning
 from pnp.parameters.rules import Rule
-from pnp.registry import OPERATORS, PRIORS
+from pnp.priors import PnP, Sum
+from pnp.registry import OPERATORS, PRIORS, SpecError
 
 RULE = Rule("hqs", 8, 0.23, start=0.2, end=1.5, floor=0.01)
 
@@ -47,7 +54,8 @@ def test_every_row_of_the_table_makes_a_solver_that_fits_its_kind() -> None:
     table = rules.table()
     kinds = {kind for kind, _ in table}
     specs = [spec for entry in PRIORS.values() for spec in entry.examples if not spec.startswith("deepinv")]
-    found = {p.kind: p for p in (priors.parse(spec, shape=(1, 16, 16)) for spec in [*specs, "dip+tv", "dip+unet"])}
+    built = [priors.parse(spec, shape=(1, 16, 16)) for spec in [*specs, "dip+tv", "dip+unet"]]
+    found = {rules.kind_of(prior): prior for prior in built}
     assert kinds and kinds <= set(found)
     for (kind, _), rule in table.items():
         require(rule.make(0.01), found[kind])
@@ -83,15 +91,85 @@ def test_the_weight_of_an_objective_is_the_same_for_every_solver() -> None:
 
 
 def test_a_table_is_read_as_it_was_written_under_its_own_head(tmp_path: Path) -> None:
-    path = tmp_path / "rules.toml"
-    path.write_text("# lam of blur: by hand\n# and more\n\n[red.blur]\n# gone\n")
-    rows = {("denoiser", "blur"): RULE, ("dae", "mask"): Rule("mean-shift:blind=true", 30, 1.0)}
-    rules.write(rows, path)
+    path = tmp_path / "rules.tsv"
+    path.write_text("# lam of blur: by hand\n# and more\n\nred\tblur\n# gone\n")
+    rows = {
+        ("denoiser", "blur"): replace(RULE, lam=0.1 + 0.2),  # a number of 17 digits
+        ("denoiser", "blur-chambolle-pock"): Rule("chambolle-pock", 9, 2.0, stop="wmv:window=9,patience=6"),
+        ("dae", "mask"): Rule("mean-shift:blind=true", 30, 1.0),
+    }
+    tuning.write(rows, path)
     assert rules.table(path) == rows
-    assert path.read_text().startswith("# lam of blur: by hand\n# and more\n\n[dae.mask]\n")
+    assert path.read_text().splitlines()[:4] == [
+        "# lam of blur: by hand", "# and more", "\t".join(rules.COLUMNS), "dae\tmask\t\tmean-shift:blind=true\t30\t1"
+    ]  # fmt: skip
     assert "gone" not in path.read_text()
-    rules.write(rows, tmp_path / "new.toml")
-    assert (tmp_path / "new.toml").read_text().splitlines()[0] == rules.TABLE.read_text().splitlines()[0]
+    tuning.write(rows, tmp_path / "new.tsv")
+    assert rules.table(tmp_path / "new.tsv") == rows and "--rules" in (tmp_path / "new.tsv").read_text()
+    head = [line for line in rules.TABLE.read_text().splitlines() if line.startswith("#")]
+    assert rules.as_text(rules.table(), head) == rules.TABLE.read_text()  # the shipped table is as pnp would write it
+
+
+HEADER = "\t".join(rules.COLUMNS)
+
+
+def test_rows_of_an_own_table_go_before_the_shipped_ones_of_their_place_alone(tmp_path: Path) -> None:
+    own = tmp_path / "mine.tsv"
+    own.write_text(f"# by hand\n{HEADER}\ndenoiser\tmask\thqs\thqs\t7\t0.5\nnew\tother\t\tgd\t5\t25/255\n")
+    unet, odd = priors.parse("unet", shape=(1, 16, 16)), Mask(torch.ones(1, 4, 4))
+    assert rules.find(unet, odd, "hqs", own) == Rule("hqs", 7, 0.5) != rules.find(unet, odd, "hqs")
+    assert rules.find(unet, odd, None, own) == rules.find(unet, odd) == rules.table()["denoiser", "mask"]
+    tv = priors.TV()
+    tv.kind = "new"
+    assert rules.find(tv, odd, None, str(own)) == Rule("gd", 5, 25 / 255) and rules.find(tv, odd) is None
+    own.write_text(own.read_text().replace("\t7\t", "\t8\t"))
+    assert rules.find(unet, odd, "hqs", own) == Rule("hqs", 8, 0.5)  # read anew
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["kind,task,solver"], "line 2: expected the names of the columns"),
+        ([], "line 1: expected the names of the columns"),
+        ([HEADER, "", "red\tblur\t\thqs\t5"], "line 4: lam left out"),
+        ([HEADER, "red\tblur\t\thqs\tmany\t1"], "line 3: iterations='many': expected a whole number"),
+        ([HEADER, "red\tblur\t\thqs\t5\t-1"], "line 3: lam is -1.0; expected a number above 0"),
+        ([HEADER, "red\tblur\t\thqs\t5\t1\t0.1\t1\t-1"], "line 3: floor is -1.0; expected 0 or more"),
+        ([HEADER, "red\tblur\t\thqz\t5\t1"], "line 3: unknown solver 'hqz'. Did you mean 'hqs'"),
+        ([HEADER, "red\tblur\tadmn\thqs\t5\t1"], "line 3: unknown solver 'admn'. Did you mean 'admm'"),
+        ([HEADER, "red\tblur\t\tfixed-point\t5\t1\t0.1\t1"], "line 3: fixed-point takes no falling strength"),
+        ([HEADER, "red\tblur\t\thqs\t5\t1\t\t\t\tnever"], "line 3: unknown stop rule 'never'"),
+        ([HEADER, "red\tblur-admm\t\thqs\t5\t1"], "line 3: task 'blur-admm' has a hyphen"),
+        ([HEADER, *2 * ["red\tblur\t\thqs\t5\t1"]], "line 4: this is a second row for red and blur"),
+        ([HEADER, "red\tblur\t\thqs\t5\t1\t0\t0\t0\t\t0"], "line 3: there are 11 cells"),
+    ],
+)
+def test_a_wrong_table_is_one_line_with_its_number(lines: list[str], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.tsv"
+    path.write_text("\n".join(["# head", *lines] if lines else lines))
+    with pytest.raises(SpecError) as caught:
+        rules.table(path)
+    assert str(caught.value).startswith(f"{path}, {message}") and "\n" not in str(caught.value)
+
+
+def test_a_table_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\xff")
+    for name, why in (("missing.tsv", "No such file"), ("picture.png", "not a text file")):
+        with pytest.raises(SpecError, match=f"cannot read the rules in .*{name}: .*{why}"):
+            rules.table(tmp_path / name)
+
+
+def test_what_stands_beside_a_drawing_prior_is_asked_what_it_is() -> None:
+    class Mine(PnP):
+        kind = "a kind that nobody knows"
+
+    drawing = priors.parse("dip", shape=(1, 32, 32))
+    beside = Mine(lambda x, sigma: x)
+    assert rules.kind_of(Sum([(1.0, drawing), (1.0, beside)])) == "dip-denoiser"
+    beside.denoises = False
+    assert rules.kind_of(Sum([(1.0, drawing), (1.0, beside)])) == "dip-split"
+    assert rules.kind_of(priors.parse("dip+tv-smooth", shape=(1, 32, 32))) == "dip"  # no prox to split off
+    assert rules.kind_of(priors.parse("unet+tv", shape=(1, 32, 32))) == "other"
 
 
 def test_a_network_with_a_denoiser_runs_on_and_one_with_variation_stops_at_the_noise() -> None:
@@ -99,7 +177,7 @@ def test_a_network_with_a_denoiser_runs_on_and_one_with_variation_stops_at_the_n
     for spec in (*denoised, "dip+tv", "dip+wtv", "dip+unet+tv"):
         kind = "dip-denoiser" if spec in denoised else "dip-split"
         prior = priors.parse(spec, shape=(1, 32, 32))
-        assert prior.kind == kind, spec
+        assert rules.key(prior, Identity()) == (kind, "identity"), spec
         rule = rules.find(prior, Identity())
         assert rule is not None and ("discrepancy" in rule.stop) == (kind == "dip-split")
 
@@ -142,3 +220,83 @@ def test_tuning_betters_a_bad_row_on_real_cases() -> None:
     assert value > tuning.score(bad, prior, measured) + 2 and 0.5 < best.end < 2
 
 
+@pytest.fixture
+def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of two training pictures inside the current one."""
+    from skimage.data import camera
+
+    (tmp_path / "train").mkdir()
+    for i in range(2):
+        Image.fromarray(camera()[100 + 60 * i : 160 + 60 * i, 200:260]).save(tmp_path / "train" / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "train"
+
+
+TUNE = ("nlm", "--task", "identity", "--count", "2", "--side", "32")
+
+
+def test_tune_writes_a_table_of_your_own_that_solve_goes_by(training: Path) -> None:
+    """In a process of its own, where nothing has filled the registries yet."""
+    shipped = rules.TABLE.read_bytes()
+    command = [sys.executable, "-m", "pnp", "tune", *TUNE, "--data", str(training)]
+    path = {"PYTHONPATH": str(Path(__file__).parents[1])}
+    ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **path})
+    assert ran.returncode == 0, ran.stderr
+    *steps, last = ran.stdout.splitlines()
+    assert last == "wrote rules.tsv; to go by it: pnp solve --rules rules.tsv ..."
+    scores = [float(line.split()[2]) for line in steps]
+    assert len(scores) > 1 and scores == sorted(scores)
+    mine = rules.table("rules.tsv")
+    assert set(mine) == {("denoiser", "identity")} and mine != {k: rules.table()[k] for k in mine}
+    assert rules.TABLE.read_bytes() == shipped
+
+    solve = ["solve", "train/0.png", "--op", "identity", "--prior", "nlm", "--sigma", "0.05", "-o"]
+    row = replace(mine["denoiser", "identity"], lam=0.77, iterations=3)
+    tuning.write({("denoiser", "identity"): row}, Path("rules.tsv"))
+    assert CliRunner().invoke(cli, [*solve, "a.png", "--rules", "rules.tsv"]).exit_code == 0
+    record = json.loads(Path("a-report/result.json").read_text())
+    assert record["lam"] == {"value": 0.77, "source": "rule"} and record["solver"]["iterations"] == 3
+    assert record["job"]["rules"] == "rules.tsv"
+
+
+def test_tune_keeps_the_other_rows_of_its_table_and_begins_from_its_own(training: Path) -> None:
+    kept = {("red", "blur"): Rule("gd", 5, 3.0)}
+    begun = Rule("hqs", 1, 0.23, start=0.0001, end=0.5)
+    tuning.write({**kept, ("denoiser", "identity"): begun}, Path("mine.tsv"))
+    ran = CliRunner().invoke(cli, ["tune", *TUNE, "--data", str(training), "-o", "mine.tsv"])
+    assert ran.exit_code == 0, ran.output
+    assert "start=0.0001 end=0.5 " in ran.output.splitlines()[0]
+    found = rules.table("mine.tsv")
+    assert found.pop(("denoiser", "identity")).end > 0.5 and found == kept
+
+
+def test_the_first_guess_by_a_second_prior_goes_by_the_own_table_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, found = str(tmp_path / "mine.tsv"), []
+    tuning.write({("denoiser", "identity"): Rule("hqs", 1, 0.5, start=0.1, end=1.0)}, Path(own))
+    find = rules.find
+    monkeypatch.setattr(rules, "find", lambda *given: found.append(find(*given)) or find(*given))
+    restore(Job("identity", "dip:width=8,depth=2+nlm", sigma=0.1, iterations=1, rules=own), torch.rand(1, 1, 16, 16))
+    assert [rule and rule.solver.partition(":")[0] for rule in found] == ["admm-descent", "hqs"]
+    assert found[1] == rules.table(own)["denoiser", "identity"]
+
+
+def test_a_wrong_table_ends_a_command_with_one_line(training: Path) -> None:
+    Path("mine.tsv").write_text(f"{HEADER}\nred\tblur\n")
+    solve = ("solve", "train/0.png", "train/1.png", "--op", "identity", "--prior", "tv", "--rules", "mine.tsv")
+    for arguments in (solve, ("tune", *TUNE, "--data", str(training), "-o", "mine.tsv")):
+        ran = CliRunner().invoke(cli, list(arguments))
+        assert ran.exit_code == 2 and ran.output.count("error") == 1, ran.output
+        assert "pnp: error: mine.tsv, line 2: solver and iterations and lam left out" in ran.output
+
+
+def test_the_list_shows_every_row_of_the_shipped_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    ran = CliRunner().invoke(cli, ["list", "rules"])
+    assert ran.exit_code == 0, ran.output
+    printed = [line.split() for line in ran.output.splitlines()]
+    rows = rules.cells(rules.table())
+    told = [list(filter(None, row[1:])) for row in rows]
+    assert [line for line in printed if len(line) > 1 and line[0] != "task"] == told
+    assert [line[0] for line in printed if len(line) == 1] == sorted({row[0] for row in rows})

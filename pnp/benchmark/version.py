@@ -33,7 +33,8 @@ def code_version(cell: Cell) -> str:
     modules = {registry[word].make.__module__ for word in words for registry in registries if word in registry}
     try:
         prior = priors.parse(method.prior, shape=(1, 64, 64))
-        kind, kinds = prior.kind, {prior.kind, *(term.kind for _, term in prior.terms)}
+        kind = rules.kind_of(prior)
+        kinds = {kind, *(term.kind for _, term in prior.terms)}
     except Exception:  # the cell's own row will say what is wrong
         kind, kinds = "", {""}
     tasks = {*words, "other"}  # an operator has the name of its task

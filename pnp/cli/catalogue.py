@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,20 +17,44 @@ KINDS = ("operators", "priors", "solvers", "denoisers", "noises", "stops")
 
 
 @click.command("list")
-@click.argument("kind", required=False, type=click.Choice(KINDS))
+@click.argument("kind", required=False, type=click.Choice([*KINDS, "rules"]))
 def list_(kind: str | None) -> None:
-    """What there is: operators, priors, solvers, denoisers, noises, stop rules."""
+    """What there is: operators, priors, solvers, denoisers, noises, stop rules.
+
+    `pnp list rules` is the table of default parameters: by the kind of the prior, the task of the operator, and the
+    solver where one was asked for.
+    """
+    if kind == "rules":
+        _print_rules()
+        return
+    for name, registry in registries().items():
+        if kind in (None, name):
+            rows = [[entry.name, entry.summary, ", ".join(options(entry))] for entry in registry.values()]
+            _print(name, ("name", "what it is", "options"), rows)
+
+
+def _print_rules() -> None:
+    """A table for each kind of prior, with the columns that say something about it."""
+    from itertools import groupby
+
+    from ..parameters import rules
+
+    for kind, group in groupby(rules.cells(rules.table()), key=lambda row: row[0]):
+        rows = list(group)
+        told = [i for i, column in enumerate(zip(*rows, strict=True)) if i > 0 and any(column)]
+        _print(kind, [rules.COLUMNS[i] for i in told], [[row[i] for i in told] for row in rows])
+
+
+def _print(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    for name, registry in registries().items():
-        if kind in (None, name):
-            table = Table(title=name, title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))
-            for column in ("name", "what it is", "options"):
-                table.add_column(column, overflow="fold")
-            for entry in registry.values():
-                table.add_row(entry.name, entry.summary, ", ".join(options(entry)))
-            Console().print(table, "")
+    table = Table(title=title, title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table, "")
 
 
 @click.command()

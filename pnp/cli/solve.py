@@ -42,6 +42,7 @@ if TYPE_CHECKING:
               "table's for a deep image prior, else --tol.")  # fmt: skip
 @click.option("--tol", callback=positive, default="1e-4", show_default=True, metavar="T",
               help="Stop at this relative change of the picture.")  # fmt: skip
+@click.option("--rules", metavar="PATH", help="Your table of default parameters (pnp tune); its rows go first.")
 @click.option("--seconds", callback=positive, metavar="T", help="Stop after so many seconds.")
 @click.option("--recursive", is_flag=True, help="The pages are frames of a movie: each starts from what the one before "
               "has taught (for priors that learn: dip).")  # fmt: skip

@@ -1,4 +1,4 @@
-"""`pnp tune`: write the table of default parameters."""
+"""`pnp tune`: write a table of default parameters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from .options import one_line_errors
 @click.option("--channels", type=click.Choice(["1", "3"]), default="1", show_default=True)
 @click.option("--iterations", type=click.IntRange(1), help="Of the solver; default: as the table has it.")
 @click.option("--solver", metavar="NAME", help="Tune the row of this solver. Default: the task's own.")
-@click.option("--out", type=click.Path(path_type=Path), help="Table to change. Default: the one in use.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default="rules.tsv", show_default=True,
+              help="Table to write; the other rows of one that is there stay.")  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def tune(
     prior: str,
@@ -29,38 +30,32 @@ def tune(
     channels: str,
     iterations: int | None,
     solver: str | None,
-    out: Path | None,
+    output: Path,
     debug: bool,
 ) -> None:
-    """Find the default parameters of a prior on training pictures, and write them into the table.
+    """Find the default parameters of a prior on training pictures, and write them into a table of your own.
 
-    The search starts from the row that is there, of the prior's kind, and prints each better one.
+    `pnp solve --rules TABLE` goes by it. The search starts from the row that is there, of the prior's kind, in that
+    table or the shipped one, and prints each better one.
     """
     with one_line_errors(debug):
-        from dataclasses import replace
-
         from .. import priors
         from ..files import pictures
         from ..parameters import rules, tuning
         from ..registry import unknown
 
-        path = out or rules.TABLE
-        pictures.check_target(path)
-        truth = tuning.crops(pictures.expand(list(data)), count, side, int(channels))
-        kind = priors.parse(prior, shape=(int(channels), side, side)).kind
-        for task in tasks or tuning.TASKS:
+        for task in tasks:
             if task not in tuning.TASKS:
                 raise ValueError(unknown("task", task, list(tuning.TASKS)))
-            rows = dict(rules.table(path if path.is_file() else rules.TABLE))
-            own = rows.get((kind, task))
-            name = task if solver is None or (own is not None and own.solver == solver) else f"{task}-{solver}"
-            start = rows.get((kind, name)) or own or rows.get((kind, "other"))
-            if start is None:
-                raise ValueError(f"the table has no row for priors of kind {kind!r} to start from; known kinds: "
-                                 f"{', '.join(sorted({k for k, _ in rows}))}.")  # fmt: skip
-            start = replace(start, iterations=iterations or start.iterations, solver=solver or start.solver)
+        pictures.check_target(output)
+        rows = rules.table(output) if output.exists() else {}
+        truth = tuning.crops(pictures.expand(list(data)), count, side, int(channels))
+        kind = rules.kind_of(priors.parse(prior, shape=(int(channels), side, side)))
+        for task in tasks or tuning.TASKS:
+            at, start = tuning.start({**rules.table(), **rows}, kind, task, solver, iterations)
             for row, value in tuning.tune(prior, task, start, truth):
-                best = row
-                click.echo(f"{kind} {name}: {value:.3f} dB  lam={row.lam:.4g} start={row.start:.4g} "
+                rows[at] = row
+                click.echo(f"{' '.join(at)}: {value:.3f} dB  lam={row.lam:.4g} start={row.start:.4g} "
                            f"end={row.end:.4g} floor={row.floor:.4g} iterations={row.iterations}")  # fmt: skip
-            rules.write({**rows, (kind, name): best}, path)
+            tuning.write(rows, output)
+        click.echo(f"wrote {output}; to go by it: pnp solve --rules {output} ...")

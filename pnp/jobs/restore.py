@@ -48,6 +48,7 @@ class Job:
     the prior's own, or fitted by discrepancy.  solver: None is the table's, or the first that fits.  stop: specs of
     stop rules, `wmv+discrepancy`; None is the table's, or a relative change of `tol`.
     size: (C, H, W) of the image, where y does not tell.  recursive: the pages are frames (`movie.restore_movie`).
+    rules: file of a table whose rows go before those of the shipped one.
     """
 
     op: str
@@ -65,6 +66,7 @@ class Job:
     recursive: bool = False
     device: str = "cpu"
     size: tuple[int, int, int] | None = None
+    rules: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def restore(
     shape = operator.image_shape(tuple(y.shape[1:]))
     prior = priors.parse(job.prior, shape=shape, seed=job.seed)
     sigma, sigma_source = _sigma(job, operator, y, say)
-    rule = rules.find(prior, operator, job.solver)
+    rule = rules.find(prior, operator, job.solver, job.rules)
     if rule is not None and operator.pictorial and float(pixels.abs().flatten(1).mean(1).max()) > FAR_FROM_UNIT:
         warnings.warn(
             f"the picture has values from {float(pixels.min()):g} to {float(pixels.max()):g}; {job.prior} and its "
@@ -121,7 +123,7 @@ def restore(
     target = None if truth is None else _visible_truth(operator, truth.to(job.device), shape, initial)
     lam, lam_source, x0 = _lam(job, problem, solver, rule, x0, say)
     if after is None and getattr(solver, "within", None) is not None:  # who is led by a first guess
-        x0 = _by_the_rest(problem, x0, math.inf if job.seconds is None else job.seconds / 2, say)
+        x0 = _by_the_rest(problem, x0, math.inf if job.seconds is None else job.seconds / 2, say, job.rules)
     problem = problem.weighted(lam)
     before = time.perf_counter() - begun
     left = None if job.seconds is None else max(1e-3, job.seconds - before)
@@ -310,7 +312,7 @@ def _lam(
         return job.lam, "given", x0
     falling = rule is not None and rule.start > 0  # then the weight belongs to that solver, else to f + lam g
     if rule is not None and (not falling or (_of_rule(rule, solver) and not _sets(job, "tau"))):
-        say(f"lam: {rule.lam:g} (the rule for {problem.prior.kind} and {problem.operator.task})")
+        say(f"lam: {rule.lam:g} (the rule for {' and '.join(rules.key(problem.prior, problem.operator))})")
         return rule.lam, "rule", x0
     if problem.prior.lam is not None:
         say(f"lam: {problem.prior.lam:g} (the default of {problem.prior.name})")
@@ -320,7 +322,7 @@ def _lam(
     return _compact(lam), f"discrepancy, residual = {DISCREPANCY} sigma sqrt(m)", x
 
 
-def _by_the_rest(problem: Problem, x0: Tensor, seconds: float, say: Callable[[str], None]) -> Tensor:
+def _by_the_rest(problem: Problem, x0: Tensor, seconds: float, say: Callable[[str], None], own: str | None) -> Tensor:
     """Where something draws the picture beside one other prior: what that one restores by its rules; else x0.
 
     Raises KeyboardInterrupt when interrupted.
@@ -329,7 +331,7 @@ def _by_the_rest(problem: Problem, x0: Tensor, seconds: float, say: Callable[[st
     rest = [p for _, p in problem.prior.terms if "parametrise" not in p.offers()]
     if not drawn or len(rest) != 1:
         return x0
-    rule = rules.find(rest[0], problem.operator)
+    rule = rules.find(rest[0], problem.operator, None, own)
     if rule is None and not rest[0].closed_convex:
         return x0
     say(f"first guess: by {rest[0].name} alone")

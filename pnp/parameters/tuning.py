@@ -1,4 +1,4 @@
-"""Find the rows of table.toml on training pictures: the search behind `pnp tune`."""
+"""Find the rows of a table of rules on training pictures: the search behind `pnp tune`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,19 +15,25 @@ from .. import priors
 from ..core.loop import solve
 from ..core.problem import Problem
 from ..files import pictures
+from ..files.pictures import atomic
 from ..metrics import psnr
 from ..noises.gaussian import Gaussian
 from ..operators.base import Operator
 from ..priors.base import Prior
 from ..registry import OPERATORS
 from ..training.patches import read_pictures, sizes
+from . import rules
 from .rules import Rule
 
 # The operators and noise levels (of 255) that stand for each task
 TASKS: dict[str, tuple[tuple[str, ...], tuple[float, ...]]] = {
     "blur": (
-        ("blur:kernel=shake,length=15,seed=1", "blur:kernel=shake,length=24,seed=2", "blur:std=1.4",
-         "blur:kernel=disk,radius=3"),
+        (
+            "blur:kernel=shake,length=15,seed=1",
+            "blur:kernel=shake,length=24,seed=2",
+            "blur:std=1.4",
+            "blur:kernel=disk,radius=3",
+        ),
         (2.5, 7.5),
     ),
     "downsample": (("downsample:factor=2,kernel=gaussian", "downsample:factor=3"), (0.5, 2.5, 7)),
@@ -34,6 +41,10 @@ TASKS: dict[str, tuple[tuple[str, ...], tuple[float, ...]]] = {
     "sensing": (tuple(f"sensing:kind=block,ratio={r}" for r in (0.04, 0.1, 0.3)), (0.5, 4)),
     "identity": (("identity",), (5, 15, 40)),
 }
+HEAD = (
+    "# Default parameters by `pnp tune`, for `pnp solve --rules`: a row goes before the shipped one of the same kind,",
+    "# task and asked-for solver (`pnp list rules`).",
+)
 STEPS = {"lam": (1.6, 1.25), "start": (1.5, 1.2), "end": (1.4, 1.15), "floor": (1.6, 1.25)}  # factors, coarse then fine
 
 
@@ -94,8 +105,8 @@ def search(
 ) -> Iterator[tuple[Rule, float]]:
     """Coordinate search by factors: each better row with its score, the best last.
 
-    A parameter moves by its factor while that gains at least `gain` dB, up or else down; one round over all parameters
-    for each size of step.  What is 0 stays 0.
+    A parameter moves by its factor, rounded to four digits, while that gains at least `gain` dB, up or else down; one
+    round over all parameters for each size of step.  What is 0 stays 0.
     """
     best = evaluate(rule)
     yield rule, best
@@ -104,7 +115,8 @@ def search(
             for factor in (steps[name][size], 1 / steps[name][size]):
                 moved = False
                 while getattr(rule, name) > 0:
-                    trial = replace(rule, **{name: getattr(rule, name) * factor})
+                    changed: dict[str, Any] = {name: float(f"{getattr(rule, name) * factor:.4g}")}
+                    trial = replace(rule, **changed)
                     value = evaluate(trial)
                     if value < best + gain:
                         break
@@ -114,8 +126,34 @@ def search(
                     break
 
 
+def start(
+    rows: Mapping[rules.Key, Rule], kind: str, task: str, solver: str | None, iterations: int | None
+) -> tuple[rules.Key, Rule]:
+    """Where the row to tune stands, and the one to begin with: itself, or else the task's, or any other task's.
+
+    solver, iterations: what it shall have; None: what it has.  Raises ValueError for a kind that has no row.
+    """
+    own = rows.get((kind, task))
+    asked = "" if solver is None or (own is not None and own.solver == solver) else solver
+    at = (kind, rules.slot(task, asked))
+    found = rows.get(at) or own or rows.get((kind, rules.OTHER))
+    if found is None:
+        known = ", ".join(sorted({k for k, _ in rows}))
+        raise ValueError(f"there is no row for priors of kind {kind!r} to start from; known kinds: {known}.")
+    return at, replace(found, iterations=iterations or found.iterations, solver=solver or found.solver)
+
+
 def tune(prior: str, task: str, rule: Rule, truth: Tensor) -> Iterator[tuple[Rule, float]]:
     """`search` for one prior and one task on these clean crops (B, C, H, W)."""
     built = priors.parse(prior, shape=(truth.shape[1], truth.shape[2], truth.shape[3]))
     measured = cases(task, truth)
     return search(rule, lambda trial: score(trial, built, measured))
+
+
+def write(rows: Mapping[rules.Key, Rule], path: Path) -> None:
+    """Replace the table in `path`; the comments at its head stay, and a new file has HEAD.   Raises PictureError."""
+    head: Sequence[str] = HEAD
+    if path.exists():
+        head = list(itertools.takewhile(lambda line: line.startswith("#"), path.read_text("utf-8-sig").splitlines()))
+    with atomic(path) as file:
+        file.write(rules.as_text(rows, head).encode())
