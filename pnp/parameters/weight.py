@@ -27,7 +27,7 @@ def default_solver(prior: Prior) -> str:
     none fits.
     """
     for name in (*(() if prior.closed_convex else UNCONVEX), *SOLVERS):
-        if fits(SOLVERS[name].make, prior):  # type: ignore[arg-type]
+        if fits(SOLVERS[name].make(), prior):
             return name
     offers = ", ".join(sorted(prior.offers())) or "nothing"
     raise ValueError(f"no solver fits prior {prior.name}, which offers {offers}.")

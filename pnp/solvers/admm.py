@@ -83,7 +83,7 @@ class ADMM(Solver):
 
     def _tau(self, problem: Problem, x0: Tensor, k: int) -> Tensor:
         if self._adapts(problem):
-            tau = 30 * problem.sigma**2 / problem.norm**2  # rho = ‖A‖²/30
+            tau = 30 / problem.lipschitz()  # rho = ‖A‖²/30
         else:
             tau = as_schedule(falling_strength(problem) if self.tau is None else self.tau, self.iterations)(k)
         return torch.as_tensor(tau, dtype=x0.dtype, device=x0.device).expand(x0.shape[0], 1, 1, 1)
