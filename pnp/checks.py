@@ -36,6 +36,13 @@ def positive(value: float, name: str) -> float:
     return value
 
 
+def share(value: float, name: str) -> float:
+    """`value` itself if it is a number from 0 to below 1."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} is {value:g}; expected a number from 0 to below 1.")
+    return value
+
+
 def per_image(value: float | Tensor, name: str, batch: int) -> float | Tensor:
     """`value` itself if it is a number above 0, or a tensor of one or `batch` of them: (B, 1, 1, 1)."""
     positive_tensor(value, name)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,14 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 def norm(a: Tensor) -> Tensor:
     """Euclidean norm of each image, shape (B, 1, 1, 1)."""
     return dot(a, a).sqrt()
+
+
+Value = TypeVar("Value", Tensor, float | Tensor)
+
+
+def per_image(value: Value, like: Tensor) -> Value:
+    """One value an image, (B, 1, 1, 1) or (B,), with as many axes as `like`, (B, ...); a number stays."""
+    return value.reshape(-1, *[1] * (like.ndim - 1)) if isinstance(value, Tensor) else value
 
 
 class LinearSolve(NamedTuple):

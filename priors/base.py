@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor
 from ..checks import positive
 
 Denoiser = Callable[[Tensor, Any], Tensor]  # D(x, sigma): deepinv's convention; sigma a number or (B, 1, 1, 1)
-Draw = Callable[[], Tensor]
 
 
 class Split(NamedTuple):
@@ -21,6 +20,13 @@ class Split(NamedTuple):
     adjoint: Callable[[Tensor], Tensor]
     norm: float
     prox: Callable[[Tensor, Any], Tensor]
+
+
+class Drawing(NamedTuple):
+    """How one picture is drawn: the variables that a descent moves, and draw() -> (1, C, H, W) from what they are."""
+
+    variables: list[Tensor]
+    draw: Callable[[], Tensor]
 
 
 class Prior:
@@ -64,14 +70,21 @@ class Prior:
         """The prior to use in one solve; all state of that solve lives in what this returns."""
         return self
 
-    def parametrise(self, x0: Tensor) -> tuple[list[Tensor], Draw]:
-        """What a descent moves and the image that it draws; by default the image itself."""
-        x = x0.detach().clone().requires_grad_(True)
-        return [x], lambda: x
+    def parametrise(self, x0: Tensor) -> list[Drawing]:
+        """How each picture is drawn; by default it is its own variable."""
+        pictures = [x.detach().clone().requires_grad_(True) for x in x0.split(1)]
+        return [Drawing([x], lambda x=x: x) for x in pictures]  # type: ignore[misc]
+
+    def rest(self, active: Tensor) -> None:
+        """From here on only the `active` pictures, (B,), move: what this solve knows of the others stays as it is."""
 
     def learned(self) -> dict[str, Tensor]:
         """What the solve that this prior has `begun` has learned so far, by name; empty for one that learns nothing."""
         return {}
+
+    def elsewhere(self, learned: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What a solve of another picture can begin with, of what one has `learned`; by default all of it."""
+        return learned
 
     def starting(self, learned: dict[str, Tensor]) -> Prior:
         """The same prior, whose next solve starts from what another has learned instead of from nothing."""
@@ -128,14 +141,30 @@ class Sum(Prior):
     def begin(self, x0: Tensor) -> Sum:
         return Sum([(w, p.begin(x0)) for w, p in self.terms])
 
-    def parametrise(self, x0: Tensor) -> tuple[list[Tensor], Draw]:
+    def parametrise(self, x0: Tensor) -> list[Drawing]:
         return super().parametrise(x0) if self.drawing is None else self.drawing.parametrise(x0)
 
+    def rest(self, active: Tensor) -> None:
+        for _, p in self.terms:
+            p.rest(active)
+
     def learned(self) -> dict[str, Tensor]:
-        return {name: value for _, p in self.terms for name, value in p.learned().items()}
+        return _joined(p.learned() for _, p in self.terms)
+
+    def elsewhere(self, learned: dict[str, Tensor]) -> dict[str, Tensor]:
+        return _joined(p.elsewhere(_part(learned, i)) for i, (_, p) in enumerate(self.terms))
 
     def starting(self, learned: dict[str, Tensor]) -> Sum:
-        return Sum([(w, p.starting(learned)) for w, p in self.terms])
+        return Sum([(w, p.starting(_part(learned, i))) for i, (w, p) in enumerate(self.terms)])
+
+
+def _joined(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What each term has learned, under the number of the term."""
+    return {f"{i}/{name}": value for i, part in enumerate(parts) for name, value in part.items()}
+
+
+def _part(learned: dict[str, Tensor], i: int) -> dict[str, Tensor]:
+    return {name.partition("/")[2]: v for name, v in learned.items() if name.partition("/")[0] == str(i)}
 
 
 class Moreau(Prior):

@@ -102,14 +102,21 @@ class RED(Prior):
         self.denoiser, self.sigma, self.inner = denoiser, positive(sigma, "sigma of RED"), inner
         self.start: Tensor | None = None  # answer that the next solve goes on from
         self.last: Tensor | None = None  # answer in this solve
+        self.active: Tensor | None = None  # (B,), the pictures whose answer still changes in it; None: all
 
     def begin(self, x0: Tensor) -> RED:
         begun = copy(self)
-        begun.start, begun.last = None, x0 if self.start is None else self.start
+        begun.start, begun.last, begun.active = None, x0 if self.start is None else self.start, None
         return begun
+
+    def rest(self, active: Tensor) -> None:
+        self.active = active
 
     def learned(self) -> dict[str, Tensor]:
         return {} if self.last is None else {"answer": self.last}
+
+    def elsewhere(self, learned: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {}  # an answer is of one picture alone
 
     def starting(self, learned: dict[str, Tensor]) -> RED:
         other = copy(self)
@@ -127,7 +134,8 @@ class RED(Prior):
         t, x = tau / self.sigma**2, v if self.last is None else self.last
         for _ in range(self.inner):
             x = (v + t * self.denoiser(x, self.sigma)) / (1 + t)
-        self.last = None if self.last is None else x
+        if self.last is not None:
+            self.last = x if self.active is None else torch.where(self.active.view(-1, 1, 1, 1), x, self.last)
         return x
 
     def smoothness(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import partial
 from inspect import signature
 from typing import Any, Literal
 
@@ -10,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from ..registry import PRIORS, SpecError, unknown
-from .base import Draw, Prior
+from .base import Drawing, Prior
 from .nets import UNTRAINED
 from .nets.convdecoder import depth_for
 from .network import Precision, in_half
 
 INPUT = 0.1  # z is uniform in [0, INPUT]
+NOISE = "noise"  # the name, in what a picture has learned, of the state of its noise's generator
 
 
 class DIP(Prior):
@@ -40,8 +42,8 @@ class DIP(Prior):
         self.net, self.noise, self.seed, self.precision = net, noise, seed, precision
         self.start: dict[str, Tensor] = {}  # what a solve before has learned
         self.nets: list[nn.Module] = []  # of one solve, one for each picture
-        self.generator: torch.Generator | None = None
-        self.before: dict[str, Tensor] = {}  # the generator's state, as it was before the last draw
+        self.generators: list[torch.Generator] = []  # of the noise that each sees
+        self.before: list[Tensor] = []  # the state of each generator, as it was before the last draw
 
     @property
     def name(self) -> str:
@@ -55,43 +57,48 @@ class DIP(Prior):
 
     def begin(self, x0: Tensor) -> DIP:
         begun = DIP(self.net, noise=self.noise, seed=self.seed, precision=self.precision)
-        begun.generator = torch.Generator().manual_seed(self.seed)
         begun.nets = [_fresh(self.net, self.seed).to(x0.device) for _ in range(len(x0))]
+        begun.generators = [torch.Generator().manual_seed(self.seed) for _ in begun.nets]
         if self.start:
-            _load(begun.nets, {k: v for k, v in self.start.items() if k != "generator"})
-        if "generator" in self.start:
-            begun.generator.set_state(self.start["generator"].cpu())
-        begun.before = {"generator": begun.generator.get_state()}
+            _load(begun.nets, {k: v for k, v in self.start.items() if not _of_noise(k)})
+        for i, generator in enumerate(begun.generators):
+            if (state := self.start.get(f"{i}.{NOISE}")) is not None:
+                generator.set_state(state.cpu())
+        begun.before = [generator.get_state() for generator in begun.generators]
         return begun
 
-    def parametrise(self, x0: Tensor) -> tuple[list[Tensor], Draw]:
+    def parametrise(self, x0: Tensor) -> list[Drawing]:
         begun = self if self.nets else self.begin(x0)
-        z, generator = _input(self.net, x0, self.seed), begun.generator
-        h, w = x0.shape[-2:]
-        half = in_half(self.precision, x0.device.type)
+        z = _input(self.net, x0, self.seed)
+        return [Drawing(list(net.parameters()), partial(begun._draw, i, z, x0[:1])) for i, net in enumerate(begun.nets)]
 
-        def draw() -> Tensor:
-            seen = z
-            if self.noise and generator is not None:
-                begun.before = {"generator": generator.get_state()}
-                seen = z + self.noise * torch.randn(z.shape, generator=generator).to(z)
-            with torch.autocast(z.device.type, torch.bfloat16, enabled=half):
-                drawn = [net(seen.contiguous(memory_format=torch.channels_last)) for net in begun.nets]
-            x = torch.cat(drawn)[..., :h, :w].to(x0.dtype)
-            if x.shape != x0.shape:
-                raise ValueError(f"{self.name} draws {tuple(x.shape)}; the picture has {tuple(x0.shape)}.")
-            return x
-
-        return [p for net in begun.nets for p in net.parameters()], draw
+    def _draw(self, i: int, z: Tensor, like: Tensor) -> Tensor:
+        """Picture i, of the shape and dtype of `like`: (1, C, H, W)."""
+        if self.noise:
+            self.before[i] = self.generators[i].get_state()
+            z = z + self.noise * torch.randn(z.shape, generator=self.generators[i]).to(z)
+        with torch.autocast(z.device.type, torch.bfloat16, enabled=in_half(self.precision, z.device.type)):
+            drawn = self.nets[i](z.contiguous(memory_format=torch.channels_last))
+        x = drawn[..., : like.shape[-2], : like.shape[-1]].to(like.dtype)
+        if x.shape != like.shape:
+            raise ValueError(f"{self.name} draws {tuple(x.shape)}; the picture has {tuple(like.shape)}.")
+        return x
 
     def learned(self) -> dict[str, Tensor]:
         nets = {f"{i}.{k}": v.detach().clone() for i, net in enumerate(self.nets) for k, v in net.state_dict().items()}
-        return {**nets, **self.before}
+        return {**nets, **{f"{i}.{NOISE}": state for i, state in enumerate(self.before)}}
+
+    def elsewhere(self, learned: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {k: v for k, v in learned.items() if not _of_noise(k)}
 
     def starting(self, learned: dict[str, Tensor]) -> DIP:
         other = DIP(self.net, noise=self.noise, seed=self.seed, precision=self.precision)
         other.start = learned
         return other
+
+
+def _of_noise(name: str) -> bool:
+    return name.partition(".")[2] == NOISE
 
 
 def _fresh(net: nn.Module, seed: int) -> nn.Module:

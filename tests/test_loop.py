@@ -23,7 +23,7 @@ from pnp.operators import Identity
 from pnp.parameters.weight import default_solver, fit_lam
 from pnp.priors import L1, RED, TV, PnP, Prior, Projector, Tikhonov, WaveletL1, parse
 from pnp.registry import OPERATORS, SOLVERS
-from pnp.solvers import ADMM, FISTA, HQS, ChambollePock, CondatVu, GradientDescent, ProximalGradient, Solver
+from pnp.solvers import ADMM, FISTA, HQS, ChambollePock, CondatVu, Descent, GradientDescent, ProximalGradient, Solver
 
 
 @dataclass(frozen=True)
@@ -317,7 +317,7 @@ PNP = PnP(GaussianDenoiser(0.3))
         (FISTA(), TV(), None), (FISTA(restart=False, tau=1.0), TV(), None), (ChambollePock(), TV(), "Chambolle"),
         (ChambollePock(), PNP, None), (CondatVu(), TV(), "Condat"), (CondatVu(), PNP, None),
         (GradientDescent(), Tikhonov(), "Nesterov"), (GradientDescent(momentum=0.9), Tikhonov(), None),
-        (GradientDescent(tau=0.1), Tikhonov(), None), (GradientDescent(optimizer="Adam", lr=0.1), Tikhonov(), None),
+        (GradientDescent(tau=0.1), Tikhonov(), None), (Descent(optimizer="Adam", lr=0.1), Tikhonov(), None),
         (GradientDescent(), RED(GaussianDenoiser(0.3), 0.1), None),
         (ADMM(), Projector(GaussianDenoiser(0.3), 0.1), None),
         (ADMM(), WaveletL1("haar", 2), "Boyd"), (ADMM(), WaveletL1("haar", 5), None),

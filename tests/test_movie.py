@@ -26,7 +26,7 @@ from pnp.jobs.restore import Job, Restoration, restore
 from pnp.metrics import psnr
 from pnp.parameters import rules
 from pnp.registry import OPERATORS
-from pnp.solvers import GradientDescent
+from pnp.solvers import Descent
 
 SPEC = "dip:width=32,depth=3,precision=float32"
 SOLVER = "gd:optimizer=Adam,lr=0.02,average=0.9"
@@ -68,7 +68,7 @@ def test_a_frame_after_another_takes_a_third_of_the_iterations_from_scratch(movi
     y, prior = measured(movie, 0.02), priors.parse(SPEC, shape=(1, 40, 40))
 
     def run(t: int, iterations: int, after: Memory | None = None) -> Result:
-        solver = GradientDescent(optimizer="Adam", lr=0.02, average=0.9, iterations=iterations)
+        solver = Descent(optimizer="Adam", lr=0.02, average=0.9, iterations=iterations)
         return solve(Problem(HALF, y[t : t + 1], prior, sigma=0.02), solver, stop=(), record=(), after=after)
 
     first = run(0, 240)
@@ -94,7 +94,7 @@ def test_tracks_on_the_restored_movie_are_nearer_the_truth(movie: Movie) -> None
 def test_the_moments_keep_a_descent_from_leaping(movie: Movie) -> None:
     y = measured(movie, 0.02)[:1]
     problem = Problem(HALF, y, priors.parse(f"{SPEC},noise=0", shape=(1, 40, 40)), sigma=0.02)
-    solver = GradientDescent(optimizer="Adam", lr=0.02, iterations=40)
+    solver = Descent(optimizer="Adam", lr=0.02, iterations=40)
     first = solve(problem, solver, stop=())
     on, leaping = (
         solve(problem, solver, iterations=1, stop=(), after=Memory(first.memory.learned, carried))
@@ -174,7 +174,7 @@ def test_the_memory_of_a_movie_is_that_of_its_last_frame(movie: Movie) -> None:
 def test_the_average_of_a_movie_begins_anew_in_each_frame(movie: Movie) -> None:
     """Planted: the average that goes on, as it does for the same frame, shows the frame before."""
     y, prior = measured(movie, 0.02), priors.parse(SPEC, shape=(1, 40, 40))
-    solver = GradientDescent(optimizer="Adam", lr=0.02, average=0.99, iterations=60)
+    solver = Descent(optimizer="Adam", lr=0.02, average=0.99, iterations=60)
 
     def run(t: int, after: Memory | None = None) -> Result:
         return solve(Problem(HALF, y[t : t + 1], prior, sigma=0.02), solver, stop=(), record=(), after=after)
@@ -249,17 +249,17 @@ def test_an_interrupt_keeps_the_frames_that_are_done(
     arguments = ["solve", "alpha.tif", *FAST, "--recursive", *(["--simulate"] if simulate else [])]
     calls = []
 
-    def interrupted(self: GradientDescent, problem: Problem, *rest: object) -> object:
+    def interrupted(self: Descent, problem: Problem, *rest: object) -> object:
         calls.append(1)
         if len(calls) == (7 if where == "step" else 5):
             raise KeyboardInterrupt
         return original(self, problem, *rest)
 
     name = "step" if where == "step" else "init"
-    original = getattr(GradientDescent, name)
+    original = getattr(Descent, name)
     if where == "between":
         calls = [1] * 3  # the second call of init
-    monkeypatch.setattr(GradientDescent, name, interrupted)
+    monkeypatch.setattr(Descent, name, interrupted)
     assert pnp(*arguments) == 130
     record = json.loads(Path("alpha-restored-report/result.json").read_text())
     reached = 2 if where == "step" else 1

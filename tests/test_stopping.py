@@ -30,7 +30,7 @@ from pnp.operators import Identity
 from pnp.priors import DIP
 from pnp.priors.nets import Hourglass
 from pnp.registry import STOPS, SpecError
-from pnp.solvers import GradientDescent
+from pnp.solvers import Descent
 
 LEAST = WindowedVariance(window=3, patience=5, fit=math.inf)
 # moves shrink towards iteration 12 and grow again behind it
@@ -204,7 +204,7 @@ def test_a_deep_image_prior_stops_where_the_noise_is_left() -> None:
     x = squares(1, 1, 16, 16, dtype=torch.float32)
     y = x + 0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
     prior = DIP(Hourglass(width=16, widest=16, depth=2), noise=0, precision="float32")
-    solver = GradientDescent(optimizer="Adam", lr=0.02, average=0.9, iterations=100)
+    solver = Descent(optimizer="Adam", lr=0.02, average=0.9, iterations=100)
     problem = Problem(Identity(), y, prior, sigma=0.2)
     stopped, never = (solve(problem, solver, stop=stop) for stop in ((Discrepancy(),), ()))
     assert stopped.status == (Status.CONVERGED,) and stopped.iterations[0] < 100

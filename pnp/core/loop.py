@@ -23,7 +23,6 @@ from .solver import Solver, State, require
 from .stopping import QUANTITIES, StopRule, Tolerance
 
 Callback = Callable[[Snapshot], None]
-OF_ONE_PICTURE = ("generator", "iterate", "answer")  # of a Memory: the state of a network's noise, of a solver, a prox
 
 
 class Status(Enum):
@@ -58,10 +57,9 @@ class Memory:
             )
         if self.y is not None and self.y.shape == problem.y.shape and torch.equal(self.y.to(problem.y), problem.y):
             return self
-        learned, carried = (
-            {k: v for k, v in d.items() if k not in OF_ONE_PICTURE} for d in (self.learned, self.solver)
+        return replace(
+            self, learned=problem.prior.elsewhere(self.learned), solver=solver.elsewhere(self.solver)
         )
-        return replace(self, learned=learned, solver=carried)
 
 
 @dataclass(frozen=True)
@@ -284,6 +282,8 @@ class _Run:
         if ended:
             self.active = self.active & ~which
             self.going = [i for i in self.going if i not in ended]
+            self.solver.rest(self.state, self.active)
+            self.problem.prior.rest(self.active)
 
     def _timed(self, work: Callable[[], State]) -> State:
         begun = time.perf_counter()
@@ -312,7 +312,10 @@ class _Leader:
 
 
 def freeze(active: Tensor, new: Any, old: Any) -> Any:
-    """`new` for active images and `old` for the others, through tuples and tensors whose first axis is the batch."""
+    """`new` for active images and `old` for the others, through tuples and tensors whose first axis is the batch.
+
+    Anything else is `new`: what a state has of that kind keeps the others still by `Solver.rest`.
+    """
     if isinstance(new, Tensor) and new.ndim and new.shape[0] == active.shape[0]:
         return torch.where(active.view(-1, *[1] * (new.ndim - 1)), new, old)
     if isinstance(new, tuple):

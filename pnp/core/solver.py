@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import checks
 from ..linalg import norm
-from ..priors.base import Prior
+from ..priors.base import Prior, Split
 from ..registry import SOLVERS
 from .problem import Problem
 from .schedules import Geometric
@@ -77,9 +77,20 @@ class Solver:
         """f + lam g at the image, (B,), where the solver has it anyway; None where it would have to be computed."""
         return None
 
+    def rest(self, state: State, active: Tensor) -> None:
+        """From here on only the `active` pictures, (B,), move.
+
+        The loop keeps a state's tensors still; a state that has anything else which `step` changes in place, as torch's
+        optimisers are, keeps it still for the others.
+        """
+
     def carried(self, state: State) -> dict[str, Any]:
         """What the next solve of a similar problem can use beside what the prior has learned; empty: nothing."""
         return {}
+
+    def elsewhere(self, memory: dict[str, Any]) -> dict[str, Any]:
+        """What a solve of another picture can use, of what one has `carried`; by default all of it."""
+        return memory
 
     def recall(self, state: State, memory: dict[str, Any]) -> State:
         """The first state of a solve with what another has `carried`; of nothing: the state itself."""
@@ -105,6 +116,11 @@ def terms_of(solver: type[Solver] | Solver, prior: Prior) -> tuple[tuple[float, 
     return functions if solver.splits and functions else ((1.0, prior),)
 
 
+def splits_of(solver: type[Solver] | Solver, prior: Prior) -> list[tuple[float, Split]]:
+    """(w, h ∘ K) of each of the `terms_of`."""
+    return [(w, p.split()) for w, p in terms_of(solver, prior)]
+
+
 def fits(solver: type[Solver] | Solver, prior: Prior, data: set[str] | None = None) -> bool:
     """Whether the prior offers all that the solver needs, and the solver moves what draws the picture.
 
@@ -122,7 +138,7 @@ def require(solver: Solver, problem: Problem) -> None:
     prior, data = problem.prior, problem.offers()
     if fits(solver, prior, data):
         return
-    fitting = ", ".join(name for name, entry in SOLVERS.items() if fits(entry.make, prior, data)) or "none"  # type: ignore[arg-type]
+    fitting = ", ".join(name for name, entry in SOLVERS.items() if fits(entry.make(), prior, data)) or "none"
     name = type(solver).__name__
     if not fits(solver, prior):
         raise TypeError(

@@ -245,7 +245,7 @@ def _solver(
     job: Job, prior: priors.Prior, rule: rules.Rule | None, sigma: float | Tensor, say: Callable[[str], None]
 ) -> Solver:
     """The one that was asked for, else the rule's, else the first that fits; a rule also fills in what it knows."""
-    if rule is not None and (job.solver is None or Spec.parse(job.solver).name == Spec.parse(rule.solver).name):
+    if rule is not None and (job.solver is None or type(SOLVERS.build(job.solver)) is type(SOLVERS.build(rule.solver))):
         solver = rule.make(sigma, job.lam, job.solver)
         first, last = (_shown(torch.as_tensor(s)) for s in rule.strength(sigma))
         what = "the root of tau" if prior.kind == "projector" else "strength"

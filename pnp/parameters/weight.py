@@ -29,7 +29,7 @@ def default_solver(prior: Prior, data: set[str] | None = None) -> str:
     none fits.
     """
     for name in (*(() if prior.closed_convex else UNCONVEX), *SOLVERS):
-        if fits(SOLVERS[name].make, prior, data):  # type: ignore[arg-type]
+        if fits(SOLVERS[name].make(), prior, data):
             return name
     offers = ", ".join(sorted(prior.offers())) or "nothing"
     raise ValueError(f"no solver fits prior {prior.name}, which offers {offers}.")

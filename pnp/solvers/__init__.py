@@ -7,6 +7,9 @@ from .hqs import HQS
 from .proximal import FISTA, ProximalGradient
 from .primal_dual import ChambollePock, CondatVu
 from .gradient import GradientDescent
+from .gd import gd
+from .descent import Descent
+from .lbfgs import LBFGS
 from .mean_shift import MeanShift
 from .fixed_point import FixedPoint
 from .anderson import Anderson
@@ -17,15 +20,18 @@ __all__ = [
     "ADMM",
     "FISTA",
     "HQS",
+    "LBFGS",
     "ADMMDescent",
     "Anderson",
     "ChambollePock",
     "CondatVu",
+    "Descent",
     "FixedPoint",
     "GradientDescent",
     "MeanShift",
     "ProximalGradient",
     "Solver",
     "fits",
+    "gd",
     "require",
 ]

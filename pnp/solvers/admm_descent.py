@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from functools import partial
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..checks import positive
+from .. import checks
 from ..core.problem import Problem
-from ..core.solver import Solver, relative, terms_of
-from ..priors.base import Split
-from ..registry import SOLVERS, SpecError
-from .gradient import Descent, averaged, carried, check_average, check_optimizer, make_optimizer, mean_of, recalled
+from ..core.solver import relative, splits_of
+from ..linalg import per_image
+from ..registry import SOLVERS
+from .average import averaged
+from .descent import Drawn
+from .drawing import Pictures, check_optimizer, make_optimizer
 
 NEAR = 1.1  # of the radius of the ball
 FAR = 0.5  # of it: a first image that fits the data better has fitted their noise
@@ -23,7 +26,7 @@ FAR = 0.5  # of it: a first image that fits the data better has fitted their noi
 class ADMMDescentState(NamedTuple):
     """x, mean, weight: the image drawn last and the average of all so far, as in `gd`; t and u: copy and multiplier of
     each Kᵢx; r and v: of Ax − y, used under a constraint alone; led: whether the first image is worth going by; begun:
-    whether the multipliers move; the descent changes in place, within one solve only."""
+    whether the multipliers move; pictures: what draws them, which changes in place."""
 
     x: Tensor
     mean: Tensor
@@ -34,7 +37,7 @@ class ADMMDescentState(NamedTuple):
     v: Tensor
     led: Tensor  # (B, 1, 1, 1)
     begun: Tensor  # (B, 1, 1, 1)
-    descent: Descent
+    pictures: Pictures
 
 
 @SOLVERS.register(
@@ -43,7 +46,7 @@ class ADMMDescentState(NamedTuple):
     examples=("admm-descent", "admm-descent:within=1,inner=20"),
 )
 @dataclass(frozen=True)
-class ADMMDescent(Solver):
+class ADMMDescent(Drawn):
     """ADMM on min_θ f(x(θ)) + lam Σᵢ wᵢ hᵢ(tᵢ), tᵢ = Kᵢ x(θ), with `inner` steps of a descent for θ.
 
         θ  <- steps along ∇f(x) + Σᵢ Kᵢᵀ(Kᵢx − tᵢ + uᵢ)/tau
@@ -73,56 +76,46 @@ class ADMMDescent(Solver):
     needs: ClassVar[tuple[str, ...]] = ("split",)
     needs_noise: ClassVar[tuple[str, ...]] = ("slope",)
     splits: ClassVar[bool] = True
-    descends: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_optimizer(self.optimizer)
-        check_average(self.average)
-        positive(self.lr, "lr")
-        positive(self.inner, "inner")
-        if self.optimizer == "LBFGS":
-            raise SpecError("LBFGS draws as often as it likes; admm-descent takes single steps, e.g. Adam's.")
+        checks.share(self.average, "average")
+        checks.positive(self.lr, "lr")
+        checks.positive(self.inner, "inner")
         if self.within is not None:
-            positive(self.within, "within")
+            checks.positive(self.within, "within")
 
     def init(self, problem: Problem, x0: Tensor) -> ADMMDescentState:
-        variables, draw = problem.prior.parametrise(x0)
-        descent = Descent(variables, draw, make_optimizer(self.optimizer, variables, self.lr))
-        x = descent.image
+        pictures = Pictures(problem.prior.parametrise(x0), partial(make_optimizer, self.optimizer, lr=self.lr))
+        x = pictures.image
         share = self._share(problem, problem.misfit(x0))
         led = (share >= FAR) & (share <= NEAR)
         guess = torch.where(led, x0, x)
-        t = tuple(k.map(guess) for _, k in self._splits(problem))
+        t = tuple(k.map(guess) for _, k in splits_of(self, problem.prior))
         r = self._within_ball(problem, problem.misfit(x))
         zeros = tuple(torch.zeros_like(ti) for ti in t)
         weight = x.new_zeros(len(x), 1, 1, 1)
         begun = torch.full_like(weight, self.within is None, dtype=torch.bool)
-        return ADMMDescentState(x, torch.zeros_like(x), weight, t, zeros, r, torch.zeros_like(r), led, begun, descent)
+        return ADMMDescentState(x, torch.zeros_like(x), weight, t, zeros, r, torch.zeros_like(r), led, begun, pictures)
 
     def step(self, problem: Problem, s: ADMMDescentState, k: int) -> ADMMDescentState:
-        mean, weight = s.mean, s.weight
+        x, mean, weight = s.x, s.mean, s.weight
         for _ in range(self.inner):
-            x = s.descent.step(self._pull(problem, s, s.descent.drawn.detach())).detach()
+            x = s.pictures.step(self._pull(problem, s, x))
             mean, weight = averaged(mean, weight, x, self.average)
         tau, apart = self._tau(problem), problem.misfit(x)
         begun = s.begun | (self._share(problem, apart) <= NEAR) | (2 * k >= self.iterations)
-        seen = [split.map(x) + ui for (_, split), ui in zip(self._splits(problem), s.u, strict=True)]
+        splits = splits_of(self, problem.prior)
+        seen = [split.map(x) + ui for (_, split), ui in zip(splits, s.u, strict=True)]
         t = tuple(
-            torch.where(begun.view(-1, *[1] * (vi.ndim - 1)), split.prox(vi, _like(problem.lam * w * tau, vi)), ti)
-            for (w, split), vi, ti in zip(self._splits(problem), seen, s.t, strict=True)
+            torch.where(per_image(begun, vi), split.prox(vi, per_image(problem.lam * w * tau, vi)), ti)
+            for (w, split), vi, ti in zip(splits, seen, s.t, strict=True)
         )
-        u = tuple((vi - ti) * begun.view(-1, *[1] * (vi.ndim - 1)) for vi, ti in zip(seen, t, strict=True))
+        u = tuple((vi - ti) * per_image(begun, vi) for vi, ti in zip(seen, t, strict=True))
         r = self._within_ball(problem, apart + s.v)
         v = (apart + s.v - r) * begun
-        return ADMMDescentState(s.descent.image, mean, weight, t, u, r, v, s.led, begun, s.descent)
-
-    def image(self, state: ADMMDescentState) -> Tensor:
-        """The average; at the start, where there is none yet, the image."""
-        return mean_of(state)
-
-    def drawn(self, state: ADMMDescentState) -> Tensor:
-        return state.x
+        return ADMMDescentState(x, mean, weight, t, u, r, v, s.led, begun, s.pictures)
 
     def change(self, problem: Problem, state: ADMMDescentState, before: ADMMDescentState) -> Tensor:
         """max(‖x⁺ − x‖, ‖u⁺ − u‖, ‖v⁺ − v‖)/‖x‖: the image's change and how far Kx, Ax − y are from their copies."""
@@ -131,18 +124,12 @@ class ADMMDescent(Solver):
         moved = relative(apart.amax(0).view(-1, 1, 1, 1), self.image(state))
         return torch.maximum(super().change(problem, state, before), moved)
 
-    def carried(self, state: ADMMDescentState) -> dict[str, Any]:
-        return carried(state)
-
-    def recall(self, state: ADMMDescentState, memory: dict[str, Any]) -> ADMMDescentState:
-        return recalled(state, memory)
-
     def _pull(self, problem: Problem, s: ADMMDescentState, x: Tensor) -> Tensor:
         """∇f(x) + Σᵢ Kᵢᵀ(Kᵢx − tᵢ + uᵢ)/tau, or what it begins with."""
         pull = problem.data_grad(x)
         if self.within is not None:
             pull = pull - s.begun * problem.operator.adjoint(s.r - s.v) / problem.sigma**2
-        for (_, split), ti, ui in zip(self._splits(problem), s.t, s.u, strict=True):
+        for (_, split), ti, ui in zip(splits_of(self, problem.prior), s.t, s.u, strict=True):
             pull = pull + (s.led | s.begun) * split.adjoint(split.map(x) - ti + ui) / self._tau(problem)
         return pull
 
@@ -157,15 +144,7 @@ class ADMMDescent(Solver):
             return v
         length = v.flatten(1).norm(dim=1).clamp_min(1e-30)
         share = (self.within * problem.noise_norm() / length).clamp_max(1)
-        return v * share.view(-1, *[1] * (v.ndim - 1))
+        return v * per_image(share, v)
 
     def _tau(self, problem: Problem) -> float | Tensor:
         return problem.sigma**2 if self.tau is None else self.tau
-
-    def _splits(self, problem: Problem) -> list[tuple[float, Split]]:
-        return [(w, p.split()) for w, p in terms_of(self, problem.prior)]
-
-
-def _like(value: float | Tensor, coefficients: Tensor) -> float | Tensor:
-    """A (B, 1, 1, 1) value with as many axes as the coefficients."""
-    return value.view(-1, *[1] * (coefficients.ndim - 1)) if isinstance(value, Tensor) else value

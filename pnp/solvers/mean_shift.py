@@ -8,11 +8,11 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import positive
+from .. import checks
 from ..core.problem import Problem
 from ..core.solver import Solver, relative
 from ..linalg import norm, trace
-from ..registry import SOLVERS, SpecError
+from ..registry import SOLVERS
 
 
 class MeanShiftState(NamedTuple):
@@ -49,9 +49,8 @@ class MeanShift(Solver):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive(self.step_size, "step_size")
-        if not 0 <= self.momentum < 1:
-            raise SpecError(f"momentum={self.momentum:g}; expected a number from 0 to below 1.")
+        checks.positive(self.step_size, "step_size")
+        checks.share(self.momentum, "momentum")
 
     def init(self, problem: Problem, x0: Tensor) -> MeanShiftState:
         if problem.prior.smoothness() == float("inf"):
