@@ -384,7 +384,16 @@ def test_every_paper_at_hand_is_cited_by_something() -> None:
     from pnp import citations
 
     used = {key for registry in catalogue.registries().values() for entry in registry.values() for key in entry.cite}
-    assert used == set(citations._ENTRIES)
+    assert used == set(citations.entries())
+
+
+def test_the_file_of_references_holds_entries_alone() -> None:
+    from pnp import citations
+
+    path = Path(citations.__file__).with_name("references.bib")
+    found = citations.entries()
+    assert path.read_text(encoding="utf-8") == "\n\n".join(found.values()) + "\n" and list(found) == sorted(found)
+    assert all(entry.count("{") == entry.count("}") for entry in found.values())
 
 
 def test_help_imports_neither_torch_nor_numpy() -> None:
