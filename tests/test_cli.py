@@ -22,6 +22,7 @@ from pnp.files import pictures
 from pnp.noises import gaussian as gaussian  # they fill the registries
 from pnp.operators import ValidBlur, kernels
 from pnp.registry import NOISES, OPERATORS, PRIORS, SOLVERS
+from pnp.samples import photograph
 
 FAST = ["--iterations", "3"]
 LINES = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").splitlines()
@@ -34,7 +35,7 @@ assert all(map(len, (OPERATORS, PRIORS, SOLVERS, NOISES, README)))
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a clean picture, its valid blur with noise, the kernel, a mask and a picture with holes."""
     monkeypatch.chdir(tmp_path)
-    clean = torch.from_numpy(astronaut()[110:182, 190:270].copy()).permute(2, 0, 1)[None].float() / 255
+    clean = photograph("astronaut")[..., 110:182, 190:270]
     kernel = kernels.motion(5, 30)
     np.save("psf.npy", kernel.numpy())
     Image.fromarray((kernel / kernel.max() * 255).round().byte().numpy()).save("psf.png")

@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from skimage import data
 
 import pnp.noises.gaussian
 from pnp.noises.gaussian import Gaussian, Poisson, SaltPepper
 from pnp.noises.level import FLOOR, estimate_noise, estimate_sigma
 from pnp.registry import NOISES
+from pnp.samples import photograph
 
 SIZE = (2, 3, 96, 96)
 
@@ -19,9 +19,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def photo(name: str, size: int = 256) -> torch.Tensor:
-    x = torch.from_numpy(getattr(data, name)()).double() / 255
-    x = x.permute(2, 0, 1) if x.ndim == 3 else x[None]
-    return x[None, :, :size, :size]
+    return photograph(name, torch.float64)[..., :size, :size]
 
 
 def blurred(x: torch.Tensor) -> torch.Tensor:
