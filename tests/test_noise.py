@@ -3,9 +3,11 @@
 import math
 
 import pytest
+import scipy.fft
 import torch
 
 import pnp.noises.gaussian
+from pnp.linalg import dct_basis
 from pnp.noises.gaussian import Gaussian, Poisson, SaltPepper
 from pnp.noises.level import FLOOR, estimate_noise, estimate_sigma
 from pnp.registry import NOISES
@@ -183,10 +185,13 @@ def test_what_is_no_picture_or_has_no_known_neighbours_is_refused():
         estimate_sigma(torch.rand(1, 1, 64, 64), grid)
 
 
-def test_the_window_basis_is_orthonormal():
-    for p in (2, 3, 4, 6, 8):
-        d = pnp.noises.level._dct(p)
-        torch.testing.assert_close(d @ d.T, torch.eye(p, dtype=torch.float64))
+@pytest.mark.parametrize("p", [3, 4, 6, 8, 16])  # of 2 samples it is its own inverse
+def test_the_basis_of_windows_is_the_orthonormal_cosine_transform(p):
+    window = torch.rand(p, p, dtype=torch.float64)
+    expected = torch.from_numpy(scipy.fft.dctn(window.numpy(), norm="ortho")).flatten()
+    torch.testing.assert_close(dct_basis(p) @ window.flatten(), expected)
+    with pytest.raises(AssertionError):  # planted: the inverse
+        torch.testing.assert_close(dct_basis(p).T @ window.flatten(), expected)
 
 
 @pytest.mark.parametrize(("gain", "offset"), [(0.01, 0.0), (0.003, 0.01), (0.02, 0.02)])
