@@ -160,6 +160,12 @@ def test_importing_pnp_loads_no_torch() -> None:
     )
 
 
+def test_a_fresh_process_that_restores_has_the_solvers() -> None:
+    code = "import pnp.jobs.restore; from pnp.registry import SOLVERS; print(next(iter(SOLVERS), None))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "admm\n"
+
+
 def test_every_public_name_is_there() -> None:
     import pnp
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .. import solvers as solvers  # they fill their registry
 from ..checks import positive
 from ..core.schedules import Geometric
 from ..core.solver import Solver
