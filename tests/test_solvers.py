@@ -344,7 +344,7 @@ def test_gradient_descent_refuses_what_it_cannot_do() -> None:
         solve(Problem(operator, y, Tikhonov()), GradientDescent(optimizer="LBFGS", lr=1.0))
 
     class Rough(Tikhonov):
-        def smoothness(self) -> float:
+        def lipschitz(self) -> float:
             return float("inf")
 
     with pytest.raises(ValueError, match="gd:tau="):
