@@ -110,10 +110,9 @@ def set5(folder: Path | None, inputs: str) -> list[tuple[str, Tensor, Tensor]]:
 
 def camera(size: int = 512) -> Tensor:
     """scikit-image's photograph of a cameraman, float64 (1, 1, size, size): 512 whole, less by averaging blocks."""
-    from skimage import data
+    from pnp.samples import photograph
 
-    x = torch.from_numpy(data.camera().astype("float64") / 255)[None, None]
-    return torch.nn.functional.avg_pool2d(x, 512 // size)
+    return torch.nn.functional.avg_pool2d(photograph("camera", torch.float64), 512 // size)
 
 
 def noisy_camera(level: int) -> list[tuple[str, Tensor, Tensor]]:

@@ -22,11 +22,12 @@ import pywt
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
-from skimage import data, io
+from skimage import io
 from torch import Tensor
 
 from pnp.noises.gaussian import Gaussian
 from pnp.noises.level import estimate_sigma
+from pnp.samples import photograph
 
 SIGMAS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 KINDS = ("sharp", "gaussian 1.6", "motion 15", "8 bits")
@@ -69,15 +70,18 @@ METHODS: dict[str, Callable[[Tensor], float]] = {
 def pictures(folder: Path | None, count: int) -> Iterator[Tensor]:
     """(1, C, H, W) in [0, 1], the middle 512 x 512."""
     if folder is None:
-        images = [getattr(data, name)() for name in BUNDLED[:count]]
+        images = [photograph(name, torch.float64) for name in BUNDLED[:count]]
     else:
         sets = [sorted((folder / "train" / name).glob("*.[jp][pn]g")) for name in ("bsds400", "photos")]
-        images = [io.imread(f) for files in sets for f in files[:: max(1, 2 * len(files) // count)][: count // 2]]
-    for n, image in enumerate(images):
-        x = torch.from_numpy(np.atleast_3d(image)[..., :3] / 255).permute(2, 0, 1)[None]
+        images = [read(f) for files in sets for f in files[:: max(1, 2 * len(files) // count)][: count // 2]]
+    for n, x in enumerate(images):
         top, left = (max(0, (size - 512) // 2) for size in x.shape[-2:])
         x = x[..., top : top + 512, left : left + 512]
         yield x.mean(1, keepdim=True) if n % 2 else x
+
+
+def read(path: Path) -> Tensor:
+    return torch.from_numpy(np.atleast_3d(io.imread(path))[..., :3] / 255).permute(2, 0, 1)[None]
 
 
 def degrade(x: Tensor, kind: str) -> Tensor:

@@ -2,7 +2,7 @@
 
     python benchmarks/recursive_movie.py          (about three minutes; --quick: few frames and steps, writes nothing)
 
-The movie of cells (`pnp.jobs.movie.cells`), seen at half the size with noise of SIGMA, restored as by `pnp solve
+The movie of cells (`examples/cells.py`), seen at half the size with noise of SIGMA, restored as by `pnp solve
 movie.tif --op downsample:factor=2 --prior dip --recursive`, and each frame once more from nothing.  Both stop
 themselves, by the same rules.  Steps to equal: the first step that has the PSNR with which the frame from nothing
 stops.  Cells: mean distance in pixels from each true centre to the nearest one found, by Otsu's threshold and centres
@@ -11,15 +11,20 @@ are. """
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import torch
 from common import arguments, save
 from torch import Tensor
 
-from pnp.jobs.movie import cells, centres, miss, restore_movie
+from pnp.jobs.movie import restore_movie
 from pnp.jobs.restore import Job, restore
 from pnp.registry import OPERATORS
+
+sys.path.append(str(Path(__file__).parents[1] / "examples"))
+from cells import cells, centres, miss
 
 SIGMA = 0.05
 JOB = Job(op="downsample:factor=2", prior="dip", sigma=SIGMA)

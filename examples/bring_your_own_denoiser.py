@@ -6,12 +6,12 @@
 import sys
 
 import torch
-from skimage.data import camera
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 from pnp import Problem, metrics, operators, priors, solve, solvers
 from pnp.operators import kernels
+from pnp.samples import photograph
 
 
 def local_wiener(x: Tensor, sigma: float | Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def local_wiener(x: Tensor, sigma: float | Tensor) -> Tensor:
     return mean + (variance - sigma**2).clamp_min(0) / variance.clamp_min(1e-9) * (x - mean)
 
 
-truth = torch.from_numpy(camera()).float()[None, None] / 255
+truth = photograph("camera")
 if "--quick" in sys.argv:
     truth = truth[..., 128:384, 128:384]
 

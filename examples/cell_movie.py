@@ -6,9 +6,10 @@
 import sys
 
 import torch
+from cells import cells
 
 from pnp import metrics, operators
-from pnp.jobs.movie import cells, restore_movie
+from pnp.jobs.movie import restore_movie
 from pnp.jobs.restore import Job
 from pnp.registry import OPERATORS
 

@@ -6,10 +6,10 @@
 import sys
 
 import torch
-from skimage.data import camera
 from torch import Tensor
 
 from pnp import Problem, dot_test, metrics, operators, priors, solve, solvers
+from pnp.samples import photograph
 
 
 class DoubleExposure(operators.Operator):
@@ -19,7 +19,7 @@ class DoubleExposure(operators.Operator):
         return 0.7 * x + 0.3 * x.roll((8, 12), (-2, -1))
 
 
-truth = torch.from_numpy(camera()).float()[None, None] / 255
+truth = photograph("camera")
 if "--quick" in sys.argv:
     truth = truth[..., 128:384, 128:384]
 

@@ -6,12 +6,12 @@
 import sys
 
 import torch
-from skimage.data import camera
 
 from pnp import Problem, metrics, operators, priors, solve, solvers
 from pnp.operators import kernels
+from pnp.samples import photograph
 
-truth = torch.from_numpy(camera()).float()[None, None] / 255
+truth = photograph("camera")
 if "--quick" in sys.argv:
     truth = truth[..., 128:384, 128:384]
 

@@ -1,6 +1,6 @@
 """Linear operators: what the camera did."""
 
-from . import kernels, recipes
+from . import kernels, sampling
 from .base import Operator, dot_test
 from .blur import Blur, PaddedBlur, ValidBlur
 from .compose import Composition, FromCallables, Identity
@@ -22,5 +22,5 @@ __all__ = [
     "ValidBlur",
     "dot_test",
     "kernels",
-    "recipes",
+    "sampling",
 ]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from .. import checks
+from ..registry import OPERATORS
+from . import kernels
 from .base import Operator
 
 Border = Literal["circular", "valid", "replicate", "reflect", "zero", "mean"]
@@ -289,3 +291,31 @@ def _pad(x: Tensor, margins: tuple[int, int, int, int], mode: str) -> Tensor:
         mean = x.mean((-2, -1), keepdim=True)
         return pad(x - mean, margins) + mean
     return pad(x, margins, mode=mode)
+
+
+@OPERATORS.register(
+    "blur",
+    cite=("zhao2016", "almeida2013"),
+    examples=("blur", "blur:kernel=motion,length=7,angle=30", "blur:kernel=shake,length=7", "blur:kernel=disk,radius=2",
+              "blur:kernel=box,size=3", "blur:border=valid", "blur:kernel=box,size=4,border=valid",
+              "blur:border=replicate", "blur:border=reflect", "blur:border=zero", "blur:border=mean"),
+)
+@kernels.takes_kernels
+def blur(kernel: str = "gaussian", border: Border = "circular", seed: int = 0, **options: Any) -> Operator:
+    """Convolution with a kernel, by name or from a file.
+
+    border: circular; valid (y is the valid part: unknown borders); replicate, reflect, zero, mean.
+    seed: of a kernel that is drawn, shake.
+    """
+    return bordered(kernels.make(kernel, options, seed=seed), border)
+
+
+def bordered(
+    kernel: Tensor, border: Border, factor: int = 1, shift: int = 0, size: tuple[int, int] | None = None
+) -> Operator:
+    """Blur with this rule at the borders, then decimation by `factor`."""
+    if border == "circular":
+        return Blur(kernel, factor, shift, size)
+    if border == "valid":
+        return ValidBlur(kernel, factor, shift)
+    return PaddedBlur(kernel, border, factor, shift, size)

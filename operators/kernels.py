@@ -1,32 +1,80 @@
-"""Blur kernels: arrays (kh, kw) or (C, kh, kw) of sum 1, made by formula or read from a file."""
+"""Blur kernels: arrays (kh, kw) or (C, kh, kw) of sum 1, made by formula or read from a file.
+
+A kernel is one function in KERNELS.  Its parameters are options of every operator that takes a kernel, but for those
+after the star: the operator knows them (`factor`, the decimation that follows the kernel, and `seed`).
+"""
 
 from __future__ import annotations
 
+import inspect
+import typing
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..checks import positive
+from ..registry import Registry, SpecError, unknown
+
+KERNELS = Registry("kernel")
+FILES = "a file (.png, .npy, .npz, .mat)"
 
 
-def gaussian(std: float, size: int | None = None) -> Tensor:
-    """exp(−|i − c|²/(2 std²)), normalised, c the middle of size × size pixels; by default 4 std on each side."""
-    size = 2 * int(np.ceil(4 * positive(std, "std"))) + 1 if size is None else int(positive(size, "size"))
+@KERNELS.register("gaussian", examples=("gaussian", "gaussian:std=2,size=9"))
+def gaussian(std: float | None = None, size: int | None = None, *, factor: int | None = None) -> Tensor:
+    """exp(−|i − c|²/(2 std²)), normalised, c the middle of size × size pixels.
+
+    By default std = 1.6, and size has 4 std on each side.  Before a decimation std = 0.4 factor, and size is odd where
+    the factor is.
+    """
+    std = positive((1.6 if factor is None else 0.4 * factor) if std is None else std, "std")
+    if size is None:
+        size = 2 * int(np.ceil(4 * std)) + 1 if factor is None else 2 * round(4 * std) + factor % 2
+    size = int(positive(size, "size"))
     g = torch.exp(-((torch.arange(size, dtype=torch.float64) - (size - 1) / 2) ** 2) / (2 * std**2))
     return _normalised(torch.outer(g, g))
 
 
-def box(size: int) -> Tensor:
-    """The mean over size × size pixels."""
-    return torch.full((size, size), 1.0 / int(positive(size, "size")) ** 2, dtype=torch.float64)
+@KERNELS.register("motion", examples=("motion", "motion:length=7,angle=45"))
+def motion(length: float = 15.0, angle: float = 30.0) -> Tensor:
+    """A straight motion: a line of `length` pixels at `angle` degrees (counter-clockwise from the x axis).
+
+    The line is sampled finely and shared among the four neighbours of each sample (bilinear weights).
+    """
+    oversampling = 32  # samples a pixel
+    if not np.isfinite(angle):
+        raise ValueError(f"angle is {angle}; expected degrees.")
+    n = max(1, int(np.ceil(positive(length, "length") * oversampling)))
+    t = (np.arange(n) + 0.5) / n * length - length / 2
+    return _path(-t * np.sin(np.deg2rad(angle)), t * np.cos(np.deg2rad(angle)))
 
 
-def disk(radius: float, oversampling: int = 16) -> Tensor:
+@KERNELS.register("shake", examples=("shake", "shake:length=7"))
+def shake(length: float = 15.0, *, seed: int = 0) -> Tensor:
+    """A hand-held exposure: a curved path, drawn with the seed, whose longer side spans `length` pixels.
+
+    Row and column are independent Gaussian processes over the exposure, t in [0, 1], of covariance
+    exp(−(t − t')²/(2 · 0.25²)): the camera stays longer where it turns, as in measured kernels (Levin et al. 2009).
+    """
+    knots = np.linspace(0, 1, 33)
+    covariance = np.exp(-0.5 * ((knots[:, None] - knots) / 0.25) ** 2)
+    root = np.linalg.cholesky(covariance + 1e-8 * np.eye(len(knots)))
+    t = (np.arange(4000) + 0.5) / 4000
+    path = np.stack([np.interp(t, knots, z) for z in (root @ np.random.default_rng(seed).standard_normal((33, 2))).T])
+    low, high = path.min(1, keepdims=True), path.max(1, keepdims=True)
+    rows, columns = (path - (low + high) / 2) * (positive(length, "length") / (high - low).max())
+    return _path(rows, columns)
+
+
+@KERNELS.register("disk", examples=("disk", "disk:radius=2"))
+def disk(radius: float = 3.0) -> Tensor:
     """An out-of-focus disk: the share of each pixel that lies within `radius` of the centre."""
+    oversampling = 16  # samples a pixel and axis
     half = max(0, int(np.ceil(positive(radius, "radius") + 0.5)) - 1)
     n = (2 * half + 1) * oversampling
     t = (torch.arange(n, dtype=torch.float64) + 0.5) / oversampling - (half + 0.5)
@@ -35,32 +83,82 @@ def disk(radius: float, oversampling: int = 16) -> Tensor:
     return _normalised(inside.reshape(side, oversampling, side, oversampling).mean((1, 3)))
 
 
-def motion(length: float, angle: float = 0.0, oversampling: int = 32) -> Tensor:
-    """A straight motion: a line of `length` pixels at `angle` degrees (counter-clockwise from the x axis).
+@KERNELS.register("box", examples=("box", "box:size=4"))
+def box(size: int | None = None, *, factor: int | None = None) -> Tensor:
+    """The mean over size × size pixels: by default 9, before a decimation as many as its factor."""
+    size = (9 if factor is None else factor) if size is None else size
+    return torch.full((size, size), 1.0 / int(positive(size, "size")) ** 2, dtype=torch.float64)
 
-    The line is sampled finely and shared among the four neighbours of each sample (bilinear weights).
+
+@KERNELS.register("bicubic")
+def cubic(*, factor: int | None = None) -> Tensor:
+    """Keys' cubic (a = −1/2) stretched by `factor`: what shrinks a picture by `factor` without aliasing.
+
+    Even factors give even sizes: the kernel is centred between pixels, as the low-resolution pixel is.  Keys 1981.
+    Raises ValueError without a factor.
     """
-    if not np.isfinite(angle):
-        raise ValueError(f"angle is {angle}; expected degrees.")
-    n = max(1, int(np.ceil(positive(length, "length") * oversampling)))
-    t = (np.arange(n) + 0.5) / n * length - length / 2
-    return _path(-t * np.sin(np.deg2rad(angle)), t * np.cos(np.deg2rad(angle)))
+    if factor is None:
+        raise ValueError("bicubic is the filter before a decimation, and a blur has none.  Use downsample.")
+    size = 4 * factor - factor % 2  # odd for odd factors, even for even ones; the taps beyond would be zero
+    t = (torch.arange(size, dtype=torch.float64) - (size - 1) / 2).abs() / factor
+    w = torch.where(t <= 1, 1.5 * t**3 - 2.5 * t**2 + 1, torch.where(t < 2, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2, 0.0))
+    return _normalised(torch.outer(w, w))
 
 
-def shake(length: float, seed: int = 0, smoothness: float = 0.25) -> Tensor:
-    """A hand-held exposure: a curved path, drawn with the seed, whose longer side spans `length` pixels.
+def make(kernel: str, options: dict[str, Any], **known: Any) -> Tensor:
+    """The kernel of this name, or in this file, with these options.
 
-    Row and column are independent Gaussian processes over the exposure, t in [0, 1], of covariance
-    exp(−(t − t')²/(2 smoothness²)): the camera stays longer where it turns, as in measured kernels (Levin et al. 2009).
+    known: what the operator knows; it goes to the parameter of that name, if the kernel has one.
+    Raises SpecError for an unknown kernel, and for an option that this kernel does not take.
     """
-    knots = np.linspace(0, 1, 33)
-    covariance = np.exp(-0.5 * ((knots[:, None] - knots) / positive(smoothness, "smoothness")) ** 2)
-    root = np.linalg.cholesky(covariance + 1e-8 * np.eye(len(knots)))
-    t = (np.arange(4000) + 0.5) / 4000
-    path = np.stack([np.interp(t, knots, z) for z in (root @ np.random.default_rng(seed).standard_normal((33, 2))).T])
-    low, high = path.min(1, keepdims=True), path.max(1, keepdims=True)
-    rows, columns = (path - (low + high) / 2) * (positive(length, "length") / (high - low).max())
-    return _path(rows, columns)
+    function = _function(kernel)
+    own = _options(function)
+    for key in options:
+        if key not in own:
+            others = [name for name, entry in KERNELS.items() if key in _options(entry.make)]
+            hint = f"  {key} is an option of kernel={_or(others)}." if others else ""
+            raise SpecError(f"kernel={kernel} takes {_or(own) if own else 'no options'}, not {key}.{hint}")
+    parameters = inspect.signature(function).parameters
+    return function(**options, **{key: value for key, value in known.items() if key in parameters})
+
+
+def takes_kernels(operator: Callable[..., Any]) -> Callable[..., Any]:
+    """Give operator(kernel, ..., **options) a signature with the options of every kernel, and a docstring with them.
+
+    A default in this signature is shown and not passed on, because each kernel has its own.
+    """
+    functions = {**{name: entry.make for name, entry in KERNELS.items()}, "a file": from_file}
+    signature = inspect.signature(operator)
+    own = {key: p for key, p in signature.parameters.items() if p.kind != p.VAR_KEYWORD}
+    added: dict[str, inspect.Parameter] = {}
+    for function in functions.values():
+        hints = typing.get_type_hints(function)
+        for key, parameter in _options(function).items():
+            if key not in own:
+                added.setdefault(key, parameter.replace(kind=parameter.KEYWORD_ONLY))
+                operator.__annotations__[key] = operator.__annotations__.get(key, hints[key]) | hints[key]
+    operator.__signature__ = signature.replace(parameters=[*own.values(), *added.values()])  # type: ignore[attr-defined]
+    shown = (f"{name} ({', '.join(_options(f))})" if _options(f) else name for name, f in functions.items())
+    operator.__doc__ = f"{inspect.getdoc(operator)}\nkernel: {_or(shown)}."
+    return operator
+
+
+def _function(kernel: str) -> Callable[..., Tensor]:
+    if Path(kernel).suffix:
+        return partial(from_file, kernel)
+    if kernel not in KERNELS:
+        raise SpecError(unknown("kernel", kernel, [*KERNELS, FILES]))
+    return KERNELS[kernel].make
+
+
+def _options(function: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
+    """What a person can say of a kernel."""
+    return {key: p for key, p in inspect.signature(function).parameters.items() if p.kind == p.POSITIONAL_OR_KEYWORD}
+
+
+def _or(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _path(rows: np.ndarray, columns: np.ndarray) -> Tensor:
@@ -75,18 +173,7 @@ def _path(rows: np.ndarray, columns: np.ndarray) -> Tensor:
     return _normalised(_trimmed(torch.from_numpy(kernel)))
 
 
-def cubic(factor: int) -> Tensor:
-    """Keys' cubic (a = −1/2) stretched by `factor`: what shrinks a picture by `factor` without aliasing.
-
-    Even factors give even sizes: the kernel is centred between pixels, as the low-resolution pixel is.  Keys 1981.
-    """
-    size = 4 * factor - factor % 2  # odd for odd factors, even for even ones; the taps beyond would be zero
-    t = (torch.arange(size, dtype=torch.float64) - (size - 1) / 2).abs() / factor
-    w = torch.where(t <= 1, 1.5 * t**3 - 2.5 * t**2 + 1, torch.where(t < 2, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2, 0.0))
-    return _normalised(torch.outer(w, w))
-
-
-def from_file(path: str, index: int | str | None = None) -> Tensor:
+def from_file(path: str, /, index: int | str | None = None) -> Tensor:
     """A kernel from NPY, NPZ, MAT or any picture file, normalised to sum 1 with a warning where it was not.
 
     Pictures are taken as grey.  A MAT file's only numeric array is taken; with several kernels (a cell array, several

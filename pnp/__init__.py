@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from .core.schedules import Geometric
     from .noises.level import estimate_sigma
     from .operators import Operator, dot_test
-    from .parameters.weight import default_solver, fit_lam
+    from .parameters.default import default_solver
+    from .parameters.weight import fit_lam
     from .priors import Denoiser, Prior
 
 _HOME = {
@@ -35,7 +36,7 @@ _HOME = {
     "Result": "core.loop",
     "Snapshot": "core.recording",
     "Status": "core.loop",
-    "default_solver": "parameters.weight",
+    "default_solver": "parameters.default",
     "dot_test": "operators",
     "estimate_sigma": "noises.level",
     "fit_lam": "parameters.weight",

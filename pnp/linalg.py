@@ -1,4 +1,4 @@
-"""Batched linear algebra on images: per-image inner products, conjugate gradients, the largest singular value.
+"""Linear algebra on images: per-image inner products, conjugate gradients, largest singular value, a cosine basis.
 
 Each row of a batch is its own problem: it gets its own step sizes and its own stop, the same as if it were alone.
 """
@@ -122,3 +122,14 @@ def trace(normal: Callable[[Tensor], Tensor], like: Tensor, *, probes: int = 8, 
         z = torch.randint(0, 2, (1, *like.shape[1:]), generator=generator).to(like) * 2 - 1
         total += float(dot(z, normal(z)))
     return total / probes
+
+
+def dct_basis(size: int) -> Tensor:
+    """The orthonormal two-dimensional DCT-II of size × size patches: (size², size²), float64, one frequency a row.
+
+    Row size·i + j is the outer product of cos(π i (2n + 1)/(2 size)) and the same of j, normalised; row 0 is constant.
+    """
+    n = torch.arange(size, dtype=torch.float64)
+    rows = torch.cos(torch.pi * (2 * n + 1) * n[:, None] / (2 * size)) * (2 / size) ** 0.5
+    rows[0] /= 2**0.5
+    return torch.kron(rows, rows)

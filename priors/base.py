@@ -54,7 +54,7 @@ class Prior:
     def value(self, x: Tensor) -> Tensor:
         raise NotImplementedError(f"{self.name} has no value: there is no objective to minimise.")
 
-    def smoothness(self) -> float:
+    def lipschitz(self) -> float:
         """A Lipschitz constant of `grad`; inf when there is none or none is known."""
         return float("inf")
 
@@ -135,8 +135,8 @@ class Sum(Prior):
     def value(self, x: Tensor) -> Tensor:
         return torch.stack([w * p.value(x) for w, p in self.terms]).sum(0)
 
-    def smoothness(self) -> float:
-        return sum(w * p.smoothness() for w, p in self.terms)
+    def lipschitz(self) -> float:
+        return sum(w * p.lipschitz() for w, p in self.terms)
 
     def begin(self, x0: Tensor) -> Sum:
         return Sum([(w, p.begin(x0)) for w, p in self.terms])
@@ -195,7 +195,7 @@ class Moreau(Prior):
         z = self.prior.prox(x, self.mu)
         return self.prior.value(z) + (x - z).flatten(1).square().sum(1) / (2 * self.mu)
 
-    def smoothness(self) -> float:
+    def lipschitz(self) -> float:
         return 1 / self.mu
 
     def begin(self, x0: Tensor) -> Moreau:

@@ -63,7 +63,7 @@ class DAE(Prior):
             raise NotImplementedError(f"{self.name} is stochastic: it has no value.  form=gradient-step has one.")
         return (x - self.denoiser(x, self.sigma)).flatten(1).square().sum(1) / (2 * self.sigma**2)
 
-    def smoothness(self) -> float:
+    def lipschitz(self) -> float:
         """1/s²: right where D is firmly nonexpansive, and a fair first step elsewhere."""
         return 1 / self.sigma**2
 

@@ -92,7 +92,7 @@ class RED(Prior):
     prox: `inner` steps of the fixed point x <- (v + t D(x))/(1 + t), t = tau/sigma², from v, or in a solve from the
     last answer (their section 4.2): a multiplier in v would be noise of any size to a D that expects sigma.
     There is no value: the field is no gradient unless D's Jacobian is symmetric (Reehorst & Schniter 2019).
-    smoothness: 1/sigma², right where D is firmly nonexpansive.
+    lipschitz: 1/sigma², right where D is firmly nonexpansive.
     """
 
     lam = 0.2
@@ -138,7 +138,7 @@ class RED(Prior):
             self.last = x if self.active is None else torch.where(self.active.view(-1, 1, 1, 1), x, self.last)
         return x
 
-    def smoothness(self) -> float:
+    def lipschitz(self) -> float:
         return 1 / self.sigma**2
 
     def smoothing(self) -> float:

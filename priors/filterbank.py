@@ -6,7 +6,8 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+
+from .nets.common import pad_to_multiple
 
 
 @cache
@@ -30,11 +31,7 @@ class WaveletTransform:
 
     def extend(self, x: Tensor) -> Tensor:
         """x continued to the next multiple of 2^levels: mirrored, or repeated where x is too small for a mirror."""
-        h, w = x.shape[-2:]
-        down, right = (-n % 2**self.levels for n in (h, w))
-        if not (down or right):
-            return x
-        return pad(x, (0, right, 0, down), mode="reflect" if down < h and right < w else "replicate")
+        return pad_to_multiple(x, 2**self.levels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         details = []

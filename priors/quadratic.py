@@ -25,7 +25,7 @@ class Tikhonov(Prior):
     def value(self, x: Tensor) -> Tensor:
         return x.flatten(1).square().sum(1) / 2
 
-    def smoothness(self) -> float:
+    def lipschitz(self) -> float:
         return 1.0
 
 
@@ -49,7 +49,7 @@ class Smooth(Prior):
     def value(self, x: Tensor) -> Tensor:
         return (x * self.grad(x)).flatten(1).sum(1) / 2
 
-    def smoothness(self) -> float:
+    def lipschitz(self) -> float:
         return Gradient.norm_squared
 
     @staticmethod

@@ -122,7 +122,7 @@ class SmoothTV(Prior):
         p = self.gradient.map(x)
         return self.gradient.adjoint(p / self.gradient.smoothed(p, self.eps)[:, None])
 
-    def smoothness(self) -> float:
+    def lipschitz(self) -> float:
         return self.gradient.norm_squared / self.eps
 
 
@@ -149,7 +149,7 @@ class WeightedTV(Prior):
         p = self.gradient.map(x)
         return self.gradient.adjoint(p / (2 * self.gradient.smoothed(p, self.eps)[:, None].square()))
 
-    def smoothness(self) -> float:
+    def lipschitz(self) -> float:
         return self.gradient.norm_squared / (2 * self.eps**2)
 
     def split(self) -> Split:

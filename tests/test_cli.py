@@ -22,6 +22,7 @@ from pnp.files import pictures
 from pnp.noises import gaussian as gaussian  # they fill the registries
 from pnp.operators import ValidBlur, kernels
 from pnp.registry import NOISES, OPERATORS, PRIORS, SOLVERS
+from pnp.samples import photograph
 
 FAST = ["--iterations", "3"]
 LINES = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").splitlines()
@@ -34,7 +35,7 @@ assert all(map(len, (OPERATORS, PRIORS, SOLVERS, NOISES, README)))
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a clean picture, its valid blur with noise, the kernel, a mask and a picture with holes."""
     monkeypatch.chdir(tmp_path)
-    clean = torch.from_numpy(astronaut()[110:182, 190:270].copy()).permute(2, 0, 1)[None].float() / 255
+    clean = photograph("astronaut")[..., 110:182, 190:270]
     kernel = kernels.motion(5, 30)
     np.save("psf.npy", kernel.numpy())
     Image.fromarray((kernel / kernel.max() * 255).round().byte().numpy()).save("psf.png")
@@ -384,7 +385,16 @@ def test_every_paper_at_hand_is_cited_by_something() -> None:
     from pnp import citations
 
     used = {key for registry in catalogue.registries().values() for entry in registry.values() for key in entry.cite}
-    assert used == set(citations._ENTRIES)
+    assert used == set(citations.entries())
+
+
+def test_the_file_of_references_holds_entries_alone() -> None:
+    from pnp import citations
+
+    path = Path(citations.__file__).with_name("references.bib")
+    found = citations.entries()
+    assert path.read_text(encoding="utf-8") == "\n\n".join(found.values()) + "\n" and list(found) == sorted(found)
+    assert all(entry.count("{") == entry.count("}") for entry in found.values())
 
 
 def test_help_imports_neither_torch_nor_numpy() -> None:

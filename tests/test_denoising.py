@@ -16,6 +16,7 @@ from pnp.benchmark import denoising
 from pnp.benchmark.denoising import compare, finished, noisy, record
 from pnp.files import pictures
 from pnp.registry import DENOISERS
+from pnp.samples import photograph
 
 
 def test_the_noise_is_that_of_the_published_tables() -> None:
@@ -46,9 +47,7 @@ def test_each_denoiser_has_a_row_a_level_and_a_missing_one_says_why() -> None:
 
 @pytest.mark.parametrize("name", ["tv", "wavelet", "nlm"])
 def test_classical_denoisers_gain_at_every_level(name: str) -> None:
-    from skimage.data import camera
-
-    x = torch.from_numpy(camera()[100:228, 180:308].copy()).float()[None, None] / 255
+    x = photograph("camera")[..., 100:228, 180:308].contiguous()
     for sigma, gain in ((15 / 255, 3), (50 / 255, 6)):
         y = noisy(x, sigma)
         before, after = ((v - x).square().mean() for v in (y, DENOISERS.build(name)(y, sigma)))

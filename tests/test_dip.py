@@ -7,7 +7,6 @@ from copy import deepcopy
 from dataclasses import replace
 
 import pytest
-import skimage.data
 import torch
 from conftest import squares
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from pnp.operators import Blur, Identity, Mask, kernels
 from pnp.priors import DIP, TV, Prior, Sum, parse
 from pnp.priors.nets import UNTRAINED, ConvDecoder, Decoder, Hourglass
 from pnp.registry import PRIORS, SOLVERS, SpecError
+from pnp.samples import photograph
 from pnp.solvers import ADMM, ADMMDescent, Descent, FixedPoint, GradientDescent
 from pnp.solvers.descent import Drawn
 
@@ -407,7 +407,7 @@ def test_an_interrupt_returns_the_best_so_far() -> None:
 @pytest.mark.parametrize("rule", ["wmv:fit=inf", "emv:fit=inf"])
 def test_a_moving_variance_finds_the_best_picture_without_the_noise_level(rule: str) -> None:
     """Planted: the variance of the averages, which only falls."""
-    x = torch.from_numpy(skimage.data.coffee() / 255).float().permute(2, 0, 1)[None]
+    x = photograph("coffee")
     x = torch.nn.functional.avg_pool2d(x, 4)[..., :96, :96]
     y = x + 0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     problem = Problem(Identity(), y, PRIORS.build("dip:depth=4", shape=(3, 96, 96)), sigma=0.2)

@@ -129,7 +129,7 @@ def test_the_loop_and_the_solvers_know_operators_and_priors_by_contract_alone(na
     assert {f for f in known if not f.startswith(("pnp.operators.base", "pnp.priors.base"))} == set()
 
 
-@pytest.mark.parametrize("name", ["pnp.registry", "pnp.citations", "pnp.checks", "pnp.linalg"])
+@pytest.mark.parametrize("name", ["pnp.registry", "pnp.citations", "pnp.checks", "pnp.linalg", "pnp.samples"])
 def test_what_everybody_uses_knows_nobody(name: str) -> None:
     assert not {f for f in reaches(of(name), "pnp") if not f.startswith(("pnp.checks", "pnp.registry")) and f != "pnp"}
 
@@ -158,6 +158,12 @@ def test_importing_pnp_loads_no_torch() -> None:
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
         == "False\n"
     )
+
+
+def test_a_fresh_process_that_restores_has_the_solvers() -> None:
+    code = "import pnp.jobs.restore; from pnp.registry import SOLVERS; print(next(iter(SOLVERS), None))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "admm\n"
 
 
 def test_every_public_name_is_there() -> None:

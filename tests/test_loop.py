@@ -20,7 +20,8 @@ from pnp.core.stopping import Discrepancy, Objective, Plateau, Seconds, StopRule
 from pnp.metrics import psnr, ssim
 from pnp.noises import Gaussian
 from pnp.operators import Identity
-from pnp.parameters.weight import default_solver, fit_lam
+from pnp.parameters.default import default_solver
+from pnp.parameters.weight import fit_lam
 from pnp.priors import L1, RED, TV, PnP, Prior, Projector, Tikhonov, WaveletL1, parse
 from pnp.registry import OPERATORS, SOLVERS
 from pnp.solvers import ADMM, FISTA, HQS, ChambollePock, CondatVu, Descent, GradientDescent, ProximalGradient, Solver

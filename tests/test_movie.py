@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from cells import Movie, cells, centres, miss
 from test_cli import pnp
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from pnp.core.problem import Problem
 from pnp.core.stopping import Discrepancy, ExponentialVariance, Plateau, WindowedVariance
 from pnp.files import pictures
 from pnp.jobs import checkpoint
-from pnp.jobs.movie import Movie, cells, centres, miss, restore_movie
+from pnp.jobs.movie import restore_movie
 from pnp.jobs.restore import Job, Restoration, restore
 from pnp.metrics import psnr
 from pnp.parameters import rules

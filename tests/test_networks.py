@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from skimage.data import camera
 from torch import Tensor, nn
 
 from pnp.files import pictures as files
@@ -19,6 +18,7 @@ from pnp.priors import store
 from pnp.priors.nets import ARCHITECTURES, DnCNN, UNet, trd
 from pnp.priors.network import NearestLevel, NetworkDenoiser, shipped
 from pnp.registry import DENOISERS, SpecError
+from pnp.samples import photograph
 from pnp.training.patches import PatchPool
 from pnp.training.run import TrainSettings, draw_noise, resumed, start, train
 
@@ -45,7 +45,7 @@ def network(name: str, channels: int = 1) -> nn.Module:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> list[Path]:
-    x = torch.from_numpy(camera()).float()[None, None] / 255
+    x = photograph("camera")
     paths = [tmp_path / f"{i}.png" for i in range(3)]
     for i, path in enumerate(paths):
         files.write(path, x[..., 150 * i : 150 * i + 150, 100:260])
@@ -126,7 +126,7 @@ def test_damaged_unknown_and_misfitting_weights_are_refused(tmp_path: Path) -> N
 
 @pytest.mark.skipif("unet-grey" not in store.manifest(), reason="no weights are shipped")
 def test_the_shipped_unet_denoises_at_every_level_and_bfloat16_costs_little() -> None:
-    x = torch.from_numpy(camera()).float()[None, None, 100:356, 100:356] / 255
+    x = photograph("camera")[..., 100:356, 100:356]
     for sigma, gain in ((0.02, 3.5), (0.1, 8.5), (0.2, 11.5)):
         y = x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
         exact, half = (DENOISERS.build(f"unet:precision={p}")(y, sigma) for p in ("float32", "bfloat16"))
@@ -347,7 +347,7 @@ def test_the_gradient_through_tiles_is_that_through_the_whole_picture() -> None:
 @pytest.mark.parametrize("name", ["unet-grey", "dncnn-grey"])
 def test_half_precision_costs_a_shipped_network_at_most_two_hundredths_of_a_decibel(name: str) -> None:
     net = shipped(name).net
-    x = torch.from_numpy(camera()).float()[None, None, 128:384, 128:384] / 255
+    x = photograph("camera")[..., 128:384, 128:384]
     for level in (15, 25, 50):
         y = x + level / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
         exact, half = (psnr(NetworkDenoiser(net, p)(y, level / 255), x) for p in ("float32", "bfloat16"))  # type: ignore[arg-type]
@@ -356,7 +356,7 @@ def test_half_precision_costs_a_shipped_network_at_most_two_hundredths_of_a_deci
 
 @pytest.mark.parametrize("gain", [0.01, 0.04])
 def test_the_shipped_poisson_diffusion_beats_the_gaussian_one_on_photon_noise(gain: float) -> None:
-    x = torch.from_numpy(camera()[100:356, 100:356].copy()).double()[None, None] / 255
+    x = photograph("camera", torch.float64)[..., 100:356, 100:356]
     y = gain * torch.poisson(x / gain, generator=torch.Generator().manual_seed(0))
     poisson = DENOISERS.build("trd:noise=poisson")(y, gain**0.5)
     gaussian = DENOISERS.build("trd")(y, float((gain * x.mean()).sqrt()))  # of the mean variance

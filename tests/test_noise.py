@@ -3,13 +3,15 @@
 import math
 
 import pytest
+import scipy.fft
 import torch
-from skimage import data
 
 import pnp.noises.level
+from pnp.linalg import dct_basis
 from pnp.noises import Gaussian, Poisson, SaltPepper
 from pnp.noises.level import FLOOR, estimate_noise, estimate_sigma
 from pnp.registry import NOISES
+from pnp.samples import photograph
 
 SIZE = (2, 3, 96, 96)
 
@@ -19,9 +21,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def photo(name: str, size: int = 256) -> torch.Tensor:
-    x = torch.from_numpy(getattr(data, name)()).double() / 255
-    x = x.permute(2, 0, 1) if x.ndim == 3 else x[None]
-    return x[None, :, :size, :size]
+    return photograph(name, torch.float64)[..., :size, :size]
 
 
 def blurred(x: torch.Tensor) -> torch.Tensor:
@@ -185,10 +185,13 @@ def test_what_is_no_picture_or_has_no_known_neighbours_is_refused():
         estimate_sigma(torch.rand(1, 1, 64, 64), grid)
 
 
-def test_the_window_basis_is_orthonormal():
-    for p in (2, 3, 4, 6, 8):
-        d = pnp.noises.level._dct(p)
-        torch.testing.assert_close(d @ d.T, torch.eye(p, dtype=torch.float64))
+@pytest.mark.parametrize("p", [3, 4, 6, 8, 16])  # of 2 samples it is its own inverse
+def test_the_basis_of_windows_is_the_orthonormal_cosine_transform(p):
+    window = torch.rand(p, p, dtype=torch.float64)
+    expected = torch.from_numpy(scipy.fft.dctn(window.numpy(), norm="ortho")).flatten()
+    torch.testing.assert_close(dct_basis(p) @ window.flatten(), expected)
+    with pytest.raises(AssertionError):  # planted: the inverse
+        torch.testing.assert_close(dct_basis(p).T @ window.flatten(), expected)
 
 
 @pytest.mark.parametrize(("gain", "offset"), [(0.01, 0.0), (0.003, 0.01), (0.02, 0.02)])

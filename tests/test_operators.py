@@ -19,7 +19,7 @@ from torch import Tensor
 from pnp.core.problem import Problem
 from pnp.operators import Blur, Operator, PaddedBlur, ValidBlur, dot_test, kernels
 from pnp.priors import Tikhonov
-from pnp.registry import OPERATORS, SpecError
+from pnp.registry import OPERATORS, Registry, SpecError
 
 Shape = tuple[int, int, int]
 SPECS = [spec for name in OPERATORS for spec in OPERATORS[name].examples]
@@ -377,7 +377,7 @@ def test_what_valid_shows_is_where_the_measurement_lies() -> None:
 KERNELS = {
     "gaussian": kernels.gaussian(1.6), "even gaussian": kernels.gaussian(1.2, 8), "box": kernels.box(5),
     "disk": kernels.disk(3.3), "small disk": kernels.disk(0.4), "motion": kernels.motion(9, 20),
-    "short motion": kernels.motion(0.5, 0), "cubic 2": kernels.cubic(2), "cubic 3": kernels.cubic(3),
+    "short motion": kernels.motion(0.5, 0), "cubic 2": kernels.cubic(factor=2), "cubic 3": kernels.cubic(factor=3),
 }  # fmt: skip
 
 
@@ -416,9 +416,10 @@ def test_horizontal_motion_lies_in_one_row() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_shake_is_a_bent_path_of_its_length_drawn_with_the_seed(seed: int) -> None:
-    kernel = kernels.shake(20, seed)
+    kernel = kernels.shake(20, seed=seed)
     assert float(kernel.sum()) == pytest.approx(1, abs=1e-12) and float(kernel.min()) == 0
-    assert kernel.equal(kernels.shake(20, seed)) and not kernel.equal(kernels.shake(20, seed + 1)[: len(kernel)])
+    assert kernel.equal(kernels.shake(20, seed=seed))
+    assert not kernel.equal(kernels.shake(20, seed=seed + 1)[: len(kernel)])
     rows, columns = (kernel.sum(i).nonzero()[[0, -1], 0] for i in (1, 0))
     spans = [int(end - begin) for begin, end in (rows, columns)]
     assert max(spans) in (20, 21) and float((kernel > 0).double().mean()) < 0.4  # a line
@@ -543,6 +544,51 @@ def test_an_unknown_kernel_suggests_the_near_one_and_a_large_one_is_refused() ->
         OPERATORS.build("blur:border=zero").image_shape((1, 12, 12))
     with pytest.raises(ValueError, match="too small"):
         ValidBlur(kernels.box(4), 2)(images(1, 1, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("blur:kernel=disk,std=3", "kernel=disk takes radius, not std.  std is an option of kernel=gaussian."),
+        ("blur:length=3", "kernel=gaussian takes std or size, not length.  length is .* of kernel=motion or shake."),
+        ("blur:kernel=box,index=0", "kernel=box takes size, not index."),
+        ("blur:kernel=psf.npy,size=3", "kernel=psf.npy takes index, not size.  size is .* of kernel=gaussian or box."),
+        ("downsample:std=2", "kernel=bicubic takes no options, not std.  std is an option of kernel=gaussian."),
+    ],
+)
+def test_an_option_of_another_kernel_is_refused(spec: str, said: str) -> None:
+    with pytest.raises(SpecError, match=f"^{said}$"):
+        OPERATORS.build(spec, seed=0)
+
+
+def test_a_kernel_is_one_function_whose_parameters_are_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, operators = Registry("kernel"), Registry("operator")
+    made.register("line")(lambda: None)
+
+    @made.register("ring")
+    def ring(radius: float = 2.0, width: int = 1, *, seed: int = 0) -> tuple[float, int, int]:
+        return radius, width, seed
+
+    monkeypatch.setattr(kernels, "KERNELS", made)
+
+    @operators.register("blur")
+    @kernels.takes_kernels
+    def blur(kernel: str, seed: int = 0, **options: object) -> object:
+        """A blur."""
+        return kernels.make(kernel, options, seed=seed, factor=2)
+
+    assert operators.build("blur:ring,width=3,seed=4") == (2.0, 3, 4)
+    assert list(operators["blur"].parameters()) == ["kernel", "seed", "radius", "width", "index"]
+    assert "line, ring (radius, width) or a file (index)" in (blur.__doc__ or "")
+    with pytest.raises(SpecError, match="kernel=line takes no options, not radius"):
+        operators.build("blur:line,radius=1.5", seed=0)  # the seed is what the program knows, and no option
+    with pytest.raises(SpecError, match="unknown option of operator 'blur': 'factor'"):
+        operators.build("blur:ring,factor=3")
+
+
+def test_bicubic_without_a_decimation_is_refused() -> None:
+    with pytest.raises(ValueError, match="Use downsample"):
+        OPERATORS.build("blur:kernel=bicubic")
 
 
 def test_another_kernel_is_noticed_however_it_came() -> None:

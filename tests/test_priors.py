@@ -185,8 +185,8 @@ def test_gradient_is_lipschitz_with_the_stated_constant_and_no_smaller_one(spec:
     if "moreau" not in spec:  # the steepest direction: a checkerboard
         y = x + 0.1 * (-1.0) ** (torch.arange(16)[:, None] + torch.arange(16)[None])
     ratio = float((prior.grad(x) - prior.grad(y)).norm() / (x - y).norm().clamp_min(1e-9))
-    assert ratio <= prior.smoothness() * (1 + 1e-6) and ("moreau" in spec or ratio >= 0.99 * prior.smoothness())
-    assert TV().smoothness() == float("inf")
+    assert ratio <= prior.lipschitz() * (1 + 1e-6) and ("moreau" in spec or ratio >= 0.99 * prior.lipschitz())
+    assert TV().lipschitz() == float("inf")
 
 
 class Wrong(Prior):
@@ -529,7 +529,7 @@ def test_red_of_the_gaussian_denoiser_is_quadratic() -> None:
     torch.testing.assert_close(RED(GaussianDenoiser(s), sigma).grad(v), weight * v)
     exact = RED(GaussianDenoiser(s), sigma, inner=100).prox(v, tau)
     torch.testing.assert_close(exact, v / (1 + tau * weight))
-    assert RED(GaussianDenoiser(s), sigma).smoothness() >= weight
+    assert RED(GaussianDenoiser(s), sigma).lipschitz() >= weight
     going = RED(GaussianDenoiser(s), sigma).begin(torch.zeros_like(v))
     for _ in range(100):  # one step at a time, each from the answer before
         answer = going.prox(v, tau)
@@ -575,7 +575,7 @@ def test_a_sum_has_the_weighted_value_and_gradient_and_no_prox() -> None:
     prior, x = parse("2*tikhonov+0.5*smooth"), images(2, 1, 8, 8)
     torch.testing.assert_close(prior.value(x), 2 * Tikhonov().value(x) + 0.5 * Smooth().value(x))
     check_gradient(prior, x)
-    assert prior.smoothness() == 2 * 1 + 0.5 * 8 and prior.offers() == {"value", "grad"}
+    assert prior.lipschitz() == 2 * 1 + 0.5 * 8 and prior.offers() == {"value", "grad"}
     assert prior.name == "2*Tikhonov + 0.5*Smooth" and prior.closed_convex
     assert parse("tv+l1").offers() == {"value"} and not Sum([(1.0, TV()), (1.0, PnP(Spy()))]).closed_convex
     with pytest.raises(NotImplementedError, match="no prox"):

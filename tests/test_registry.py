@@ -13,6 +13,7 @@ import torch
 import pnp.core.stopping  # noqa: F401
 from pnp.citations import bibtex
 from pnp.core.schedules import Geometric
+from pnp.operators.kernels import KERNELS
 from pnp.priors import TV, InvariantWaveletL1, Sum, parse
 from pnp.registry import (
     DENOISERS,
@@ -28,11 +29,11 @@ from pnp.registry import (
     number,
 )
 
-ALL = {"operator": OPERATORS, "prior": PRIORS, "denoiser": DENOISERS, "solver": SOLVERS, "noise": NOISES,
-       "stop rule": STOPS}  # fmt: skip
+ALL = {"operator": OPERATORS, "kernel": KERNELS, "prior": PRIORS, "denoiser": DENOISERS, "solver": SOLVERS,
+       "noise": NOISES, "stop rule": STOPS}  # fmt: skip
 MEMBERS = [(kind, name) for kind, registry in ALL.items() for name in registry]
 EXAMPLES = [(kind, spec) for kind, registry in ALL.items() for name in registry for spec in registry[name].examples]
-CONTEXT = {"shape": (3, 18, 17), "seed": 0}
+CONTEXT = {"shape": (3, 18, 17), "seed": 0, "factor": 2}
 
 
 def toy() -> Registry:

@@ -24,6 +24,7 @@ from pnp.parameters import rules, tuning
 from pnp.parameters.rules import Rule
 from pnp.priors import PnP, Sum
 from pnp.registry import OPERATORS, PRIORS, SpecError
+from pnp.samples import photograph
 
 RULE = Rule("hqs", 8, 0.23, start=0.2, end=1.5, floor=0.01)
 
@@ -210,9 +211,7 @@ def test_tuning_sees_large_photographs_mostly_as_small_copies(tmp_path: Path) ->
 
 
 def test_tuning_betters_a_bad_row_on_real_cases() -> None:
-    from skimage.data import camera
-
-    truth = torch.from_numpy(camera()[100:148, 200:248].copy()).float()[None, None] / 255
+    truth = photograph("camera")[..., 100:148, 200:248].contiguous()
     prior = priors.parse("pnp:denoiser=wavelet", shape=(1, 48, 48))
     measured = tuning.cases("identity", truth)
     bad = Rule("hqs", 1, 0.23, start=0.001, end=0.2, floor=0.0)

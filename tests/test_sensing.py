@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from pnp.files.pictures import photograph
 from pnp.operators import Operator, dot_test
 from pnp.operators.matrices import orthonormal_rows, row_count
 from pnp.operators.sensing import (
@@ -23,6 +22,7 @@ from pnp.operators.sensing import (
     likeliest,
 )
 from pnp.registry import OPERATORS
+from pnp.samples import photograph
 
 SPECS = [
     *OPERATORS["sensing"].examples,

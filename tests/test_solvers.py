@@ -343,7 +343,7 @@ def test_gradient_descent_refuses_what_it_cannot_do() -> None:
     operator, _, y = setting("identity")
 
     class Rough(Tikhonov):
-        def smoothness(self) -> float:
+        def lipschitz(self) -> float:
             return float("inf")
 
     with pytest.raises(ValueError, match="gd:tau="):

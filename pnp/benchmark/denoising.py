@@ -17,6 +17,7 @@ from .. import metrics
 from ..files import pictures
 from ..priors.base import Denoiser
 from ..registry import DENOISERS
+from ..samples import photograph
 
 DEFAULT = ("tv", "wavelet", "nlm", "unet", "dncnn", "trd", "trd:size=7", "deepinv:DRUNet", "deepinv:DnCNN")
 # PSNR in dB at sigma 15, 25, 50: BM3D, TNRD, DnCNN, FFDNet and DRUNet as reported by Zhang et al. 2017, 2018 and 2021
@@ -64,7 +65,7 @@ def load(paths: list[Path], grey: bool = False) -> list[Tensor]:
     if paths:
         clean = [pictures.read(path).pixels for path in paths]
     else:
-        clean = [pictures.photograph(name) for name in ("camera", "brick", "grass")]
+        clean = [photograph(name) for name in ("camera", "brick", "grass")]
     clean = [finished(pictures.luma(x)) if grey and x.shape[1] == 3 else x for x in clean]
     if len({x.shape[1] for x in clean}) > 1:
         raise ValueError("some pictures are grey and some in colour; --grey takes all as grey.")

@@ -120,9 +120,10 @@ def _picture(path: str, crop: int, grey: bool) -> Tensor:
     from torch.nn.functional import avg_pool2d
 
     from ..files import pictures
+    from ..samples import photograph
 
     filed = Path(path).is_file()
-    x = pictures.read(path).pixels[:1, :3] if filed else avg_pool2d(pictures.photograph(path), 2)  # 512²: 256²
+    x = pictures.read(path).pixels[:1, :3] if filed else avg_pool2d(photograph(path), 2)  # 512²: 256²
     x = pictures.luma(x) if grey else x
     return (pictures.crop_centre(x, crop) if crop else x).contiguous()
 

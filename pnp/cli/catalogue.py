@@ -13,13 +13,13 @@ from .options import one_line_errors, positive
 if TYPE_CHECKING:
     from ..registry import Entry, Registry
 
-KINDS = ("operators", "priors", "solvers", "denoisers", "noises", "stops")
+KINDS = ("operators", "kernels", "priors", "solvers", "denoisers", "noises", "stops")
 
 
 @click.command("list")
 @click.argument("kind", required=False, type=click.Choice([*KINDS, "rules"]))
 def list_(kind: str | None) -> None:
-    """What there is: operators, priors, solvers, denoisers, noises, stop rules.
+    """What there is: operators, kernels of blurs, priors, solvers, denoisers, noises, stop rules.
 
     `pnp list rules` is the table of default parameters: by the kind of the prior, the task of the operator, and the
     solver where one was asked for.
@@ -185,8 +185,10 @@ def registries() -> dict[str, Registry]:
     from .. import solvers as solvers
     from ..core import stopping as stopping
     from ..noises import gaussian as gaussian
+    from ..operators.kernels import KERNELS
 
-    every = (registry.OPERATORS, registry.PRIORS, registry.SOLVERS, registry.DENOISERS, registry.NOISES, registry.STOPS)
+    every = (registry.OPERATORS, KERNELS, registry.PRIORS, registry.SOLVERS, registry.DENOISERS, registry.NOISES,
+             registry.STOPS)  # fmt: skip
     return dict(zip(KINDS, every, strict=True))
 
 

@@ -180,12 +180,10 @@ def _solve_one(job: Job, plan: Plan, truth: Path | None, resume: bool = False) -
 def _load(job: Job, plan: Plan) -> tuple[Picture | None, Any]:
     """The picture (None for the bundled one and for a plain array) and its pixels."""
     from ..files import pictures
+    from ..samples import photograph
 
     if plan.source is None:
-        import torch
-        from skimage.data import camera
-
-        return None, torch.from_numpy(camera()).float()[None, None] / 255
+        return None, photograph("camera")
     if job.size is not None and plan.source.suffix.lower() == ".npy":
         array = pictures.read_array(plan.source)
         return None, array.reshape(1, 1, 1, -1) if array.ndim == 1 else array[(None,) * (4 - array.ndim)]

@@ -78,12 +78,12 @@ class Convergence:
 
     def _step(self, x: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor] | None:
         """The prior's part of an iteration as a denoiser, and its strength; the same random draws at each call."""
-        prior, smoothness = self.problem.prior, self.problem.prior.smoothness()
+        prior, lipschitz = self.problem.prior, self.problem.prior.lipschitz()
         if self.tau is not None and "prox" in prior.offers():
             tau = torch.as_tensor(self.problem.lam * self.tau).to(x)
             return lambda v: prior.begin(v).prox(v, tau), tau.sqrt()
-        if "grad" in prior.offers() and smoothness < float("inf"):
-            return lambda v: v - prior.begin(x).grad(v) / smoothness, x.new_tensor(smoothness**-0.5)
+        if "grad" in prior.offers() and lipschitz < float("inf"):
+            return lambda v: v - prior.begin(x).grad(v) / lipschitz, x.new_tensor(lipschitz**-0.5)
         return None
 
     @property

@@ -73,14 +73,6 @@ def read_array(path: str | os.PathLike[str]) -> Tensor:
     return x
 
 
-def photograph(name: str) -> Tensor:
-    """A picture that comes with scikit-image, (1, C, H, W)."""
-    from skimage import data
-
-    array = np.atleast_3d(getattr(data, name)())
-    return torch.from_numpy(array.copy()).permute(2, 0, 1)[None].float() / 255
-
-
 def luma(x: Tensor) -> Tensor:
     """BT.601 luma of colour pictures, (B, 1, H, W); others as they are."""
     weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1).to(x)

@@ -14,6 +14,7 @@ from ..files.pictures import atomic, check_target
 from ..metrics import psnr
 from ..priors.nets.trd import NODES, TRD
 from ..registry import DENOISERS, OPERATORS
+from ..samples import photograph
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,16 +23,9 @@ FORMATS = (".png", ".pdf", ".svg")
 ROW = 24  # filters side by side
 
 
-def photograph() -> Tensor:
-    """scikit-image's cameraman, 256²: (1, 1, 256, 256)."""
-    from skimage.data import camera
-
-    return torch.from_numpy(camera()).float()[None, None, ::2, ::2] / 255
-
-
 def operator_figure(spec: str) -> Figure:
     """The photograph before and after the operator, as a person would look at it, and the kernel."""
-    x = photograph()
+    x = photograph("camera")[..., ::2, ::2]
     operator = OPERATORS.build(spec, shape=tuple(x.shape[1:]), seed=0)
     y = operator(x)
     kernel = next((b for n, b in operator.named_buffers() if n.endswith("kernel")), None)
@@ -45,7 +39,7 @@ def operator_figure(spec: str) -> Figure:
 
 def denoiser_figure(spec: str, sigma: float = 25 / 255) -> Figure:
     """The photograph with noise, and what the denoiser makes of it; as three equal channels if it takes only those."""
-    x = photograph()
+    x = photograph("camera")[..., ::2, ::2]
     denoiser = DENOISERS.build(spec, shape=tuple(x.shape[1:]))
     x = x.repeat(1, int(getattr(getattr(denoiser, "net", None), "channels", 1)), 1, 1)
     y = x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))

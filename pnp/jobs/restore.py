@@ -25,7 +25,8 @@ from ..noises.clipped import find
 from ..noises.level import estimate_noise
 from ..operators.base import Operator
 from ..parameters import rules
-from ..parameters.weight import default_solver, fit_lam
+from ..parameters.default import default_solver
+from ..parameters.weight import fit_lam
 from ..registry import NOISES, OPERATORS, SOLVERS, Spec, SpecError
 
 DISCREPANCY = 0.97  # residual aimed at, in sigma √m: the restored picture fits a little of the noise

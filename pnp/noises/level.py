@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import checks
+from .. import checks, linalg
 
 FLOOR = 1e-4  # a tenth of the rounding noise of 8-bit pictures: what a picture without noise gets
 WINDOWS = 30_000  # as many windows are looked at: more cost time and gain nothing
@@ -144,7 +144,7 @@ def _spectra(y: Tensor, known: Tensor) -> _Spectra | None:
         warnings.warn(f"sigma is a rough estimate, from windows of {p} x {p} known pixels; give sigma.", stacklevel=4)
     order = torch.arange(p)
     degrees = (order[:, None] + order).flatten()  # i + j
-    basis = torch.kron(_dct(p), _dct(p))
+    basis = linalg.dct_basis(p)
     pixels = y.unfold(1, p, 1).unfold(2, p, 1)[c, i, j].flatten(1)
     if degree == p:
         coefficients = pixels @ basis.T  # (N, p²)
@@ -252,11 +252,3 @@ def _corners(known: Tensor, clipped: Tensor) -> tuple[int, int, tuple[Tensor, ..
 def _sums(marked: Tensor, p: int, stride: int) -> Tensor:
     """How many pixels of each p x p window of (C, H, W) are marked."""
     return F.avg_pool2d(marked.float(), p, stride, divisor_override=1).round()
-
-
-def _dct(p: int) -> Tensor:
-    """The orthonormal DCT-II of p samples, (p, p), one frequency per row."""
-    n = torch.arange(p, dtype=torch.float64)
-    rows = torch.cos(torch.pi * (2 * n + 1) * n[:, None] / (2 * p)) * (2 / p) ** 0.5
-    rows[0] /= 2**0.5
-    return rows

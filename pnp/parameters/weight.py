@@ -1,4 +1,4 @@
-"""Parameters that choose themselves: the weight of the prior by the discrepancy principle, and the solver."""
+"""The weight of the prior by the discrepancy principle: the residual is what the noise would leave."""
 
 from __future__ import annotations
 
@@ -11,28 +11,12 @@ from torch import Tensor
 
 from ..core.loop import Status, solve
 from ..core.problem import Problem
-from ..core.solver import Solver, fits
+from ..core.solver import Solver
 from ..core.stopping import Seconds, Tolerance
-from ..priors.base import Prior
 from ..registry import SOLVERS
+from .default import default_solver
 
 SIDES = (("below", "sigma may be too large"), ("above", "the kernel may be wrong or sigma too small"))
-UNCONVEX = ("hqs",)  # comes first for a prior that is no closed convex function
-
-
-def default_solver(prior: Prior, data: set[str] | None = None) -> str:
-    """The first registered solver that fits the prior and the data term; HQS first for a denoiser in a prior's place.
-
-    data: what the data term offers (`Problem.offers`); None: all, as with Gaussian noise.
-
-    Without a rule HQS is the safer one: under ADMM the multiplier may keep noise in the image.  Raises ValueError when
-    none fits.
-    """
-    for name in (*(() if prior.closed_convex else UNCONVEX), *SOLVERS):
-        if fits(SOLVERS[name].make(), prior, data):
-            return name
-    offers = ", ".join(sorted(prior.offers())) or "nothing"
-    raise ValueError(f"no solver fits prior {prior.name}, which offers {offers}.")
 
 
 def fit_lam(

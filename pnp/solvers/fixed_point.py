@@ -39,7 +39,7 @@ class FixedPoint(Solver):
 
     so that F never rises; an image for which 20 halvings do not suffice stays where it is, and counts as converged only
     if its first trial would not have moved it either.
-    tau: a variance; None is 1/(lam L), L the prior's smoothness.  backtrack: whether tau is halved.
+    tau: a variance; None is 1/(lam L), L the prior's lipschitz().  backtrack: whether tau is halved.
     """
 
     tau: float | None = None
@@ -48,7 +48,7 @@ class FixedPoint(Solver):
     needs: ClassVar[tuple[str, ...]] = ("grad",)
 
     def init(self, problem: Problem, x0: Tensor) -> FixedPointState:
-        smoothness = problem.prior.smoothness()
+        smoothness = problem.prior.lipschitz()
         if self.tau is None and smoothness == float("inf"):
             raise ValueError(f"no smoothness constant is known for {problem.prior.name}: give fixed-point:tau=...")
         tau = 1 / (problem.lam * smoothness) if self.tau is None else self.tau

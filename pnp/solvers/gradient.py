@@ -89,7 +89,7 @@ class GradientDescent(Solver):
     def _step_size(self, problem: Problem) -> float | Tensor:
         if self.tau is not None:
             return self.tau
-        smoothness = problem.prior.smoothness()
+        smoothness = problem.prior.lipschitz()
         if smoothness == float("inf"):
             raise ValueError(f"no smoothness constant is known for {problem.prior.name}: give a step, gd:tau=...")
         steepest = problem.lipschitz()

@@ -32,7 +32,7 @@ class MeanShift(Solver):
 
         v <- momentum v − step_size/(‖A‖²/sigma² + lam L) (∇f(x) + lam ∇g(x));   x <- x + v
 
-    L: the prior's smoothness, 1/s² for a denoising auto-encoder of strength s.
+    L: the prior's lipschitz(), 1/s² for a denoising auto-encoder of strength s.
     blind: the noise is taken for Gaussian, its sigma estimated anew at each step from what is left, given that the
     picture is known up to
     noise of std s (their section 3.2, here for any linear operator):
@@ -53,7 +53,7 @@ class MeanShift(Solver):
         checks.share(self.momentum, "momentum")
 
     def init(self, problem: Problem, x0: Tensor) -> MeanShiftState:
-        if problem.prior.smoothness() == float("inf"):
+        if problem.prior.lipschitz() == float("inf"):
             raise ValueError(f"no smoothness constant is known for {problem.prior.name}; mean-shift needs one.")
         if self.blind and problem.prior.smoothing() == 0:
             raise ValueError(f"{problem.prior.name} smooths nothing: a blind descent takes dae or red.")
@@ -70,9 +70,9 @@ class MeanShift(Solver):
         else:
             fit, steepest = problem.data_grad(s.x), problem.lipschitz()
         gradient = fit + problem.lam * prior.grad(s.x)
-        size = self.step_size / (steepest + problem.lam * prior.smoothness())
+        size = self.step_size / (steepest + problem.lam * prior.lipschitz())
         v = self.momentum * s.v - size * gradient
-        pull = relative(norm(gradient) / (problem.lam * prior.smoothness()), s.x)
+        pull = relative(norm(gradient) / (problem.lam * prior.lipschitz()), s.x)
         return MeanShiftState(s.x + v, v, s.trace, pull)
 
     def change(self, problem: Problem, state: MeanShiftState, before: MeanShiftState) -> Tensor:

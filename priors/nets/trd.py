@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, fold, unfold
 
+from ... import linalg
+
 NODES = torch.arange(-310.0, 311.0, 10.0, dtype=torch.float64)  # centres of the radial basis functions, grey levels
 WIDTH = 10.0  # their standard deviation
 REACH, FINE = 350.0, 0.1  # beyond REACH every function is 0 (to 1e-3 of its height); tables have this spacing
@@ -29,7 +31,7 @@ class Stage(nn.Module):
     def __init__(self, filters: int, size: int, sigma: float) -> None:
         super().__init__()
         self.size = size
-        basis = dct_basis(size)[1:]
+        basis = linalg.dct_basis(size)[1:]
         nodes = NODES.expand(filters, -1)
         self.coefficients = nn.Parameter(torch.eye(len(basis))[torch.arange(filters) % len(basis)])
         self.values = nn.Parameter((0.01 * nodes / (1 + (nodes / (2 * 255 * sigma)) ** 2)).float())
@@ -199,14 +201,6 @@ def mirror(u: Tensor, margin: int) -> Tensor:
         place = torch.arange(-margin, n + margin, device=u.device) % (2 * n)
         u = u.index_select(axis, torch.where(place < n, place, 2 * n - 1 - place))
     return u
-
-
-def dct_basis(size: int) -> Tensor:
-    """The orthonormal two-dimensional DCT of size×size patches, one a row, constant first: (size², size²), float64."""
-    n = torch.arange(size, dtype=torch.float64)
-    rows = torch.cos(math.pi * (2 * n + 1) * n[:, None] / (2 * size)) * math.sqrt(2 / size)
-    rows[0] /= math.sqrt(2)
-    return torch.einsum("ai,bj->abij", rows, rows).reshape(size**2, size**2)
 
 
 def _gaussians(z: Tensor) -> Tensor:
