@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from ..checks import positive
+from ..precision import Choice
 
 Denoiser = Callable[[Tensor, Any], Tensor]  # D(x, sigma): deepinv's convention; sigma a number or (B, 1, 1, 1)
 Draw = Callable[[], Tensor]
+
+
+@runtime_checkable
+class Network(Protocol):
+    """A denoiser that says in which number format it runs."""
+
+    def runs_in(self, device: torch.device) -> tuple[Choice, ...]: ...
+
+
+def runs_in(denoiser: Denoiser, device: torch.device) -> tuple[Choice, ...]:
+    """What a denoiser says of its number format; nothing for one that is a plain function."""
+    return denoiser.runs_in(device) if isinstance(denoiser, Network) else ()
 
 
 class Split(NamedTuple):
@@ -75,6 +88,10 @@ class Prior:
     def starting(self, learned: dict[str, Tensor]) -> Prior:
         """The same prior, whose next solve starts from what another has learned instead of from nothing."""
         return self
+
+    def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
+        """The number format of each of its networks on that device, and why, for the record."""
+        return ()
 
     def offers(self) -> set[str]:
         """Which of prox, grad, value, split and parametrise this prior has."""
@@ -142,6 +159,9 @@ class Sum(Prior):
     def starting(self, learned: dict[str, Tensor]) -> Sum:
         return Sum([(w, p.starting(learned)) for w, p in self.terms])
 
+    def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
+        return tuple(choice for _, p in self.terms for choice in p.runs_in(device))
+
 
 class Moreau(Prior):
     """The Moreau envelope g_mu(x) = min_z g(z) + ‖x − z‖²/(2 mu): smooth, with the minimisers of g.
@@ -176,3 +196,6 @@ class Moreau(Prior):
 
     def begin(self, x0: Tensor) -> Moreau:
         return Moreau(self.prior.begin(x0), self.mu)
+
+    def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
+        return self.prior.runs_in(device)

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..precision import Choice, LearningPrecision, autocast, choose
 from ..registry import PRIORS, SpecError, unknown
 from .base import Draw, Prior
 from .nets import UNTRAINED
 from .nets.convdecoder import depth_for
-from .network import Precision, in_half
 
 INPUT = 0.1  # z is uniform in [0, INPUT]
 
@@ -27,14 +27,17 @@ class DIP(Prior):
 
     net: z -> x, (1, inputs, H, W) -> (1, C, H, W), in [0, 1]; it may say how many `inputs` it takes (default 32), of
     which number its sides are a `multiple` (x is cut out of something larger), and the `smallest` side it can draw.
-    precision: as for a trained network.  Raises ValueError for a picture that is smaller than the `multiple`.
+    precision: as for a trained network, without float16, in which small gradients vanish.
+    Raises ValueError for a picture that is smaller than the `multiple`.
     Ulyanov, Vedaldi & Lempitsky 2018.
     """
 
     lam = 1.0  # of nothing: g = 0
     kind = "dip"
 
-    def __init__(self, net: nn.Module, *, noise: float = 1 / 30, seed: int = 0, precision: Precision = "auto") -> None:
+    def __init__(
+        self, net: nn.Module, *, noise: float = 1 / 30, seed: int = 0, precision: LearningPrecision = "auto"
+    ) -> None:
         if not 0 <= noise < float("inf"):
             raise ValueError(f"noise of a deep image prior is {noise:g}; expected 0 or more.")
         self.net, self.noise, self.seed, self.precision = net, noise, seed, precision
@@ -53,6 +56,9 @@ class DIP(Prior):
     def value(self, x: Tensor) -> Tensor:
         return x.new_zeros(len(x))
 
+    def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
+        return (choose(self.precision, device, learning=True),)
+
     def begin(self, x0: Tensor) -> DIP:
         begun = DIP(self.net, noise=self.noise, seed=self.seed, precision=self.precision)
         begun.generator = torch.Generator().manual_seed(self.seed)
@@ -68,14 +74,14 @@ class DIP(Prior):
         begun = self if self.nets else self.begin(x0)
         z, generator = _input(self.net, x0, self.seed), begun.generator
         h, w = x0.shape[-2:]
-        half = in_half(self.precision, x0.device.type)
+        (chosen,) = self.runs_in(x0.device)
 
         def draw() -> Tensor:
             seen = z
             if self.noise and generator is not None:
                 begun.before = {"generator": generator.get_state()}
                 seen = z + self.noise * torch.randn(z.shape, generator=generator).to(z)
-            with torch.autocast(z.device.type, torch.bfloat16, enabled=half):
+            with autocast(chosen.dtype, z.device):
                 drawn = [net(seen.contiguous(memory_format=torch.channels_last)) for net in begun.nets]
             x = torch.cat(drawn)[..., :h, :w].to(x0.dtype)
             if x.shape != x0.shape:
@@ -149,7 +155,7 @@ def dip(
     noise: float = 1 / 30,
     bounded: bool = True,
     seed: int = 0,
-    precision: Precision = "auto",
+    precision: LearningPrecision = "auto",
     *,
     shape: tuple[int, int, int] | None = None,
 ) -> Prior:

@@ -222,6 +222,7 @@ def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None
 def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration, truth: Path | None) -> None:
     from ..files import pictures
     from ..jobs import report
+    from ..machine import environment
 
     for folder in (plan.output.parent, plan.report):
         folder.mkdir(parents=True, exist_ok=True)
@@ -234,7 +235,7 @@ def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration, tru
         "output": str(plan.output),
         "truth": None if truth is None else str(truth),
         **done.record,
-        "environment": report.environment(),
+        "environment": environment(),
     }
     report.write_json(plan.report / "result.json", record)
     report.write_figure(plan.report / "figure.png", done, f"{plan.name}: {job.op}, {job.prior}")

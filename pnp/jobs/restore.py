@@ -150,6 +150,7 @@ def restore(
         "shape": {"measurement": list(y.shape), "image": list(restored.shape)},
         "sigma": {"value": _numbers(sigma), "source": sigma_source},
         "lam": {"value": _numbers(lam), "source": lam_source},
+        "precision": "; ".join(dict.fromkeys(map(str, prior.runs_in(y.device)))) or None,  # of networks
         "status": [s.name.lower() for s in result.status],
         "reason": list(result.reason),
         "iterations": list(result.iterations),
