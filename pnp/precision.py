@@ -14,8 +14,8 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 LearningPrecision = Literal["auto", "float32", "bfloat16"]  # small gradients vanish in float16
 
 MARGIN = 0.8  # a shorter format must take less than this share of the time, else what is equally fast would flip
-ROUNDS = 7
-SECONDS = 0.02  # no round begins later than this: a slow or busy processor gets fewer
+ROUNDS = 9
+SECONDS = 0.03  # no round begins later than this: a slow or busy processor gets fewer
 
 
 class Choice(NamedTuple):
@@ -80,7 +80,7 @@ def times(dtypes: tuple[torch.dtype, ...], device: torch.device, learning: bool)
 
     The formats take turns, so that a busy machine slows all of them; the first round is a warm-up.
     """
-    side = 48 if device.type == "cpu" else 256  # on a GPU a small one would time the launch alone
+    side = 32 if device.type == "cpu" else 256  # on a GPU a small one would time the launch alone
     begun, took = time.perf_counter(), {dtype: float("inf") for dtype in dtypes}
     with torch.inference_mode(False), torch.set_grad_enabled(learning), autocast(torch.float32, device):
         calls = {dtype: _convolution(dtype, device, side, learning) for dtype in dtypes}
@@ -107,6 +107,6 @@ def _convolution(dtype: torch.dtype, device: torch.device, side: int, learning: 
 def _convolve(x: Tensor, weight: Tensor) -> None:
     y = conv2d(x, weight, padding=1)
     if y.requires_grad:
-        torch.autograd.grad(y, (x, weight), y.detach())
+        torch.autograd.grad(y.sum(), (x, weight))
     if y.is_cuda:
         torch.cuda.synchronize(y.device)

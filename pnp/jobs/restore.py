@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import metrics, priors
+from .. import checks, metrics, priors
 from .. import operators as operators
 from ..core.loop import Callback, Memory, Result, Status, solve
 from ..core.problem import Problem
@@ -95,7 +95,7 @@ def restore(
     Raises ValueError (SpecError for specs), TypeError for a solver that the prior does not fit.
     """
     begun = time.perf_counter()
-    pixels = pixels.to(job.device)
+    pixels = pixels.to(checks.device(job.device))
     _check_range(job.sigma, pixels)
     if job.simulate:
         truth = pixels
