@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -21,16 +20,14 @@ LUMA = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64) / 255  # BT.
 
 
 def machine() -> dict[str, Any]:
-    """The CPU, its cores and load, torch's threads, and the versions: what a time means nothing without."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    """The processor and its load, torch's threads, the versions, and the precision of networks where none is given."""
+    from pnp.machine import environment
+    from pnp.precision import choose
+
     return {
-        "cpu": names[0] if names else platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
+        **environment(),
+        "precision": str(choose("auto", torch.device("cpu"))),
         "load": round(os.getloadavg()[0], 2),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
         "date": date.today().isoformat(),
     }
 

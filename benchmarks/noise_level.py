@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 import pywt
 import torch
 import torch.nn.functional as F
+from common import machine
 from scipy import ndimage
 from skimage import io
 from torch import Tensor
@@ -149,7 +149,7 @@ def main() -> None:
     print(table(results))
     if not options.quick:
         about = {"pictures": count, "data": "train" if options.data else "scikit-image", "sigmas": SIGMAS, "threads": 1}
-        about |= {"machine": platform.processor() or platform.machine(), "torch": torch.__version__}
+        about |= {"machine": machine()}
         path = Path(__file__).parent / "results" / "noise_level.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps({"about": about, "methods": results}, indent=1) + "\n")

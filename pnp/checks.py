@@ -29,6 +29,17 @@ def finite(x: Tensor, name: str = "x") -> Tensor:
     return x
 
 
+def device(name: str) -> torch.device:
+    """The device of this name, if it is here and holds numbers; else ValueError, which names those that are."""
+    try:
+        found = torch.device(name)
+        torch.zeros(1, device=found).item()
+    except (RuntimeError, AssertionError, NotImplementedError):
+        here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        raise ValueError(f"there is no device {name!r} here; use one of: {', '.join(here)}.") from None
+    return found
+
+
 def positive(value: float, name: str) -> float:
     """`value` itself if it is a finite number above 0."""
     if not (math.isfinite(value) and value > 0):

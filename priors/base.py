@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from ..checks import positive
+from ..precision import Choice
 
 Denoiser = Callable[[Tensor, Any], Tensor]  # D(x, sigma): deepinv's convention; sigma a number or (B, 1, 1, 1)
+
+
+@runtime_checkable
+class Network(Protocol):
+    """A denoiser that says in which number format it runs."""
+
+    def runs_in(self, device: torch.device) -> tuple[Choice, ...]: ...
+
+
+def runs_in(denoiser: Denoiser, device: torch.device) -> tuple[Choice, ...]:
+    """What a denoiser says of its number format; nothing for one that is a plain function."""
+    return denoiser.runs_in(device) if isinstance(denoiser, Network) else ()
 
 
 class Split(NamedTuple):
@@ -90,6 +103,10 @@ class Prior:
         """The same prior, whose next solve starts from what another has learned instead of from nothing."""
         return self
 
+    def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
+        """The number format of each of its networks on that device, and why, for the record."""
+        return ()
+
     def offers(self) -> set[str]:
         """Which of prox, grad, value, split and parametrise this prior has."""
         every = ("prox", "grad", "value", "split", "parametrise")
@@ -148,6 +165,9 @@ class Sum(Prior):
         for _, p in self.terms:
             p.rest(active)
 
+    def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
+        return tuple(choice for _, p in self.terms for choice in p.runs_in(device))
+
     def learned(self) -> dict[str, Tensor]:
         return _joined(p.learned() for _, p in self.terms)
 
@@ -200,3 +220,6 @@ class Moreau(Prior):
 
     def begin(self, x0: Tensor) -> Moreau:
         return Moreau(self.prior.begin(x0), self.mu)
+
+    def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
+        return self.prior.runs_in(device)

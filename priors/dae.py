@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ..checks import positive
+from ..precision import Choice
 from ..registry import PRIORS, unknown
-from .base import Denoiser, Prior
+from .base import Denoiser, Prior, runs_in
 from .denoiser import make_denoiser
 
 Form = Literal["mean-shift", "autoencoder", "gradient-step"]
@@ -41,6 +42,9 @@ class DAE(Prior):
     @property
     def name(self) -> str:
         return f"DAE({self.form}, {self.sigma:.3g})"
+
+    def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
+        return runs_in(self.denoiser, device)
 
     def begin(self, x0: Tensor) -> DAE:
         begun = DAE(self.denoiser, self.sigma, self.form, self.seed)

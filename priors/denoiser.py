@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ..checks import positive
+from ..precision import Choice
 from ..registry import DENOISERS, PRIORS
-from .base import Denoiser, Moreau, Prior
+from .base import Denoiser, Moreau, Prior, runs_in
 from .sparse import InvariantWaveletL1
 from .tv import TV
 
@@ -31,6 +32,9 @@ class PnP(Prior):
     @property
     def name(self) -> str:
         return f"PnP({_label(self.denoiser)})"
+
+    def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
+        return runs_in(self.denoiser, device)
 
     def begin(self, x0: Tensor) -> Prior:
         if not self.turns:
@@ -81,6 +85,9 @@ class Projector(Prior):
     def name(self) -> str:
         return f"Projector({_label(self.denoiser)}, {self.sigma:.3g})"
 
+    def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
+        return runs_in(self.denoiser, device)
+
     def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
         return self.denoiser(v, self.sigma)
 
@@ -103,6 +110,9 @@ class RED(Prior):
         self.start: Tensor | None = None  # answer that the next solve goes on from
         self.last: Tensor | None = None  # answer in this solve
         self.active: Tensor | None = None  # (B,), the pictures whose answer still changes in it; None: all
+
+    def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
+        return runs_in(self.denoiser, device)
 
     def begin(self, x0: Tensor) -> RED:
         begun = copy(self)

@@ -10,11 +10,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..precision import Choice, LearningPrecision, autocast, choose
 from ..registry import PRIORS, SpecError, unknown
 from .base import Drawing, Prior
 from .nets import UNTRAINED
 from .nets.convdecoder import depth_for
-from .network import Precision, in_half
 
 INPUT = 0.1  # z is uniform in [0, INPUT]
 NOISE = "noise"  # the name, in what a picture has learned, of the state of its noise's generator
@@ -29,14 +29,17 @@ class DIP(Prior):
 
     net: z -> x, (1, inputs, H, W) -> (1, C, H, W), in [0, 1]; it may say how many `inputs` it takes (default 32), of
     which number its sides are a `multiple` (x is cut out of something larger), and the `smallest` side it can draw.
-    precision: as for a trained network.  Raises ValueError for a picture that is smaller than the `multiple`.
+    precision: as for a trained network, without float16, in which small gradients vanish.
+    Raises ValueError for a picture that is smaller than the `multiple`.
     Ulyanov, Vedaldi & Lempitsky 2018.
     """
 
     lam = 1.0  # of nothing: g = 0
     kind = "dip"
 
-    def __init__(self, net: nn.Module, *, noise: float = 1 / 30, seed: int = 0, precision: Precision = "auto") -> None:
+    def __init__(
+        self, net: nn.Module, *, noise: float = 1 / 30, seed: int = 0, precision: LearningPrecision = "auto"
+    ) -> None:
         if not 0 <= noise < float("inf"):
             raise ValueError(f"noise of a deep image prior is {noise:g}; expected 0 or more.")
         self.net, self.noise, self.seed, self.precision = net, noise, seed, precision
@@ -54,6 +57,9 @@ class DIP(Prior):
 
     def value(self, x: Tensor) -> Tensor:
         return x.new_zeros(len(x))
+
+    def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
+        return (choose(self.precision, device, learning=True),)
 
     def begin(self, x0: Tensor) -> DIP:
         begun = DIP(self.net, noise=self.noise, seed=self.seed, precision=self.precision)
@@ -74,10 +80,11 @@ class DIP(Prior):
 
     def _draw(self, i: int, z: Tensor, like: Tensor) -> Tensor:
         """Picture i, of the shape and dtype of `like`: (1, C, H, W)."""
+        (chosen,) = self.runs_in(z.device)
         if self.noise:
             self.before[i] = self.generators[i].get_state()
             z = z + self.noise * torch.randn(z.shape, generator=self.generators[i]).to(z)
-        with torch.autocast(z.device.type, torch.bfloat16, enabled=in_half(self.precision, z.device.type)):
+        with autocast(chosen.dtype, z.device):
             drawn = self.nets[i](z.contiguous(memory_format=torch.channels_last))
         x = drawn[..., : like.shape[-2], : like.shape[-1]].to(like.dtype)
         if x.shape != like.shape:
@@ -156,7 +163,7 @@ def dip(
     noise: float = 1 / 30,
     bounded: bool = True,
     seed: int = 0,
-    precision: Precision = "auto",
+    precision: LearningPrecision = "auto",
     *,
     shape: tuple[int, int, int] | None = None,
 ) -> Prior:

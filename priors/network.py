@@ -1,10 +1,11 @@
-"""Trained networks as denoisers: any picture size, bounded memory, half precision where the CPU has it."""
+"""Trained networks as denoisers: any picture size, bounded memory, half precision where it is faster."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from functools import lru_cache
 from types import EllipsisType
 from typing import Any, Literal
@@ -12,13 +13,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..precision import Choice, Precision, autocast, choose
 from ..registry import DENOISERS, PRIORS, SpecError
-from .base import Denoiser, Prior
+from .base import Denoiser, Prior, runs_in
 from .denoiser import PnP
 from .store import WeightsError, load, load_file, manifest
-
-Precision = Literal["auto", "float32", "bfloat16"]
-
 
 Window = tuple[EllipsisType, slice, slice]
 
@@ -27,7 +26,8 @@ class NetworkDenoiser:
     """D(x, sigma) = x − N(x, sigma) with a trained N; a deepinv denoiser as it is.
 
     x: (B, C, H, W); a network for one channel takes each channel by itself.  sigma: a number, (B,) or (B, 1, 1, 1).
-    precision: bfloat16 computes N (never the picture itself) in half precision; auto takes it where the CPU has it.
+    precision: of N, never of the picture itself; auto takes what is fastest on x's device, by a measurement.
+    N runs where x is: for each other device than its own it has a copy, made once, and stays where it is itself.
     Pictures of more than `tile`² pixels (default 512², or what the network says) are cut into tiles with a margin of
     the receptive field: the same result.
     """
@@ -35,6 +35,7 @@ class NetworkDenoiser:
     def __init__(self, net: nn.Module, precision: Precision = "auto", tile: int | None = None) -> None:
         self.net = net.to(memory_format=torch.channels_last)
         self.precision = precision
+        self.copies: dict[torch.device, nn.Module] = {}  # of self.net, on other devices than its own
         side: Any = tile or getattr(net, "tile", 512)
         self.tile = -(-side // 8) * 8
 
@@ -50,9 +51,15 @@ class NetworkDenoiser:
         noise = self._noise(apart, level.repeat_interleave(x.shape[1], 0))
         return x - noise.view_as(x).to(x.dtype)
 
+    def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
+        """The number format in which N runs there, and why."""
+        return (choose(self.precision, device),)
+
     def _noise(self, x: Tensor, level: Tensor) -> Tensor:
         if torch.is_grad_enabled() and x.requires_grad:
             learning = any(p.requires_grad for p in self.net.parameters())
+            if learning and self._net_on(x.device) is not self.net:
+                raise ValueError(f"x is on {x.device}, where only a copy of this network would learn; move it there.")
             whole = learning or len(list(self._tiles(x))) == 1
             return self._run(x, level) if whole else _TileByTile.apply(x, level, self)
         out = torch.empty_like(x)
@@ -65,8 +72,24 @@ class NetworkDenoiser:
         return _tiles(x.shape[-2:], self.tile, self.net.receptive_radius())  # type: ignore[operator]
 
     def _run(self, x: Tensor, level: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=in_half(self.precision, x.device.type)):
-            return self.net(x.contiguous(memory_format=torch.channels_last), level).float()
+        """N(x, level) of one tile; where it leaves the range of float16, which ends at 65504, in float32."""
+        net, dtype = self._net_on(x.device), choose(self.precision, x.device).dtype
+        seen = x.contiguous(memory_format=torch.channels_last)
+        with autocast(dtype, x.device):
+            noise = net(seen, level).float()
+        if dtype == torch.float16 and not bool(noise.isfinite().all()):
+            with autocast(torch.float32, x.device):
+                noise = net(seen, level)
+        return noise
+
+    def _net_on(self, device: torch.device) -> nn.Module:
+        """The network on a device; others may be using it where it is."""
+        own = next((p.device for p in self.net.parameters()), device)
+        if device == own:
+            return self.net
+        if device not in self.copies:
+            self.copies[device] = deepcopy(self.net).to(device)
+        return self.copies[device]
 
 
 class _TileByTile(torch.autograd.Function):
@@ -107,19 +130,6 @@ def _tiles(size: tuple[int, ...], tile: int, radius: int) -> Iterator[tuple[Wind
             yield (..., a, d), (..., b, e), (..., c, f)
 
 
-def in_half(precision: Precision, device: str) -> bool:
-    """Whether a network of this precision runs in bfloat16 there."""
-    return precision == "bfloat16" or (precision == "auto" and _has_bfloat16(device))
-
-
-@lru_cache
-def _has_bfloat16(device: str) -> bool:
-    """Whether half precision is native; elsewhere it would be slower than float32."""
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return bool(torch.cpu._is_avx512_bf16_supported())
-
-
 class NearestLevel:
     """Denoisers trained for one noise level each, as one for all levels: the nearest on a log scale is taken.
 
@@ -136,6 +146,9 @@ class NearestLevel:
         levels = torch.as_tensor(sigma, dtype=torch.float64).flatten().expand(len(x)).tolist()
         parts = [self._nearest(level)(x[i : i + 1], level) for i, level in enumerate(levels)]
         return torch.cat(parts)
+
+    def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
+        return tuple(choice for member in self.members.values() for choice in runs_in(member, device))
 
     def _nearest(self, level: float) -> Denoiser:
         return self.members[min(self.members, key=lambda s: abs(math.log(s / max(level, 1e-6))))]

@@ -375,7 +375,7 @@ def test_sixteen_megapixels_take_less_than_two_gigabytes() -> None:
 import sys, torch
 from pathlib import Path
 from pnp.priors.network import NetworkDenoiser
-from pnp.weights import load
+from pnp.priors.store import load
 side, tile = int(sys.argv[1]), int(sys.argv[2])
 NetworkDenoiser(load("unet-grey"), tile=tile or None)(torch.rand(1, 1, side, side), 0.1)
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

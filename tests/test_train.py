@@ -18,6 +18,7 @@ from torch import nn
 
 from pnp.files import pictures as files
 from pnp.optimizer import Muon
+from pnp.precision import Choice
 from pnp.priors import store
 from pnp.priors.nets import DnCNN
 from pnp.registry import SpecError
@@ -312,17 +313,22 @@ def test_noise_levels_are_not_for_a_network_that_has_its_own(
     assert "--levels is not for trd" in capsys.readouterr().err and not Path("run").exists()
 
 
-def test_half_precision_is_used_where_it_is_native(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
+def test_training_runs_in_the_format_that_is_fastest_with_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, asked = [], []
 
     class Spy(nn.Module):
         def forward(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
             seen.append(torch.is_autocast_enabled("cpu"))
             return self.net(x, sigma)
 
-    for native in (True, False):
-        monkeypatch.setattr("pnp.training.run.in_half", lambda precision, device, native=native: native)
+    for dtype in (torch.bfloat16, torch.float32):
+
+        def chosen(given: str, device: torch.device, learning: bool, dtype: torch.dtype = dtype) -> Choice:
+            asked.append((given, device, learning))
+            return Choice(dtype, "planted")
+
+        monkeypatch.setattr("pnp.training.run.choose", chosen)
         run, spy = start(settings(), CPU), Spy()
         spy.net, run.net = run.net, spy
         step(settings(), run, pool(), 0.0, CPU)
-    assert seen == [True, False]
+    assert seen == [True, False] and set(asked) == {("auto", CPU, True)}

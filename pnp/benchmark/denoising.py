@@ -164,7 +164,7 @@ def markdown(rows: list[Row], data: str) -> str:
 
 def record(rows: list[Row], **settings: Any) -> dict[str, Any]:
     """What is written: settings, machine, and a row for each pair, floats to four digits after the point."""
-    from ..jobs.report import environment
+    from ..machine import environment
 
     plain = [{k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(row).items()} for row in rows]
     return {"settings": settings, "environment": environment(), "rows": plain}

@@ -141,9 +141,11 @@ def _pictures(done: Restoration) -> dict[str, bytes]:
 
 
 def machine() -> dict[str, Any]:
-    """What a time means nothing without."""
-    from ..jobs.report import environment
-    from ..priors.network import in_half
+    """What a time means nothing without; precision: of networks where none was given."""
+    import torch
+
+    from ..machine import environment
+    from ..precision import choose
 
     try:
         here = Path(__file__).parent
@@ -155,10 +157,8 @@ def machine() -> dict[str, Any]:
         ).stdout.strip()
     except OSError:
         commit = ""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    precision = "bfloat16" if in_half("auto", "cpu") else "float32"
-    return {**environment(), "cpu": cpu, "commit": commit, "precision": precision}
+    precision = choose("auto", torch.device("cpu")).name  # without its times: a machine is one line, not one a run
+    return {**environment(), "commit": commit, "precision": precision}
 
 
 def _first(value: Any) -> float:

@@ -152,7 +152,7 @@ def cite(debug: bool, op: str | None, prior: str | None, solver: str | None, sto
     """BibTeX of the methods behind an operator, a prior, a solver and stop rules, and of pnp."""
     with one_line_errors(debug):
         from .. import citations
-        from ..jobs.report import environment
+        from ..machine import environment
         from ..registry import terms
 
         parts = [("operators", op), ("solvers", solver)]

@@ -39,6 +39,18 @@ def size(context: click.Context, parameter: click.Parameter, value: str | None) 
     return c, h, w
 
 
+def device(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """A device of this machine."""
+    if value != "cpu":  # which is always there; torch takes a second to import
+        from .. import checks
+
+        try:
+            checks.device(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+    return value
+
+
 def seconds(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
     """90s, 45m, 2h or plain seconds."""
     if value is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import line, one_line_errors, positive, size
+from .options import device, line, one_line_errors, positive, size
 
 if TYPE_CHECKING:
     from ..core.recording import Snapshot
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @click.option("--recursive", is_flag=True, help="The pages are frames of a movie: each starts from what the one before "
               "has taught (for priors that learn: dip).")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in the report's folder (priors that learn).")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
+@click.option("--device", callback=device, default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def solve(inputs: tuple[str, ...], more: tuple[str, ...], **options: Any) -> None:
     """Restore pictures.
@@ -221,6 +221,7 @@ def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None
 def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration, truth: Path | None) -> None:
     from ..files import pictures
     from ..jobs import report
+    from ..machine import environment
 
     for folder in (plan.output.parent, plan.report):
         folder.mkdir(parents=True, exist_ok=True)
@@ -233,7 +234,7 @@ def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration, tru
         "output": str(plan.output),
         "truth": None if truth is None else str(truth),
         **done.record,
-        "environment": report.environment(),
+        "environment": environment(),
     }
     report.write_json(plan.report / "result.json", record)
     report.write_figure(plan.report / "figure.png", done, f"{plan.name}: {job.op}, {job.prior}")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import platform
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +12,6 @@ from torch import Tensor
 
 from ..files.pictures import atomic
 from .restore import Restoration
-
-
-def environment() -> dict[str, Any]:
-    """Versions and machine, for the record."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        ours = version("pnp-restoration")
-    except PackageNotFoundError:
-        ours = "not installed"
-    return {
-        "pnp": ours,
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "numpy", "scipy", "scikit-image")},
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-    }
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:

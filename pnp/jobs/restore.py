@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import metrics, priors
+from .. import checks, metrics, priors
 from .. import operators as operators
 from .. import solvers as solvers  # they fill their registries
 from ..core.loop import Callback, Memory, Result, Status, solve
@@ -100,7 +100,7 @@ def restore(
     Raises ValueError (SpecError for specs), TypeError for a solver that the prior does not fit.
     """
     begun = time.perf_counter()
-    pixels = pixels.to(job.device)
+    pixels = pixels.to(checks.device(job.device))
     _check_range(job.sigma, pixels)
     if job.simulate:
         truth = pixels
@@ -156,6 +156,7 @@ def restore(
         "shape": {"measurement": list(y.shape), "image": list(restored.shape)},
         "sigma": {"value": _numbers(sigma), "source": sigma_source},
         "lam": {"value": _numbers(lam), "source": lam_source},
+        "precision": "; ".join(dict.fromkeys(map(str, prior.runs_in(y.device)))) or None,  # of networks
         "status": [s.name.lower() for s in result.status],
         "reason": list(result.reason),
         "iterations": list(result.iterations),

@@ -26,7 +26,9 @@ class ADMMState(NamedTuple):
     split: Split | None  # the copy of Ax, for a noise that needs one
 
 
-@SOLVERS.register("admm", cite=("boyd2011", "venkatakrishnan2013", "figueiredo2010"), examples=("admm", "admm:tau=0.01"))
+@SOLVERS.register(
+    "admm", cite=("boyd2011", "venkatakrishnan2013", "figueiredo2010"), examples=("admm", "admm:tau=0.01")
+)
 @dataclass(frozen=True)
 class ADMM(Solver):
     """ADMM on f(x) + lam Σᵢ wᵢ gᵢ(zᵢ), x = zᵢ.   Boyd et al. 2011, sections 5, 7.2; Venkatakrishnan et al. 2013.

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from ..files.pictures import crop_centre
 from ..optimizer import Muon
+from ..precision import autocast, choose
 from ..priors.nets import ARCHITECTURES
-from ..priors.network import in_half
 from ..registry import Spec, SpecError, convert, unknown
 from .patches import PatchPool, held_out, read_pictures
 
@@ -280,7 +280,7 @@ def step(settings: TrainSettings, run: Run, pool: PatchPool, progress: float, de
     sigma = low + (high - low) * torch.rand(batch, 1, 1, 1, generator=run.generator).pow(1.5).to(device)
     noise = draw_noise(run.net, clean, sigma, run.generator)
     noisy = (clean + noise).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(device.type, torch.bfloat16, enabled=in_half("auto", device.type)):
+    with autocast(choose("auto", device, learning=True).dtype, device):
         estimate = run.net(noisy, sigma)
     loss = ((estimate.float() - noise).square() / (sigma + 1 / 255)).mean()
     run.net.zero_grad()
@@ -341,7 +341,7 @@ def validate(settings: TrainSettings, net: nn.Module, pictures: list[Tensor], de
             clean = picture[None].to(device).float() / 255
             noise = draw_noise(net, clean, torch.tensor(sigma), torch.Generator().manual_seed(0))
             noisy = (clean + noise).contiguous(memory_format=torch.channels_last)
-            with torch.autocast(device.type, torch.bfloat16, enabled=in_half("auto", device.type)):
+            with autocast(choose("auto", device, learning=True).dtype, device):
                 restored = noisy - net(noisy, sigma).float()
             error = (restored.clamp(0, 1) - clean).square().mean().clamp_min(1e-12)
             values.append(float(-10 * error.log10()))
