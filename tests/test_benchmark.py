@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -446,27 +447,31 @@ def test_an_append_leaves_what_is_there_in_place(tmp_path: Path, monkeypatch: py
     assert results.read_bytes() == whole and results.stat().st_ino == inode
 
 
-def appended(results: Path, name: str, count: int) -> None:
-    for i in range(count):
-        run._append(results, {"id": name, "machine": {"cpu": name}}, replace(ROW, key=f"{name}{i}", machine=name))
+APPENDING = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from pnp.benchmark import run
+results, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+row = run.Row("", "tiny", "blur", 5.0, "TV", "camera", 0, name, 20.0, 25.0)
+for i in range(count):
+    run._append(results, {"id": name, "machine": {"cpu": name}}, replace(row, key=f"{name}{i}"))
+"""
 
 
 def test_two_processes_on_one_file_lose_nothing(tmp_path: Path) -> None:
-    results, count = tmp_path / "tiny.jsonl", 60
-    spawned = multiprocessing.get_context("spawn")
-    both = [spawned.Process(target=appended, args=(results, name, count)) for name in ("one", "two")]
-    for process in both:
-        process.start()
-    while any(process.is_alive() for process in both):  # and a third one that replaces the file all the time
+    results, names, count = tmp_path / "tiny.jsonl", ("one", "two"), 100
+    both = [subprocess.Popen([sys.executable, "-c", APPENDING, results, name, str(count)]) for name in names]
+    while any(process.poll() is None for process in both):  # this one replaces the file meanwhile, as --prune does
+        time.sleep(0.001)
         if results.is_file():
             with run._locked(results) as file:
-                part = tmp_path / "part"
-                part.write_bytes(file.read())
-                os.replace(part, results)
-    assert [process.exitcode for process in both] == [0, 0]
+                (tmp_path / "part").write_bytes(file.read())
+                os.replace(tmp_path / "part", results)
+    assert [process.returncode for process in both] == [0, 0]
     machines, rows = run.read(results)
-    assert {row.key for row in rows} == {f"{name}{i}" for name in ("one", "two") for i in range(count)}
-    assert set(machines) == {"one", "two"} and len(results.read_bytes().splitlines()) == 2 * count + 2
+    assert {row.key for row in rows} == {f"{name}{i}" for name in names for i in range(count)}
+    assert set(machines) == set(names) and len(results.read_bytes().splitlines()) == 2 * count + 2
 
 
 def test_pruning_drops_what_no_cell_reaches_and_nothing_else(tiny: Suite, ran: Ran, tmp_path: Path) -> None:
@@ -484,7 +489,7 @@ def test_pruning_drops_what_no_cell_reaches_and_nothing_else(tiny: Suite, ran: R
     assert sorted(results.read_bytes().splitlines()) == sorted([*own, line_of(away).strip()])
     other = replace(tiny, methods=tuple(replace(m, iterations=9) for m in tiny.methods))
     before = results.read_bytes()
-    with pytest.raises(ValueError, match="has no result of suite tiny with these pictures.  Give the --data"):
+    with pytest.raises(ValueError, match=r"has no result of suite tiny with these pictures\.  Give the --data"):
         run.prune(other, data, results)
     assert results.read_bytes() == before
 
