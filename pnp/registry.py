@@ -29,6 +29,7 @@ class Entry:
     make: Callable[..., Any]
     cite: tuple[str, ...]  # keys of pnp.citations
     examples: tuple[str, ...]  # specs used by `pnp list` and by the contract tests
+    version: int = 1  # of its digits, raised by hand when they change: results of another version are run again
 
     @property
     def summary(self) -> str:
@@ -80,14 +81,14 @@ class Registry(Mapping[str, Entry]):
         self._entries: dict[str, Entry] = {}
 
     def register(
-        self, name: str, *, cite: tuple[str, ...] = (), examples: tuple[str, ...] = ()
+        self, name: str, *, cite: tuple[str, ...] = (), examples: tuple[str, ...] = (), version: int = 1
     ) -> Callable[[Callable[..., Any]], Any]:
         """Register the decorated class or function under `name`; the order of registration is the order of choice."""
 
         def add(make: Callable[..., Any]) -> Callable[..., Any]:
             if name in self._entries:
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
-            self._entries[name] = Entry(name, make, cite, examples or (name,))
+            self._entries[name] = Entry(name, make, cite, examples or (name,), version)
             return make
 
         return add

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import shutil
 import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +17,13 @@ import pytest
 import torch
 from test_cli import pnp
 
-from pnp.benchmark import report, run, solving, suite, version
-from pnp.benchmark.suite import Data, Suite
+from pnp import priors
+from pnp.benchmark import keys, report, run, solving, suite
+from pnp.benchmark.suite import Cell, Data, Suite
 from pnp.files import pictures
-from pnp.registry import SpecError
+from pnp.parameters import rules
+from pnp.priors import store
+from pnp.registry import DENOISERS, OPERATORS, PRIORS, SOLVERS, STOPS, Registry, SpecError
 
 Ran = tuple[Path, list[run.Row]]  # the folder of the results, and the rows
 
@@ -39,6 +44,12 @@ TINY = {
     ],
     "published": [{"name": "Paper", "values": {"blur @ 5": [30.0, 31.0]}, "note": "recalled"}],
 }  # fmt: skip
+
+
+MINE = (
+    'title = "Mine"\ncrop = 32\ngrey = true\nsigmas = [5]\ntasks = [{name = "blur", measure = "blur:std=1"}]\n'
+    'methods = [{name = "TV", prior = "tv", lam = 5, iterations = 3}]\n'
+)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +91,7 @@ def test_every_shipped_suite_is_read_and_stands_for_cells() -> None:
         found = suite.load(name)
         bundled = list(suite.cells(found, Data.of(found, None)))
         assert bundled and all("{data}" not in c.task.measure + str(c.task.assume) for c in bundled)
-        assert all(version.code_version(c) for c in bundled[:3])
+        assert all(("not built",) not in keys.parts(c) for c in bundled[:3])
         columns = {report.column(task.name, sigma) for task, sigma in suite.levels(found)}
         assert all(set(paper.values) <= columns for paper in found.published), name
 
@@ -172,44 +183,141 @@ def test_workers_of_a_scheduler_give_the_rows_of_a_local_one(tiny: Suite, ran: R
     assert {machine["workers"] for machine in machines.values()} == {"remote"}
 
 
-def test_what_a_result_depends_on_is_in_its_key(
-    tiny: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    cell = next(suite.cells(tiny, Data.of(tiny, None)))
-    key = cell.key(version.code_version(cell))
-    method = replace(cell.method, lam=6)
-    others = [replace(cell, seed=1), replace(cell, sigma=6.0), replace(cell, picture="coffee"), replace(cell, crop=40),
-              replace(cell, method=method), replace(cell, task=replace(cell.task, measure="blur:std=2"))]  # fmt: skip
-    assert len({key, *(c.key(version.code_version(c)) for c in others)}) == len(others) + 1
-    renamed = replace(cell, suite="other", method=replace(cell.method, name="total variation"))
-    assert renamed.key(version.code_version(renamed)) == key
-    for kernel in (tmp_path / "psf.npy", tmp_path / "my psf+1.npy"):
-        keys = set()
-        for side in (3, 5):
-            np.save(kernel, np.full((side, side), 1 / side**2))
-            filed = replace(cell, task=replace(cell.task, measure=f"blur:kernel={kernel}"))
-            keys.add(filed.key(version.code_version(filed)))
-        assert len(keys) == 2  # what a file holds, not only where it lies
-    network = replace(cell, method=replace(cell.method, prior="unet"))
-    before = version.code_version(network), version.code_version(cell)
-    from pnp.parameters import rules
-    from pnp.priors import store
+@pytest.fixture
+def cell(tiny: Suite) -> Cell:
+    """Total variation with a given weight on a blurred photograph."""
+    return next(suite.cells(tiny, Data.of(tiny, None)))
 
-    table = rules.table()
-    for task, same in (("sensing", True), ("blur", False), ("other", False)):
+
+def by(cell: Cell, prior: str, **changes: object) -> Cell:
+    """The same cell with another method."""
+    return replace(cell, method=replace(cell.method, prior=prior, **changes))
+
+
+def test_a_key_is_of_the_inputs_and_not_of_their_names(cell: Cell, tmp_path: Path) -> None:
+    others = [replace(cell, seed=1), replace(cell, sigma=6.0), replace(cell, picture="coffee"), replace(cell, crop=40),
+              by(cell, "tv", lam=6.0), replace(cell, task=replace(cell.task, measure="blur:std=2")),
+              by(cell, "red:sigma=5/255"), by(cell, "red:sigma=25/255")]  # fmt: skip
+    assert len({keys.key(c) for c in (cell, *others)}) == len(others) + 1
+    assert keys.key(replace(cell, suite="other", method=replace(cell.method, name="total"))) == keys.key(cell)
+    for name in ("psf.npy", "my psf+1.npy"):
+        found = {}
+        for folder, side in (("a", 3), ("b", 3), ("c", 5)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            np.save(tmp_path / folder / name, np.full((side, side), 1 / side**2))
+            task = replace(cell.task, measure=f"blur:kernel={tmp_path / folder / name}")
+            found[folder] = keys.key(replace(cell, task=task))
+        assert found["a"] == found["b"] != found["c"]  # what a file holds, not where it lies
+
+
+def test_a_key_stays_as_it_is_when_code_moves(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The committed results hang on this; another value here is right only with a version that was raised."""
+    assert keys.key(cell) == "81ac8ab445b51898"
+    before = keys.key(by(cell, "trd"))
+    for registry, name in ((PRIORS, "trd"), (DENOISERS, "trd"), (SOLVERS, "hqs"), (OPERATORS, "blur")):
+        entry = registry[name]
+        monkeypatch.setattr(entry.make, "__module__", "elsewhere")
+        monkeypatch.setattr(entry.make, "__doc__", "Said in other words.")
+    assert keys.key(by(cell, "trd")) == before
+
+
+def raised(registry: Registry, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._entries, name, replace(registry[name], version=registry[name].version + 1))
+
+
+@pytest.mark.parametrize(
+    ("registry", "name", "changed"),
+    [
+        (OPERATORS, "blur", {"TV", "TV+", "unet", "red", "moreau", "dip", "asked"}),
+        (OPERATORS, "mask", set()),
+        (PRIORS, "tv", {"TV", "TV+", "moreau", "dip"}),
+        (PRIORS, "wtv", {"TV+"}),
+        (PRIORS, "moreau", {"moreau"}),
+        (DENOISERS, "unet", {"unet", "asked"}),
+        (DENOISERS, "trd", {"red"}),
+        (DENOISERS, "tv", set()),
+        (SOLVERS, "hqs", {"unet"}),
+        (SOLVERS, "admm", {"TV", "moreau", "dip", "asked"}),
+        (SOLVERS, "fista", set()),
+        (STOPS, "wmv", set()),
+        (STOPS, "discrepancy", {"dip"}),
+    ],
+)
+def test_a_version_that_is_raised_changes_the_keys_of_what_uses_the_part_alone(
+    cell: Cell, registry: Registry, name: str, changed: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = {
+        "TV": cell,
+        "TV+": by(cell, "tv+0.5*wtv"),
+        "unet": by(cell, "unet", lam=None),
+        "asked": by(cell, "unet", solver="admm", lam=None),
+        "red": by(cell, "red:denoiser=trd.7", lam=None),
+        "moreau": by(cell, "moreau:prior=tv", lam=None),
+        "dip": by(cell, "dip+tv", lam=None),
+    }
+    before = {label: keys.key(c) for label, c in cells.items()}
+    raised(registry, name, monkeypatch)
+    assert {label for label, c in cells.items() if keys.key(c) != before[label]} == changed
+
+
+@pytest.mark.parametrize(
+    ("part", "changed"),
+    [("core", {0, 1, 2, 3}), ("scores", {0, 1, 2, 3}), ("noise level", {1}), ("lam", {2})],
+)
+def test_the_noise_level_and_the_search_for_lam_count_only_where_they_run(
+    cell: Cell, part: str, changed: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [cell, by(cell, "tv", sigma="estimated"), by(cell, "tv", lam=None), by(cell, "unet", lam=None)]
+    before = [keys.key(c) for c in cells]
+    monkeypatch.setitem(keys.NUMERICS, part, 2)
+    assert {i for i, c in enumerate(cells) if keys.key(c) != before[i]} == changed
+
+
+def test_the_row_of_the_rules_that_a_cell_uses_is_in_its_key(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, table = by(cell, "unet", lam=None), rules.table()
+    before = keys.key(network), keys.key(cell)
+    for task, same in (("sensing", True), ("other", True), ("blur", False)):
         rows = {**table, ("denoiser", task): replace(table["denoiser", task], lam=77.0)}
         with monkeypatch.context() as patch:
-            patch.setattr(rules, "table", lambda rows=rows: rows)
-            assert (version.code_version(network) == before[0]) is same and version.code_version(cell) == before[1]
-    inside = replace(cell, method=replace(cell.method, prior="red:denoiser=trd.7"))
-    trained = version.code_version(inside)
-    records = {k: {**r, "sha256": "other"} if k.startswith("trd-7x7") else r for k, r in store.manifest().items()}
-    with monkeypatch.context() as patch:
-        patch.setattr(store, "manifest", lambda: records)
-        assert version.code_version(inside) != trained and version.code_version(network) == before[0]
-    records = {k: {**r, "sha256": "other"} for k, r in store.manifest().items()}
-    monkeypatch.setattr(store, "manifest", lambda: records)
-    assert version.code_version(network) != before[0] and version.code_version(cell) == before[1]
+            patch.setattr(rules, "table", lambda *_, rows=rows: rows)
+            assert (keys.key(network) == before[0]) is same and keys.key(cell) == before[1]
+
+
+def test_the_weights_for_the_pictures_channels_are_in_the_key(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    colour = replace(cell, picture="coffee", grey=False)
+    cells = [by(c, spec) for c in (cell, colour) for spec in ("unet", "red", "red:denoiser=trd.7")]
+    before = [keys.key(c) for c in cells]
+    grey = priors.parse("unet", shape=(1, 8, 8)).denoiser.net.record  # type: ignore[attr-defined]
+    monkeypatch.setitem(grey, "sha256", "other")
+    assert [keys.key(c) == b for c, b in zip(cells, before, strict=True)] == [False, False, True, True, True, True]
+    (net, *_) = priors.parse("trd:size=7").denoiser.members.values()  # type: ignore[attr-defined]
+    monkeypatch.setitem(store.record_of(net.net), "sha256", "other")
+    assert [keys.key(c) == b for c, b in zip(cells, before, strict=True)] == [False, False, False, True, True, False]
+
+
+@pytest.fixture
+def mine() -> Iterator[None]:
+    """A denoiser, and a prior with one, that do not come with the package."""
+
+    def blank(strength: float = 0.5) -> object:
+        return lambda x, sigma: strength * x
+
+    def hazy(denoiser: str = "blank") -> priors.Prior:
+        return priors.PnP(DENOISERS.build(denoiser))
+
+    DENOISERS.register("blank", version=3)(blank)
+    PRIORS.register("hazy")(hazy)
+    yield
+    del DENOISERS._entries["blank"], PRIORS._entries["hazy"]
+
+
+@pytest.mark.usefixtures("mine")
+def test_a_member_from_elsewhere_has_a_version_too(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = by(cell, "hazy")
+    assert {("prior", "hazy", 1), ("denoiser", "blank", 3)} <= set(keys.parts(found))
+    before = keys.key(found), keys.key(by(found, "hazy:denoiser=nlm"))
+    raised(DENOISERS, "blank", monkeypatch)
+    assert keys.key(found) != before[0] and keys.key(by(found, "hazy:denoiser=nlm")) == before[1]
 
 
 def test_a_published_measurement_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -225,10 +333,11 @@ def test_a_published_measurement_is_taken_as_it_is(tmp_path: Path) -> None:
     job, y, truth = solving._measured(cell, solving.picture(cell))
     assert y is not None and truth is not None and not job.simulate and job.sigma == 5 / 255
     assert float(y.mean()) == pytest.approx(0.7, abs=0.01) and float(truth.mean()) == pytest.approx(0.5, abs=0.01)
-    key = cell.key("")
+    key = keys.key(cell)
     pictures.write(tmp_path / "noisy" / "a.png", torch.full((1, 1, 32, 32), 0.6))
     suite.picture_hash.cache_clear()
-    assert cell.key("") != key and cell.key("") != replace(cell, task=replace(cell.task, given=None)).key("")
+    told = replace(cell, task=replace(cell.task, given=None))
+    assert len({key, keys.key(cell), keys.key(told)}) == 3
     with pytest.raises(SpecError, match="given pictures"):
         suite.parse({**TINY, "tasks": [given]}, "tiny")
 
@@ -286,10 +395,7 @@ def test_the_command_runs_a_suite_and_refuses_what_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.toml").write_text(
-        'title = "Mine"\ncrop = 32\ngrey = true\nsigmas = [5]\ntasks = [{name = "blur", measure = "blur:std=1"}]\n'
-        'methods = [{name = "TV", prior = "tv", lam = 5, iterations = 3}]\n'
-    )
+    (tmp_path / "mine.toml").write_text(MINE)
     assert pnp("bench", "mine.toml", "--limit", "1", "--report", "page.html") == 0
     assert "TV" in capsys.readouterr().out and "data:image" in (tmp_path / "page.html").read_text()
     assert len((tmp_path / "pnp-bench" / "mine.jsonl").read_text().splitlines()) == 2
@@ -304,30 +410,151 @@ def test_the_command_runs_a_suite_and_refuses_what_is_none(
     assert "no place for the table" in capsys.readouterr().err and not Path("fresh").exists()  # before the run
 
 
-def test_source_is_followed_through_its_imports() -> None:
-    assert "pnp.solvers.fixed_point" in version._imports("pnp.solvers.anderson")
-    behind = {"pnp.parameters.weight", "pnp.parameters.rules", "pnp.core.loop", "pnp.noises.level"}
-    assert behind <= version._imports("pnp.jobs.restore")
-    assert "pnp.core.certificate" in version._imports("pnp.core.loop")
-    assert "pnp.priors.nets.trd" in version._imports("pnp.priors.nets")
-    assert "pnp.priors.nets" in version._imports("pnp.priors.store")  # imported where it is needed
+def line_of(row: run.Row) -> bytes:
+    return json.dumps(run._compact(row), ensure_ascii=False).encode() + b"\n"
 
 
-def test_how_sigma_is_estimated_counts_only_where_it_is(tiny: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = next(suite.cells(tiny, Data.of(tiny, None)))
-    estimated = replace(told, method=replace(told.method, sigma="estimated"))
-    before, code = [version.code_version(c) for c in (told, estimated)], version._code
-    other = ast.parse("FLOOR = 77")
-    monkeypatch.setattr(version, "_code", lambda name: other if name == "pnp.noises.level" else code(name))
-    version._source_hash.cache_clear()
-    try:
-        assert [version.code_version(c) == b for c, b in zip((told, estimated), before, strict=True)] == [True, False]
-    finally:
-        version._source_hash.cache_clear()
+MACHINE = {"id": "0", "machine": {"cpu": "one"}}
+ROW = run.Row("a" * 16, "tiny", "17×17", 5.0, "TV, naïve\u2028\u0085", "wörld", 0, "0", 20.0, 25.0)
 
 
-def test_comments_and_docstrings_are_no_code() -> None:
-    text = Path(version.__file__).read_text()
-    code = ast.unparse(version._code("pnp.benchmark.version"))
-    assert "_source_hash" in code and "Hash of the code of these modules" in text
-    assert "Hash of the code of these modules" not in code
+def test_a_file_that_was_cut_anywhere_goes_on(tmp_path: Path) -> None:
+    results, next_row = tmp_path / "tiny.jsonl", replace(ROW, key="c" * 16)
+    for key in ("a", "b"):
+        run._append(results, MACHINE, replace(ROW, key=key * 16))
+    whole = results.read_bytes()
+    assert whole.count(b"\n") == 3 and [row.method for row in run.read(results)[1]] == [ROW.method] * 2
+    for cut in range(len(whole) + 1):
+        results.write_bytes(whole[:cut])
+        machines, before = run.read(results)
+        run._append(results, MACHINE, next_row)
+        assert run.read(results) == ({"0": MACHINE["machine"]}, [*before, next_row]), cut
+        kept = whole[:cut].count(b"\n") + (whole[cut - 1 : cut] == b"}" and whole[cut : cut + 1] == b"\n")
+        assert len(before) == max(0, kept - 1) and len(machines) == min(1, kept)
+
+
+def test_an_append_leaves_what_is_there_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill between opening and writing must find every row: nothing but the broken end is ever cut off."""
+    results = tmp_path / "tiny.jsonl"
+    run._append(results, MACHINE, ROW)
+    whole, inode = results.read_bytes(), results.stat().st_ino
+    results.write_bytes(whole + line_of(ROW)[:40])
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_compact", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run._append(results, MACHINE, ROW)
+    assert results.read_bytes() == whole and results.stat().st_ino == inode
+
+
+APPENDING = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from pnp.benchmark import run
+results, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+row = run.Row("", "tiny", "blur", 5.0, "TV", "camera", 0, name, 20.0, 25.0)
+for i in range(count):
+    run._append(results, {"id": name, "machine": {"cpu": name}}, replace(row, key=f"{name}{i}"))
+"""
+
+
+def test_two_processes_on_one_file_lose_nothing(tmp_path: Path) -> None:
+    results, names, count = tmp_path / "tiny.jsonl", ("one", "two"), 100
+    both = [subprocess.Popen([sys.executable, "-c", APPENDING, results, name, str(count)]) for name in names]
+    while any(process.poll() is None for process in both):  # this one replaces the file meanwhile, as --prune does
+        time.sleep(0.001)
+        if results.is_file():
+            with run._locked(results) as file:
+                (tmp_path / "part").write_bytes(file.read())
+                os.replace(tmp_path / "part", results)
+    assert [process.returncode for process in both] == [0, 0]
+    machines, rows = run.read(results)
+    assert {row.key for row in rows} == {f"{name}{i}" for name in names for i in range(count)}
+    assert set(machines) == set(names) and len(results.read_bytes().splitlines()) == 2 * count + 2
+
+
+def test_pruning_drops_what_no_cell_reaches_and_nothing_else(tiny: Suite, ran: Ran, tmp_path: Path) -> None:
+    folder, rows = ran
+    data, results = Data.of(tiny, None), tmp_path / "tiny.jsonl"
+    shutil.copy(folder / "tiny.jsonl", results)
+    own = sorted(results.read_bytes().splitlines())
+    away = replace(rows[0], key="f" * 16, picture="not here")
+    (described,) = (line for line in own if b'"key"' not in line)
+    for machine, row in ((MACHINE, replace(rows[0], key="e" * 16, machine="0")), (json.loads(described), away)):
+        run._append(results, machine, row)
+    run._append(results, MACHINE, rows[0])  # once more: the newest counts
+    assert len(results.read_bytes().splitlines()) == len(own) + 4
+    assert run.prune(tiny, data, results) == run.Pruned(kept=13, elsewhere=1, rows=2, machines=1)
+    assert sorted(results.read_bytes().splitlines()) == sorted([*own, line_of(away).strip()])
+    other = replace(tiny, methods=tuple(replace(m, iterations=9) for m in tiny.methods))
+    before = results.read_bytes()
+    with pytest.raises(ValueError, match=r"has no result of suite tiny with these pictures\.  Give the --data"):
+        run.prune(other, data, results)
+    assert results.read_bytes() == before
+
+
+def test_a_table_of_a_run_is_the_table_of_its_file(tiny: Suite, ran: Ran) -> None:
+    folder, rows = ran
+    there = {row.key: row for row in run.read(folder / "tiny.jsonl")[1]}
+    assert [there[row.key] for row in rows] == rows
+
+
+def test_verifying_finds_a_result_that_is_another_today(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def here(missing: dict[str, Cell], *_: object, **__: object) -> Iterator[tuple[str, solving.Outcome]]:
+        yield from ((key, solving.solve_cell(cell, 1, False)) for key, cell in missing.items())
+
+    monkeypatch.setattr(run, "_outcomes", here)  # in this process: what a worker adds has its own tests
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").write_text(MINE)
+    assert pnp("bench", "mine.toml", "--verify", "1") == 2
+    assert "has no result of suite mine" in capsys.readouterr().err and not Path("pnp-bench").exists()
+    assert pnp("bench", "mine.toml") == 0
+    results = Path("pnp-bench", "mine.jsonl")
+    before = results.read_bytes()
+    capsys.readouterr()
+    assert pnp("bench", "mine.toml", "--verify", "2") == 0 and results.read_bytes() == before
+    assert "2 results run again, 0 differ" in capsys.readouterr().out
+    row = run.read(results)[1][0]
+    assert row.psnr is not None
+    results.write_bytes(before.replace(f'"psnr": {row.psnr}'.encode(), f'"psnr": {row.psnr + 0.02:.3f}'.encode()))
+    assert pnp("bench", "mine.toml", "--verify", "9") == 1
+    said = capsys.readouterr().out
+    assert f"TV, blur @ 5, {row.picture}: {row.psnr + 0.02:.3f} dB" in said and "3 results run again, 1 differ" in said
+    assert run.differs(row, replace(row, skipped="why"))
+    assert pnp("bench", "mine.toml", "--prune") == 0
+    assert "dropped 0 rows and 0 machines; 3 rows stay" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('prior = "tv"', 'prior = "red:denoiser=nothing"', "method 'TV': unknown denoiser 'nothing'"),
+        ('prior = "tv"', 'prior = "tv", solver = "nothing"', "method 'TV': unknown solver 'nothing'"),
+        ('prior = "tv"', 'prior = "trd:size=9"', "method 'TV': no trd-9x9-5 is shipped"),
+        ('measure = "blur:std=1"', 'measure = "blurr"', "task 'blur': unknown operator 'blurr'"),
+        ("blur:std=1", "blur:stdev=1", "unknown option of operator 'blur': 'stdev'"),
+        ('"blur:std=1"', '"blur", pictures = "data", assume = "blurr"', "task 'blur': unknown operator 'blurr'"),
+    ],
+)
+def test_a_suite_that_names_what_does_not_exist_is_refused_before_it_runs(
+    old: str, new: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").write_text(MINE.replace(old, new))
+    assert pnp("bench", "mine.toml") == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1 and not Path("pnp-bench").exists()
+
+
+def test_a_worker_has_one_thread_unless_more_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, threads in ((None, 1), ("", 1), ("3", 3), ("2,1", 2), ("0", 1), ("many", 1)):
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        if value is not None:
+            monkeypatch.setenv("OMP_NUM_THREADS", value)
+        assert run._threads() == threads

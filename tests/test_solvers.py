@@ -389,7 +389,8 @@ def test_each_picture_of_a_batch_is_solved_as_if_alone(spec: str, prior: str) ->
         one = solve(alone(problem, i), solver, stop=(Tolerance(1e-3),))
         assert one.iterations == together.iterations[i : i + 1] and one.status == together.status[i : i + 1]
         # at the minimum the pairs that LBFGS divides by are rounding, and a batch rounds otherwise than one picture
-        torch.testing.assert_close(together.x[i : i + 1], one.x, rtol=0, atol=1e-4 if spec.startswith("lbfgs") else 1e-9)
+        close = 1e-4 if spec.startswith("lbfgs") else 1e-9
+        torch.testing.assert_close(together.x[i : i + 1], one.x, rtol=0, atol=close)
 
 
 @pytest.mark.parametrize("spec", ["mean-shift:blind=true", "anderson", "fixed-point"])

@@ -6,15 +6,19 @@ import hashlib
 import json
 import math
 import os
+import random
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from ..registry import OPERATORS, SOLVERS, Spec, SpecError
+from .keys import key as key_of
 from .solving import Outcome, solve_cell
-from .suite import Cell, Data, Suite, cells
-from .version import code_version
+from .suite import BUNDLED, Cell, Data, Suite, cells
+
+AGREES = 0.01  # dB: how far a result that is run again may be from its row
 
 
 @dataclass(frozen=True)
@@ -53,25 +57,39 @@ class Row:
 def read(path: Path) -> tuple[dict[str, dict[str, Any]], list[Row]]:
     """(machines, rows) of a results file; a last line that a kill left half written is dropped.  Raises ValueError."""
     machines: dict[str, dict[str, Any]] = {}
-    rows: list[Row] = []
+    rows: dict[str, Row] = {}
+    for _, value in _lines(path, path.read_bytes() if path.is_file() else b""):
+        if isinstance(value, Row):
+            rows[value.key] = value  # the newest
+        else:
+            machines[value["id"]] = value["machine"]
+    return machines, list(rows.values())
+
+
+def _lines(path: Path, text: bytes) -> Iterator[tuple[bytes, dict[str, Any] | Row]]:
+    """(line with its end, machine or row) of a results file.  Only b"\\n" ends a line: a name may hold any other."""
     known = {f.name for f in fields(Row)}
     needed = {f.name for f in fields(Row) if f.default is MISSING}
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    for number, line in enumerate(lines, 1):
-        try:
-            value = json.loads(line)
-        except json.JSONDecodeError:
-            if number == len(lines):
-                break
-            raise ValueError(f"{path}, line {number}: no JSON.  Delete the line to run its cell again.") from None
+    *whole, last = text.split(b"\n")
+    for number, line in enumerate([*whole, *([last] if _is_json(last) else [])], 1):
+        if not _is_json(line):
+            raise ValueError(f"{path}, line {number}: no JSON.  Delete the line to run its cell again.")
+        value = json.loads(line.decode())
         if value.keys() == {"machine", "id"}:
-            machines[value["id"]] = value["machine"]
+            yield line + b"\n", value
         elif value.keys() <= known and needed <= value.keys():
-            rows.append(Row(**{**value, "curve": tuple(tuple(point) for point in value.get("curve", ()))}))
+            yield line + b"\n", Row(**{**value, "curve": tuple(tuple(point) for point in value.get("curve", ()))})
         else:
             wrong = ", ".join(sorted((value.keys() - known) | (needed - value.keys())))
             raise ValueError(f"{path}, line {number} is no row of results: columns {wrong}.")
-    return machines, list({row.key: row for row in rows}.values())
+
+
+def _is_json(line: bytes) -> bool:
+    """Whether a line is a whole object; half a character of several bytes is not."""
+    try:
+        return isinstance(json.loads(line.decode()), dict)
+    except ValueError:  # of the JSON, or of the UTF-8
+        return False
 
 
 def run(
@@ -87,33 +105,144 @@ def run(
 ) -> list[Row]:
     """Every row of the suite, those of `results` (a .jsonl file) as they are and the others run and appended there.
 
-    workers: local processes; threads: of each, by default the cores divided among them; times are best with one worker
-    on an idle machine.  scheduler: instead, the address of a Dask scheduler whose workers have this package.
-    pictures: folder for restored pictures, for the report.
+    workers: local processes; threads: of each, by default OMP_NUM_THREADS, or one; times are best with one worker on an
+    idle machine.  scheduler: instead, the address of a Dask scheduler whose workers have this package.
+    pictures: folder for restored pictures, for the report.  Several processes may append to one file.
+    Raises SpecError for a suite that names what is not there.
     """
-    machines, there = read(results)
-    have = {row.key: row for row in there if row.skipped is None}  # what failed is tried again
-    wanted = [(cell.key(code_version(cell)), cell) for cell in cells(suite, data)]
+    check(suite, data)
+    have = _have(results)
+    wanted = [(key_of(cell), cell) for cell in cells(suite, data)]
     missing = {key: cell for key, cell in wanted if key not in have}
     if missing:
         results.parent.mkdir(parents=True, exist_ok=True)
-        _mend(results)
-        threads = threads or max(1, (os.cpu_count() or 1) // workers)
-        with open(results, "a", encoding="utf-8") as file:
-            for key, outcome in _outcomes(missing, workers, threads, scheduler, pictures is not None):
-                machine = {**outcome.machine, "workers": "remote" if scheduler else workers}
-                identity = hashlib.sha256(json.dumps(machine, sort_keys=True).encode()).hexdigest()[:8]
-                if identity not in machines:
-                    machines[identity] = machine
-                    file.write(json.dumps({"id": identity, "machine": machine}) + "\n")
-                row = _named(Row(key, "", "", 0.0, "", "", 0, identity, **outcome.columns), missing[key])
-                file.write(json.dumps(_compact(row), ensure_ascii=False) + "\n")
-                file.flush()
-                have[key] = row
-                if pictures is not None:
-                    _keep(pictures, key, outcome.pictures)
-                say(len(have), len(wanted), row)
+        for key, outcome in _outcomes(missing, workers, threads, scheduler, pictures is not None):
+            machine = {**outcome.machine, "workers": "remote" if scheduler else workers}
+            identity = hashlib.sha256(json.dumps(machine, sort_keys=True).encode()).hexdigest()[:8]
+            columns = _rounded(outcome.columns)  # as they will be read: a table of now is the table of later
+            row = _named(Row(key, "", "", 0.0, "", "", 0, identity, **columns), missing[key])
+            _append(results, {"id": identity, "machine": machine}, row)
+            have[key] = row
+            if pictures is not None:
+                _keep(pictures, key, outcome.pictures)
+            say(len(have), len(wanted), row)
     return [_named(have[key], cell) for key, cell in wanted]
+
+
+def _have(results: Path) -> dict[str, Row]:
+    """Key -> row of what need not run again; what failed is tried again."""
+    return {row.key: row for row in read(results)[1] if row.skipped is None}
+
+
+def check(suite: Suite, data: Data) -> None:
+    """Raise SpecError for a suite that names an operator, prior, denoiser, solver or option that does not exist.
+
+    Other mistakes, and what is not installed, are the affair of single cells, whose rows say so.
+    """
+    from .. import operators as operators  # they fill their registries
+    from .. import priors
+    from .. import solvers as solvers
+    from .solving import picture
+
+    for task in suite.tasks:  # those that this data leaves out, too
+        for spec in filter(None, (task.measure, task.assume)):
+            with _refused(suite, f"task {task.name!r}"):
+                OPERATORS[Spec.parse(spec).name]
+    for method in suite.methods:
+        with _refused(suite, f"method {method.name!r}"):
+            priors.parse(method.prior, shape=(1, 64, 64))
+        with _refused(suite, f"method {method.name!r}"):
+            if method.solver:
+                SOLVERS.build(method.solver)
+    for cell in {cell.task: cell for cell in cells(suite, data)}.values():
+        with _refused(suite, f"task {cell.task.name!r}"):
+            OPERATORS.build(cell.task.measure, shape=tuple(picture(cell).shape[1:]), seed=cell.seed)
+
+
+@contextmanager
+def _refused(suite: Suite, part: str) -> Iterator[None]:
+    """A SpecError says where in the suite it is from; any other error is let pass."""
+    try:
+        yield
+    except SpecError as error:
+        raise SpecError(f"suite {suite.name}, {part}: {error}") from None
+    except Exception:  # the row of a cell will say it
+        return
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """How many rows stay, of these how many of pictures that are not here; rows and machines that were dropped."""
+
+    kept: int
+    elsewhere: int
+    rows: int
+    machines: int
+
+
+def prune(suite: Suite, data: Data, results: Path) -> Pruned:
+    """Drop the rows that no cell of the suite reaches any more, and the machines that no row names.
+
+    Rows of pictures that are neither in `data` nor bundled stay, because nothing here can tell whether a cell reaches
+    them.  Of several rows of one key the newest stays.
+    Raises ValueError where no row belongs to any cell with `data`: then these are not the pictures of the file.
+    """
+    _require(suite, results, results.is_file())
+    mine, bundled = ({key_of(c): c for c in cells(suite, d)} for d in (data, Data(None, BUNDLED)))
+    here = {Path(cell.picture).stem for cell in (mine | bundled).values()}
+    with _locked(results) as file:
+        lines = list(_lines(results, file.read()))
+        rows = {value.key: (line, value) for line, value in lines if isinstance(value, Row)}
+        _require(suite, results, not rows.keys().isdisjoint(mine))
+        elsewhere = {key for key, (_, row) in rows.items() if row.picture not in here}
+        kept = {key: rows[key] for key in rows if key in mine or key in bundled or key in elsewhere}
+        used = {row.machine for _, row in kept.values()}
+        machines = {value["id"]: line for line, value in lines if not isinstance(value, Row)}
+        whole = [*(line for name, line in machines.items() if name in used), *(line for line, _ in kept.values())]
+        part = results.with_name(f"{results.name}.part")
+        part.write_bytes(b"".join(whole))
+        os.replace(part, results)
+    before = sum(isinstance(value, Row) for _, value in lines)
+    return Pruned(len(kept), len(elsewhere), before - len(kept), len(lines) - before - (len(whole) - len(kept)))
+
+
+def _require(suite: Suite, results: Path, found: bool) -> None:
+    if not found:
+        raise ValueError(
+            f"{results} has no result of suite {suite.name} with these pictures.  Give the --data and --results that "
+            "the suite was run with, or run it first."
+        )
+
+
+def verify(
+    suite: Suite,
+    data: Data,
+    results: Path,
+    count: int,
+    *,
+    workers: int = 1,
+    threads: int | None = None,
+    scheduler: str | None = None,
+) -> list[tuple[Row, Row]]:
+    """(row of the file, row of now) of `count` cells that have a row, drawn by a fixed seed; the file stays as it is.
+
+    Raises ValueError where no cell has a row.
+    """
+    check(suite, data)
+    have = _have(results)
+    found = {key: cell for cell in cells(suite, data) if (key := key_of(cell)) in have}
+    _require(suite, results, bool(found))
+    drawn = {key: found[key] for key in random.Random(0).sample(sorted(found), min(count, len(found)))}
+    outcomes = _outcomes(drawn, workers, threads, scheduler, keep=False)
+    rows = ((have[key], drawn[key], _rounded(outcome.columns)) for key, outcome in outcomes)
+    return [(_named(row, cell), replace(row, **columns)) for row, cell, columns in rows]
+
+
+def differs(row: Row, now: Row) -> bool:
+    """Whether a result that was run again is another: by more than `AGREES`, or by having none."""
+    if now.skipped is not None or row.psnr is None or now.psnr is None:  # None is the infinite one of a perfect picture
+        return now.skipped is not None or row.psnr != now.psnr
+    return abs(row.psnr - now.psnr) > AGREES
 
 
 def _named(row: Row, cell: Cell) -> Row:
@@ -122,20 +251,42 @@ def _named(row: Row, cell: Cell) -> Row:
     return replace(row, suite=cell.suite, task=task, method=method, sigma=cell.sigma, picture=picture, seed=cell.seed)
 
 
-def _mend(results: Path) -> None:
-    """Cut off a last line that a kill left half written, or end one that is whole."""
-    if results.is_file() and (text := results.read_bytes()) and not text.endswith(b"\n"):
-        whole, _, last = text.rpartition(b"\n")
-        try:
-            json.loads(last)
-            results.write_bytes(text + b"\n")
-        except json.JSONDecodeError:
-            results.write_bytes(whole + b"\n" if whole else b"")
+def _append(results: Path, machine: dict[str, Any], row: Row) -> None:
+    """Add a row, and its machine where the file does not have it; first end or cut off what a kill left half written.
+
+    The file is never written anew: a kill at any moment loses this row at most.
+    """
+    with _locked(results) as file:
+        _, _, last = (text := file.read()).rpartition(b"\n")
+        if last and not _is_json(last):
+            file.truncate(len(text) - len(last))
+        described = json.dumps(machine).encode() + b"\n"
+        added = json.dumps(_compact(row), ensure_ascii=False).encode() + b"\n"
+        file.write((b"\n" if _is_json(last) else b"") + (b"" if described in text else described) + added)
+
+
+@contextmanager
+def _locked(results: Path) -> Iterator[IO[bytes]]:
+    """The file at its beginning, for this process alone; what is written goes to its end.
+
+    Another process may have replaced it while this one waited, so the file that is locked must be the one of that name.
+    """
+    while True:
+        with open(results, "a+b") as file:
+            with suppress(ModuleNotFoundError):  # Windows has no such lock
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(results)):
+                file.seek(0)
+                yield file
+                return
 
 
 def _outcomes(
-    missing: dict[str, Cell], workers: int, threads: int, scheduler: str | None, keep: bool
+    missing: dict[str, Cell], workers: int, threads: int | None, scheduler: str | None, keep: bool
 ) -> Iterator[tuple[str, Outcome]]:
+    threads = threads or _threads()
     with _client(workers, scheduler) as client:
         from distributed import as_completed
 
@@ -150,6 +301,12 @@ def _outcomes(
                 yield futures[future], outcome
         finally:
             client.cancel(list(futures))
+
+
+def _threads() -> int:
+    """Of each worker when nobody says: OMP_NUM_THREADS, its first level where it has several; else one."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) else 1
 
 
 @contextmanager
@@ -181,11 +338,14 @@ def _keep(folder: Path, key: str, pictures: dict[str, bytes]) -> None:
 
 
 def _compact(row: Row) -> dict[str, Any]:
-    """Columns that hold something, floats to what can be read off."""
-    return {k: _rounded(v) for k, v in asdict(row).items() if v is not None and v != ()}
+    """Columns that hold something."""
+    return {k: v for k, v in asdict(row).items() if v is not None and v != ()}
 
 
 def _rounded(value: Any) -> Any:
+    """Floats, wherever they are, to what can be read off; None for one that is not finite."""
     if isinstance(value, float):
         return None if not math.isfinite(value) else float(f"{value:.5g}")
-    return [_rounded(v) for v in value] if isinstance(value, tuple | list) else value
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    return tuple(map(_rounded, value)) if isinstance(value, tuple | list) else value

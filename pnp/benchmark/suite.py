@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from types import UnionType
@@ -94,27 +93,30 @@ class Cell:
     crop: int
     grey: bool
 
-    def key(self, code: str) -> str:
-        """Hash of the inputs, the picture's bytes among them, and of the code version; not of the names given."""
-        parts = asdict(self)
+    def inputs(self) -> dict[str, Any]:
+        """What was asked for, the picture by its bytes; without the names given, and without where files lie."""
+        method = {**said(self.method), "prior": _placeless(self.method.prior), "solver": _placeless(self.method.solver)}
+        method.pop("name")
+        task = [_placeless(spec) for spec in (self.task.measure, self.task.assume)]
+        given = picture_hash(str(self.measurement())) if self.task.given else None
+        parts = {**said(self), "method": method, "task": task, "picture": picture_hash(self.picture), "given": given}
         parts.pop("suite")
-        parts["task"] = [_placeless(spec) for spec in (self.task.measure, self.task.assume)]
-        parts["sigma"] = float(self.sigma)
-        parts["method"].pop("name")
-        parts["picture"] = picture_hash(self.picture)
-        if self.task.given:
-            parts["given"] = picture_hash(str(self.measurement()))
-        text = json.dumps([parts, code], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return parts
 
     def measurement(self) -> Path | None:
         """The file of the published measurement, if there is one."""
         return None if self.task.given is None else Path(self.task.given, Path(self.picture).name)
 
 
+def said(settings: Any) -> dict[str, Any]:
+    """The fields of a dataclass that are not as by default, 1 as 1.0: a field that is added later changes nothing."""
+    found = {f.name: (getattr(settings, f.name), f.default) for f in fields(settings)}
+    return {k: float(v) if type(v) is int else v for k, (v, default) in found.items() if v != default}
+
+
 def _placeless(spec: str | None) -> str | None:
     """A spec with the names of its files in place of their paths: where they lie is no input, what they hold is."""
-    return spec and re.sub(r"=[^=,]*/([^/=,]+)", r"=\1", spec)
+    return spec and re.sub(r"[^=:,]+", lambda part: Path(part[0]).name if Path(part[0]).is_file() else part[0], spec)
 
 
 @lru_cache

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import one_line_errors
+
+if TYPE_CHECKING:
+    from ..benchmark.suite import Data, Suite
 
 
 class _Suites(click.Group):
@@ -47,9 +50,13 @@ def suites() -> None:
 @click.option("--report", type=click.Path(path_type=Path), help="Write one HTML page with tables, curves and pictures.")
 @click.option("--readme", type=click.Path(path_type=Path, exists=True), help="Put the table into this Markdown file.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine.")
-@click.option("--threads", type=click.IntRange(1), help="Of each process. Default: the cores divided among them.")
+@click.option("--threads", type=click.IntRange(1), help="Of each process. Default: OMP_NUM_THREADS, or 1.")
 @click.option("--scheduler", metavar="ADDRESS", help="Of a Dask scheduler, e.g. tcp://host:8786, for more machines.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many pictures.")
+@click.option("--prune", is_flag=True, help="Run nothing; drop the results that no cell of the suite with this --data "
+              "reaches any more.")  # fmt: skip
+@click.option("--verify", type=click.IntRange(1), metavar="N", help="Run N cells that have results again and say which "
+              "differ by more than 0.01 dB (exit code 1); results stay as they are.")  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def suite(debug: bool, **options: Any) -> None:
     """Run a suite, or go on with one; SUITE is a name or a .toml file."""
@@ -67,6 +74,8 @@ def _suite(
     threads: int | None,
     scheduler: str | None,
     limit: int | None,
+    prune: bool,
+    verify: int | None,
 ) -> None:
     from dataclasses import replace
 
@@ -90,6 +99,12 @@ def _suite(
     if readme is not None:
         reports.around(readme, wanted.name)  # before the run, not after it
     path, pictures = results / f"{wanted.name}.jsonl", results / "pictures"
+    if prune:
+        _prune(wanted, found, path)
+    if verify is not None:
+        _verify(wanted, found, path, verify, workers=workers, threads=threads, scheduler=scheduler)
+    if prune or verify is not None:
+        return
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(wanted.title, total=None)
 
@@ -110,6 +125,27 @@ def _suite(
         click.echo(f"wrote {report}")
     if readme is not None:
         reports.into_readme(readme, wanted.name, reports.markdown(wanted, rows))
+
+
+def _prune(wanted: Suite, found: Data, path: Path) -> None:
+    from ..benchmark import run as runner
+
+    done = runner.prune(wanted, found, path)
+    away = f", {done.elsewhere} of them of pictures that are not here" if done.elsewhere else ""
+    click.echo(f"{path}: dropped {done.rows} rows and {done.machines} machines; {done.kept} rows stay{away}")
+
+
+def _verify(wanted: Suite, found: Data, path: Path, count: int, **places: Any) -> None:
+    from ..benchmark import run as runner
+
+    pairs = runner.verify(wanted, found, path, count, **places)
+    other = [(row, now) for row, now in pairs if runner.differs(row, now)]
+    for row, now in other:
+        what = now.skipped or f"{now.psnr:.3f} dB"
+        click.echo(f"{row.method}, {row.task} @ {row.sigma:g}, {row.picture}: {row.psnr} dB in {path}, now {what}")
+    click.echo(f"{path}: {len(pairs)} results run again, {len(other)} differ by more than {runner.AGREES} dB")
+    if other:
+        sys.exit(1)
 
 
 @bench.command()

@@ -1,0 +1,175 @@
+"""The key of a result: a hash of all that its digits depend on, and of nothing else.
+
+That is the cell's inputs (`Cell.inputs`), and of each part that its path uses the *numerics version*, a whole number
+that is raised by hand when the part's digits change.  A member of a registry has its own, `register(..., version=2)`;
+the rest of the path has `NUMERICS`.  Where code lies, how it is named and how it is written are not in a key, so a
+refactoring leaves every result where it is.  `pnp bench SUITE --verify N` finds a raise that was forgotten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..registry import DENOISERS, NOISES, OPERATORS, PRIORS, SOLVERS, STOPS, Registry, Spec, terms
+from .suite import Cell, said
+
+if TYPE_CHECKING:
+    from ..operators.base import Operator
+    from ..priors.base import Prior
+
+NUMERICS = {
+    "core": 1,  # what all members share: reading pictures, the data step, the loop, what is done before and after it
+    "noise level": 1,  # its estimate, in the keys of those cells alone that are not told it
+    "lam": 1,  # the search for it, in the keys of those cells alone that make one
+    "scores": 1,  # PSNR and SSIM
+}
+NESTED: tuple[Registry, ...] = (PRIORS, DENOISERS)  # a parameter of their kind's name holds a spec
+
+Part = tuple[Any, ...]  # ("solver", "admm", 1), ("rule", {...}), ("weights", sha256), ("file", sha256)
+
+
+def key(cell: Cell) -> str:
+    """16 hexadecimal digits, the same for the same digits, on every machine."""
+    text = json.dumps([cell.inputs(), parts(cell)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def parts(cell: Cell) -> list[Part]:
+    """All that a cell's result depends on beside its inputs, sorted.
+
+    Of a cell that cannot be built no more than the versions and files of what it names; its row will say what is wrong.
+    """
+    _fill()
+    found = [*_named(cell), *(_part(name) for name in ("core", "scores"))]
+    if cell.method.sigma == "estimated":
+        found.append(_part("noise level"))
+    try:
+        found += _built(cell)
+    except Exception:  # whatever it is
+        found.append(("not built",))
+    return sorted(dict.fromkeys(found), key=repr)
+
+
+def _fill() -> None:
+    """Every registry."""
+    from .. import noises, operators, priors, solvers
+    from ..core import stopping
+
+    assert all((noises, operators, priors, solvers, stopping))
+
+
+def _part(name: str) -> Part:
+    return "part", name, NUMERICS[name]
+
+
+def _named(cell: Cell) -> Iterator[Part]:
+    """Members and files that stand in the specs of a cell, those inside other specs too, and the noise."""
+    for measured in filter(None, (cell.task.measure, cell.task.assume)):
+        yield from _members(OPERATORS, measured)
+    for term in terms(cell.method.prior):
+        yield from _members(PRIORS, _weightless(term))
+    if cell.method.solver:
+        yield from _members(SOLVERS, cell.method.solver)
+    if not cell.task.given:
+        yield from _members(NOISES, "gaussian")
+
+
+def _weightless(term: str) -> str:
+    weight, star, spec = term.partition("*")
+    return spec if star else weight
+
+
+def _members(registry: Registry, text: str) -> Iterator[Part]:
+    """The member that a spec names, and the members and files that its options name or are by default."""
+    spec = Spec.parse(text)
+    name = spec.name.partition(".")[0]  # of a denoiser inside a spec, trd.7
+    if name not in registry:
+        return
+    entry = registry[name]
+    yield registry.kind, name, entry.version
+    parameters = entry.parameters()
+    given = spec.options if spec.first is None else {next(iter(parameters), ""): spec.first, **spec.options}
+    for value in given.values():
+        for path in (value, *value.split(os.pathsep)):
+            if Path(path).is_file():
+                yield "file", hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    for inner in NESTED:
+        if inner.kind in parameters:
+            yield from _members(inner, given.get(inner.kind) or str(parameters[inner.kind].default))
+
+
+def _built(cell: Cell) -> Iterator[Part]:
+    """What the objects of a cell tell: weights, the denoiser in a prior of its name, and what the rules choose."""
+    from torch import nn
+
+    from .. import priors
+    from ..priors import store
+    from .solving import picture
+
+    shape = tuple(picture(cell).shape[1:])
+    prior = priors.parse(cell.method.prior, shape=shape, seed=cell.seed)  # type: ignore[arg-type]
+    operator = _operator(cell.task.assume or cell.task.measure, shape, cell.seed)
+    for text, (_, term) in zip(terms(cell.method.prior), prior.terms or ((1.0, prior),), strict=True):
+        reached = list(_inside(term))
+        if any(hasattr(at, "denoiser") for at in reached):  # unet, trd, ...: the prior is the denoiser of its name
+            yield from _members(DENOISERS, _weightless(text))
+        records = (store.record_of(at) for at in reached if isinstance(at, nn.Module))
+        yield from (("weights", record["sha256"]) for record in records if record)
+    yield from _chosen(prior, operator, cell.method.solver, cell.method.lam)
+    drawn = [term for _, term in prior.terms if "parametrise" in term.offers()]
+    rest = [term for _, term in prior.terms if "parametrise" not in term.offers()]
+    if drawn and len(rest) == 1:  # what that one restores alone may be the first guess
+        yield from _chosen(rest[0], operator, None, None)
+
+
+@lru_cache(maxsize=32)
+def _operator(spec: str, shape: tuple[int, ...], seed: int) -> Operator:
+    """That of a task; seldom more than a few are in use at once."""
+    found: Operator = OPERATORS.build(spec, shape=shape, seed=seed)
+    return found
+
+
+def _inside(thing: Any) -> Iterator[Any]:
+    """All objects that a prior is made of, down to its networks."""
+    from torch import nn
+
+    left, seen = [thing], set()
+    while left:
+        at = left.pop()
+        if id(at) in seen:
+            continue
+        seen.add(id(at))
+        yield at
+        if isinstance(at, dict):
+            left += at.values()
+        elif isinstance(at, list | tuple):
+            left += at
+        elif hasattr(at, "__dict__") and not isinstance(at, nn.Module | type):
+            left += vars(at).values()
+
+
+def _chosen(prior: Prior, operator: Operator, solver: str | None, lam: float | None) -> Iterator[Part]:
+    """The row of the rules, the solver, the stop rules and the search for lam that a prior comes to on an operator."""
+    from ..core.solver import fits
+    from ..parameters import rules
+    from ..parameters.default import default_solver
+
+    rule = rules.find(prior, operator, solver)
+    if rule is not None:
+        yield "rule", json.dumps(said(rule), sort_keys=True)
+    elif solver is None and not any(fits(entry.make(), prior) for entry in SOLVERS.values()):
+        return
+    yield from _members(SOLVERS, solver or (default_solver(prior) if rule is None else rule.solver))
+    stops = [] if rule is None or not rule.stop else terms(rule.stop)
+    for stop in (*stops, *(["tolerance"] if solver or not stops else [])):  # the rule's are for its own solver
+        yield from _members(STOPS, stop)
+    if lam is None and prior.lam is None and (rule is None or rule.start > 0):
+        yield _part("lam")
+        if prior.closed_convex:
+            yield from _members(SOLVERS, default_solver(prior))
