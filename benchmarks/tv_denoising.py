@@ -35,7 +35,7 @@ class Judge:
     def __init__(self, v: Tensor, t: float) -> None:
         self.v, self.t = v[0, 0].double(), t
         tv, start = TV(), dual.DualState(torch.zeros_like(v.double())[:, None].repeat(1, 2, 1, 1, 1))
-        _, state = dual.prox(tv.gradient, v.double(), t, start, tol=ACCURACY / 100, max_iter=20000)
+        _, state = dual.prox(tv.analysis, v.double(), t, start, tol=ACCURACY / 100, max_iter=20000)
         self.best = self.dual(t * state.p[0, :, 0])
 
     def primal(self, x: Tensor) -> float:

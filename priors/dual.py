@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
+
+from ..checks import positive
+from .base import Prior, Split
 
 
 class Analysis(Protocol):
@@ -19,6 +24,7 @@ class Analysis(Protocol):
     norm_squared: float  # ‖K‖²
 
     def map(self, x: Tensor) -> Tensor: ...  # K x
+    def adjoint(self, p: Tensor) -> Tensor: ...  # Kᵀp
     def add_map_(self, q: Tensor, x: Tensor, step: float) -> Tensor: ...  # q += step K x
     def minus_adjoint(self, v: Tensor, q: Tensor, out: Tensor) -> Tensor: ...  # out = v − Kᵀq
     def project_(self, q: Tensor, radius: Tensor) -> Tensor: ...  # q onto the dual ball of `radius`
@@ -46,6 +52,40 @@ class Warm:
         start = DualState(_zeros(self.k, v)) if self.state is None else self.state
         x, self.state = prox(self.k, v, tau, start, tol=self.tol, max_iter=self.max_iter, pause=self.pause)
         return x
+
+
+class AnalysisPrior(Prior):
+    """g(x) = h(Kx), closed and convex.  prox: to a relative duality gap `tol`, image by image, or `max_iter` steps.
+
+    Inside one solve the prox starts from the dual point of the call before, looks at the gap every `pause` steps and
+    takes `most` at the most (`Warm`).  shrink: the prox of h.
+    """
+
+    closed_convex = True
+    pause: int
+    most: int
+
+    def __init__(self, analysis: Analysis, shrink: Callable[[Tensor, Any], Tensor], tol: float, max_iter: int) -> None:
+        self.analysis, self.shrink = analysis, shrink
+        self.tol, self.max_iter = positive(tol, "tol"), int(positive(max_iter, "max_iter"))
+        self._warm: Warm | None = None
+
+    def begin(self, x0: Tensor) -> Self:
+        begun = copy.copy(self)
+        begun._warm = Warm(self.analysis, self.tol, self.pause, min(self.most, self.max_iter))
+        return begun
+
+    def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
+        with torch.no_grad():
+            if self._warm is not None:
+                return self._warm.prox(v, tau)
+            return prox(self.analysis, v, tau, None, tol=self.tol, max_iter=self.max_iter)[0]
+
+    def value(self, x: Tensor) -> Tensor:
+        return self.analysis.size(self.analysis.map(x))
+
+    def split(self) -> Split:
+        return Split(self.analysis.map, self.analysis.adjoint, self.analysis.norm_squared**0.5, self.shrink)
 
 
 def prox(

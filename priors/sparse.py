@@ -7,10 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..checks import positive
 from ..registry import PRIORS
 from . import dual
-from .base import Prior, Split
+from .base import Prior
 from .filterbank import UndecimatedTransform, WaveletTransform, filters
 
 
@@ -63,37 +62,18 @@ class WaveletL1(Prior):
         return torch.stack([d.abs().flatten(1).sum(1) for d in details]).sum(0)
 
 
-class InvariantWaveletL1(Prior):
+class InvariantWaveletL1(dual.AnalysisPrior):
     """g(x) = the mean of the orthonormal form's Σ |Wx| over all shifts of the picture, by the undecimated transform.
 
     No shift is preferred, which removes the block patterns of the orthonormal form; any size.  prox: to a relative
     duality gap `tol`, as for TV; inside one solve a few steps from the call before.   Coifman & Donoho 1995.
     """
 
-    closed_convex = True
+    pause, most = 5, 5
 
     def __init__(self, wavelet: str = "haar", levels: int = 3, tol: float = 1e-4, max_iter: int = 300) -> None:
-        self.wavelet, self.levels, self.tol = wavelet, _depth(levels), tol
-        self.max_iter = int(positive(max_iter, "max_iter"))
-        self.transform = UndecimatedTransform(filters(wavelet), self.levels)
-        self._warm: dual.Warm | None = None
-
-    def begin(self, x0: Tensor) -> Prior:
-        begun = InvariantWaveletL1(self.wavelet, self.levels, self.tol, self.max_iter)
-        begun._warm = dual.Warm(self.transform, self.tol, pause=5, max_iter=min(5, self.max_iter))
-        return begun
-
-    def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
-        with torch.no_grad():
-            if self._warm is not None:
-                return self._warm.prox(v, tau)
-            return dual.prox(self.transform, v, tau, None, tol=self.tol, max_iter=self.max_iter)[0]
-
-    def value(self, x: Tensor) -> Tensor:
-        return self.transform.size(self.transform.map(x))
-
-    def split(self) -> Split:
-        return Split(self.transform.map, self.transform.adjoint, self.transform.norm_squared**0.5, soft_threshold)
+        self.wavelet, self.levels = wavelet, _depth(levels)
+        super().__init__(UndecimatedTransform(filters(wavelet), self.levels), soft_threshold, tol, max_iter)
 
 
 @PRIORS.register(

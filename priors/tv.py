@@ -71,36 +71,18 @@ class Gradient:
 
 
 @PRIORS.register("tv", cite=("rudin1992", "beck2009tv"), examples=("tv", "tv:isotropic=false"))
-class TV(Prior):
+class TV(dual.AnalysisPrior):
     """Total variation, g(x) = Σ_pixels |(Dx)_i|₂ (isotropic) or |(Dx)_i|₁ (anisotropic), each channel by itself.
 
     prox: to a relative duality gap `tol`, image by image, by accelerated dual projected gradient; inside one solve it
     starts from the dual point of the call before (`dual.Warm`).   Rudin, Osher & Fatemi 1992; Beck & Teboulle 2009b.
     """
 
-    closed_convex = True
+    pause, most = 8, 24
 
     def __init__(self, isotropic: bool = True, tol: float = 1e-4, max_iter: int = 1000) -> None:
-        self.gradient = Gradient(isotropic)
-        self.tol, self.max_iter = positive(tol, "tol"), int(positive(max_iter, "max_iter"))
-        self._warm: dual.Warm | None = None
-
-    def begin(self, x0: Tensor) -> TV:
-        begun = TV(self.gradient.isotropic, self.tol, self.max_iter)
-        begun._warm = dual.Warm(self.gradient, self.tol, pause=8, max_iter=min(24, self.max_iter))
-        return begun
-
-    def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
-        with torch.no_grad():
-            if self._warm is not None:
-                return self._warm.prox(v, tau)
-            return dual.prox(self.gradient, v, tau, None, tol=self.tol, max_iter=self.max_iter)[0]
-
-    def value(self, x: Tensor) -> Tensor:
-        return self.gradient.size(self.gradient.map(x))
-
-    def split(self) -> Split:
-        return Split(self.gradient.map, self.gradient.adjoint, self.gradient.norm_squared**0.5, self.gradient.shrink)
+        gradient = Gradient(isotropic)
+        super().__init__(gradient, gradient.shrink, tol, max_iter)
 
 
 @PRIORS.register("tv-smooth", cite=("rudin1992",), examples=("tv-smooth", "tv-smooth:eps=0.001"))

@@ -10,6 +10,14 @@ from torch import Tensor
 
 torch.set_num_threads(1)
 
+# One small network of each architecture that `pnp train` knows.
+SMALL: dict[str, dict] = {
+    "unet": {"widths": (4, 6, 8), "blocks": 1},
+    "dncnn": {"depth": 4, "width": 6},
+    "drunet": {"widths": (4, 6, 8, 10), "blocks": 1},
+    "trd": {"size": 3, "stages": 2},
+}
+
 
 @dataclass(frozen=True)
 class GaussianDenoiser:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import SMALL
 from torch import Tensor, nn
 
 from pnp.files import pictures as files
@@ -21,13 +22,6 @@ from pnp.registry import DENOISERS, SpecError
 from pnp.samples import photograph
 from pnp.training.patches import PatchPool
 from pnp.training.run import TrainSettings, draw_noise, resumed, start, train
-
-SMALL: dict[str, dict] = {
-    "unet": {"widths": (4, 6, 8), "blocks": 1},
-    "dncnn": {"depth": 4, "width": 6},
-    "drunet": {"widths": (4, 6, 8, 10), "blocks": 1},
-    "trd": {"size": 3, "stages": 2},
-}
 
 
 def network(name: str, channels: int = 1) -> nn.Module:

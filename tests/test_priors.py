@@ -356,7 +356,7 @@ def test_the_duality_gap_of_tv_is_really_reached(isotropic: bool, tol: float, dt
         tol = 1e-4
     v, taus = squares(2, 1, 20, 23) + 0.1 * torch.randn(2, 1, 20, 23, dtype=torch.float64), [0.02, 0.3]
     tau = torch.tensor(taus, dtype=dtype).view(2, 1, 1, 1)
-    x, state = dual.prox(TV(isotropic).gradient, v.to(dtype), tau, None, tol=tol, max_iter=5000)
+    x, state = dual.prox(TV(isotropic).analysis, v.to(dtype), tau, None, tol=tol, max_iter=5000)
     assert not torch.equal(x[0], v[0])
     for i, t in enumerate(taus):
         vi, xi, q = v[i, 0].numpy(), x[i, 0].double().numpy(), t * state.p[i, :, 0].double().numpy()
@@ -410,10 +410,17 @@ def test_nothing_leaks_from_one_solve_to_the_next(spec: str) -> None:
         assert not torch.equal(used(second, other), used(prior.begin(other), other))  # the memory is there
 
 
+@pytest.mark.parametrize("prior", [TV, InvariantWaveletL1])
+@pytest.mark.parametrize("wrong", [{"tol": 0.0}, {"tol": float("nan")}, {"max_iter": 0}])
+def test_a_gap_and_a_number_of_steps_are_above_0(prior, wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}.*above 0"):
+        prior(**wrong)
+
+
 def test_begin_keeps_every_setting() -> None:
     x = images(1, 1, 16, 16)
     tv = TV(isotropic=False, tol=1e-3, max_iter=7).begin(x)
-    assert (tv.gradient.isotropic, tv.tol, tv.max_iter) == (False, 1e-3, 7)
+    assert (tv.analysis.isotropic, tv.tol, tv.max_iter) == (False, 1e-3, 7)
     wavelet = InvariantWaveletL1("db4", 2, 1e-3, 7).begin(x)
     assert (wavelet.wavelet, wavelet.levels, wavelet.tol, wavelet.max_iter) == ("db4", 2, 1e-3, 7)
     assert WaveletL1("db4", 2).begin(x).levels == 2 and Moreau(TV(), 0.3).begin(x).mu == 0.3

@@ -9,20 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import images
+from conftest import SMALL, images
 from torch import Tensor, nn
 
 from pnp import priors
 from pnp.priors import store
 from pnp.priors.nets import ARCHITECTURES
 from pnp.registry import DENOISERS, PRIORS, SpecError
-
-SMALL: dict[str, dict] = {
-    "unet": {"widths": (4, 6, 8), "blocks": 1},
-    "dncnn": {"depth": 4, "width": 6},
-    "drunet": {"widths": (4, 6, 8, 10), "blocks": 1},
-    "trd": {"size": 3, "stages": 2},
-}
 
 
 def exported(folder: Path, name: str, architecture: str, **config: object) -> str:
