@@ -10,6 +10,7 @@ from math import prod
 from typing import NamedTuple
 
 import pytest
+import skimage.data
 import torch
 from conftest import GaussianDenoiser, images, squares
 from torch import Tensor
@@ -28,6 +29,7 @@ from pnp.solvers import (
     FISTA,
     HQS,
     Anderson,
+    ChambollePock,
     FixedPoint,
     GradientDescent,
     MeanShift,
@@ -218,6 +220,42 @@ def test_all_solvers_reach_the_same_minimum_with_tv(op: str) -> None:
     )
     with pytest.raises(AssertionError):  # of another weight
         check_minimum(replace(problem, lam=33.0), FISTA(iterations=100), best, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("op", "prior", "planted"),
+    [
+        ("identity", "tv", True), ("mask:keep=0.4", "tv", True), ("downsample:factor=2", "tv", True),
+        ("blur:std=1", "tv", True), ("blur:std=1", "haar:levels=2,invariant=false", False),
+        ("sensing:ratio=0.4", "l1", False), ("mask:keep=0.4", "tv+haar:levels=2,invariant=false", True),
+    ],
+)  # fmt: skip
+def test_chambolle_pock_balances_itself_to_a_thousandth_of_the_minimum(op: str, prior: str, planted: bool) -> None:
+    """As it comes, on a photograph; planted: the step where it begins, kept."""
+    x = torch.from_numpy(skimage.data.camera()[100:420, 100:420] / 255.0)[None, None]
+    x = torch.nn.functional.avg_pool2d(x, 8)
+    operator, sigma = OPERATORS.build(op, shape=(1, 40, 40), seed=0), 0.05
+    y = operator(x)
+    y = y + sigma * torch.randn(y.shape, generator=torch.Generator().manual_seed(3), dtype=y.dtype)
+    problem = Problem(operator, y, parse(prior), sigma, 1 / sigma)
+    best = lowest(problem)
+
+    def above(solver: Solver) -> float:
+        return float(problem.objective(solve(problem, solver).x)) / best - 1
+
+    assert above(ChambollePock()) < 1e-3
+    assert (above(ChambollePock(tau=10 / float(problem.lipschitz()))) > 1e-3) == planted
+
+
+def test_a_step_that_is_short_by_choice_is_no_convergence() -> None:
+    """Planted: the change of the image alone, which such a step keeps small."""
+    operator, y = blurred()
+    problem = Problem(operator, y, TV(), 0.02, 30.0)
+    solver = ChambollePock(tau=1e-5 / float(problem.lipschitz()))
+    first = solver.init(problem, problem.initial())
+    second = solver.step(problem, first, 0)
+    assert float(Solver.change(solver, problem, second, first)) < 1e-4 < float(solver.change(problem, second, first))
+    assert solve(problem, solver, iterations=20).status == (Status.LIMIT,)
 
 
 def test_the_balanced_step_does_not_run_away_when_its_residuals_vanish() -> None:

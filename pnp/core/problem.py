@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import checks
 from ..linalg import norm
-from ..noises.base import Noise, per_image
+from ..noises.base import Noise, batched
 from ..noises.gaussian import Gaussian
 from ..operators.base import Operator
 from ..priors.base import Prior
@@ -23,7 +23,7 @@ SHARE = 10.0  # variance of the copy of Ax in a split, in units of the noise's: 
 SWEEPS = 5  # of a split, where a solver asks for the prox itself
 
 
-class Split(NamedTuple):
+class DataSplit(NamedTuple):
     """The copy w of Ax and its scaled multiplier d, for a noise that has no exact step together with A."""
 
     w: Tensor
@@ -124,8 +124,8 @@ class Problem:
         return found if known is None else torch.where(known > 0, found, v)
 
     def data_step(
-        self, v: Tensor, tau: float | Tensor, split: Split | None, x0: Tensor | None = None, sweeps: int = SWEEPS
-    ) -> tuple[Tensor, Split | None]:
+        self, v: Tensor, tau: float | Tensor, split: DataSplit | None, x0: Tensor | None = None, sweeps: int = SWEEPS
+    ) -> tuple[Tensor, DataSplit | None]:
         """prox_{tau f∘A}(v), and the split to go on from: `data_prox` where that is exact, and no split.
 
         Elsewhere `sweeps` times, each step exact, t the variance of the copy:
@@ -145,14 +145,14 @@ class Problem:
             w = self.noise.prox(u + d, self.y, t)
             d = d + u - w
         assert x0 is not None
-        return x0, Split(w, d)
+        return x0, DataSplit(w, d)
 
-    def split(self, x0: Tensor) -> Split | None:
+    def split(self, x0: Tensor) -> DataSplit | None:
         """Where a solve that begins with x0 begins its split; None where the data step is exact."""
         if self.exact:
             return None
         w = self.operator(x0)
-        return Split(w, torch.zeros_like(w))
+        return DataSplit(w, torch.zeros_like(w))
 
     def majorised_prox(self, v: Tensor, tau: float | Tensor, at: Tensor) -> Tensor:
         """The prox of a quadratic that touches f∘A at `at` and lies above it: of curvature c in Ax, c the noise's.
@@ -200,7 +200,7 @@ class Problem:
 
     def objective(self, x: Tensor) -> Tensor:
         """f(Ax) + lam g(x), (B,); raises NotImplementedError for a prior without a value."""
-        return self.data_value(x) + per_image(self.lam) * self.prior.value(x)
+        return self.data_value(x) + batched(self.lam) * self.prior.value(x)
 
     def lipschitz(self) -> float | Tensor:
         """Lipschitz constant of ∇(f∘A): ‖A‖² times the noise's curvature, ‖A‖²/sigma² for Gaussian noise."""

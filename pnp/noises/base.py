@@ -57,7 +57,7 @@ class Noise(ABC):
 
     def expected(self, y: Tensor) -> float | Tensor:
         """The root mean square of the misfit at the truth over the measured samples: a number or (B,)."""
-        return per_image(self.level(y))
+        return batched(self.level(y))
 
     def offers(self) -> set[str]:
         """Which of slope, prox and curvature this noise has."""
@@ -69,14 +69,9 @@ class Noise(ABC):
         return type(self).__name__
 
 
-def per_image(value: float | Tensor) -> float | Tensor:
+def batched(value: float | Tensor) -> float | Tensor:
     """A number as it is, (B, 1, 1, 1) as (B,)."""
     return value.flatten() if isinstance(value, Tensor) else value
-
-
-def axes(value: float | Tensor, like: Tensor) -> float | Tensor:
-    """A number as it is, one value an image with as many axes as `like`."""
-    return value.view(-1, *[1] * (like.ndim - 1)) if isinstance(value, Tensor) else value
 
 
 def around(x: Tensor, known: Tensor | None = None) -> Tensor:

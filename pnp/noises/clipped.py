@@ -12,7 +12,7 @@ from torch.special import erfcx, log_ndtr, ndtr
 
 from .. import checks
 from ..registry import NOISES
-from .base import Noise, around, per_image
+from .base import Noise, around, batched
 from .gaussian import Gaussian
 
 FEW, MOST = 1e-3, 0.6  # shares of pixels at an end: of fewer nobody knows, and of a black picture's noise half is at 0
@@ -81,7 +81,7 @@ class ClippedGaussian(Noise):
 
     def expected(self, y: Tensor) -> float | Tensor:
         """sigma, less where pixels were clipped."""
-        return per_image(self.sigma) * (1.0 if self.ends is None else self.ends.share.sqrt())
+        return batched(self.sigma) * (1.0 if self.ends is None else self.ends.share.sqrt())
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from .. import checks
+from ..linalg import per_image
 from ..registry import NOISES
-from .base import Noise, axes, per_image
+from .base import Noise, batched
 
 
 @NOISES.register("gaussian", examples=("gaussian:sigma=0.05",))
@@ -36,14 +37,14 @@ class Gaussian(Noise):
         return u + self.sigma * torch.randn(u.shape, generator=generator, dtype=torch.float64).to(u)
 
     def value(self, u: Tensor, y: Tensor) -> Tensor:
-        return (u - y).flatten(1).square().sum(1) / (2 * per_image(self.sigma) ** 2)
+        return (u - y).flatten(1).square().sum(1) / (2 * batched(self.sigma) ** 2)
 
     def slope(self, u: Tensor, y: Tensor) -> Tensor:
-        return (u - y) / axes(self.sigma, u) ** 2
+        return (u - y) / per_image(self.sigma, u) ** 2
 
     def prox(self, v: Tensor, y: Tensor, tau: float | Tensor) -> Tensor:
         """(sigma² v + tau y)/(sigma² + tau)."""
-        variance, tau = axes(self.sigma, v) ** 2, axes(tau, v)
+        variance, tau = per_image(self.sigma, v) ** 2, per_image(tau, v)
         return (variance * v + tau * y) / (variance + tau)
 
     def curvature(self, y: Tensor) -> float | Tensor:

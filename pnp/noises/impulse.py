@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from .. import checks
+from ..linalg import per_image
 from ..registry import NOISES
-from .base import Noise, axes
+from .base import Noise
 
 
 @NOISES.register("saltpepper", cite=("nikolova2004",), examples=("saltpepper:fraction=0.1",))
@@ -48,7 +49,7 @@ class SaltPepper(Noise):
         return (u - y).sign() / self.scale
 
     def prox(self, v: Tensor, y: Tensor, tau: float | Tensor) -> Tensor:
-        size = torch.as_tensor(axes(tau, v), dtype=v.dtype, device=v.device) / self.scale
+        size = torch.as_tensor(per_image(tau, v), dtype=v.dtype, device=v.device) / self.scale
         apart = v - y
         return y + apart - apart.clamp(-size, size)
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from .. import checks
+from ..linalg import per_image
 from ..registry import NOISES
-from .base import Noise, around, axes, per_image
+from .base import Noise, around, batched
 
 ROOT = 3 / 8  # Anscombe's
 
@@ -62,7 +63,7 @@ class Poisson(Noise):
         return (1 - y / (u + self.background).clamp_min(self._least(u))) / self.gain
 
     def prox(self, v: Tensor, y: Tensor, tau: float | Tensor) -> Tensor:
-        t = axes(tau, v) / self.gain
+        t = per_image(tau, v) / self.gain
         half = (v + self.background - t) / 2
         root = (half.square() + t * y.clamp_min(0)).sqrt()
         # the same number twice: where half < 0 their sum would cancel
@@ -81,14 +82,14 @@ class Poisson(Noise):
     def misfit(self, u: Tensor, y: Tensor) -> Tensor:
         """level times 2√((u + b)/gain + 3/8) − 2√(y/gain + 3/8): of equal variance, bright or dark.   Anscombe 1948."""
         roots = [2 * ((w / self.gain).clamp_min(0) + ROOT).sqrt() for w in (u + self.background, y)]
-        return axes(self.level(y), y) * (roots[0] - roots[1])
+        return per_image(self.level(y), y) * (roots[0] - roots[1])
 
     def expected(self, y: Tensor) -> Tensor:
         """level times what the difference of the roots is on average, from a table over the rates; few counts: less."""
         rate = (around(y.clamp_min(0), self.known) / self.gain).clamp(1e-3, 1e3).log10()
         at, spread = _spread()
         found = torch.from_numpy(np.interp(rate.double().cpu().numpy(), at, spread)).to(y)
-        return per_image(self.level(y)) * self._mean(found).sqrt()
+        return batched(self.level(y)) * self._mean(found).sqrt()
 
     def offers(self) -> set[str]:
         return super().offers() - (set() if self.background else {"curvature"})

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ..core.problem import Problem, Split
+from ..core.problem import DataSplit, Problem
 from ..core.schedules import Geometric, Schedule, as_schedule
 from ..core.solver import Solver, falling_strength, relative, terms_of
 from ..linalg import norm
@@ -23,7 +23,7 @@ class ADMMState(NamedTuple):
     z: tuple[Tensor, ...]
     u: tuple[Tensor, ...]
     tau: Tensor  # (B, 1, 1, 1), kept because u is scaled by it
-    split: Split | None  # the copy of Ax, for a noise that needs one
+    split: DataSplit | None  # the copy of Ax, for a noise that needs one
 
 
 @SOLVERS.register(

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ..core.problem import Problem, Split
+from ..core.problem import DataSplit, Problem
 from ..core.solver import Solver, relative
 from ..linalg import norm
 from ..registry import SOLVERS
@@ -24,7 +24,7 @@ class FixedPointState(NamedTuple):
     tau: Tensor
     value: Tensor
     move: Tensor
-    split: Split | None = None  # the copy of Ax, for a noise that needs one
+    split: DataSplit | None = None  # the copy of Ax, for a noise that needs one
 
 
 @SOLVERS.register("fixed-point", cite=("romano2017", "hurault2022"), examples=("fixed-point", "fixed-point:tau=0.001"))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..core.problem import Problem, Split
+from ..core.problem import DataSplit, Problem
 from ..core.schedules import Geometric, Schedule, as_schedule
 from ..core.solver import Solver, falling_strength
 from ..registry import SOLVERS
@@ -17,7 +17,7 @@ class HQSState(NamedTuple):
     """x the prior's image; split: the copy of Ax, for a noise that needs one."""
 
     x: Tensor
-    split: Split | None
+    split: DataSplit | None
 
 
 @SOLVERS.register("hqs", cite=("geman1995", "zhang2021"), examples=("hqs", "hqs:tau=0.1..0.001", "hqs:tau=0.01"))
