@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .. import metrics, priors
 from .. import operators as operators
+from .. import solvers as solvers
 from ..core.loop import Callback, Memory, Result, Status, solve
 from ..core.problem import Problem
 from ..core.solver import Solver, require
