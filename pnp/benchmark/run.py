@@ -12,6 +12,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ..files import atomic
 from .solving import Outcome, solve_cell
 from .suite import Cell, Data, Suite, cells
 from .version import code_version
@@ -128,9 +129,9 @@ def _mend(results: Path) -> None:
         whole, _, last = text.rpartition(b"\n")
         try:
             json.loads(last)
-            results.write_bytes(text + b"\n")
+            atomic.write(results, text + b"\n")
         except json.JSONDecodeError:
-            results.write_bytes(whole + b"\n" if whole else b"")
+            atomic.write(results, whole + b"\n" if whole else b"")
 
 
 def _outcomes(
@@ -177,7 +178,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
 def _keep(folder: Path, key: str, pictures: dict[str, bytes]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, png in pictures.items():
-        folder.joinpath(f"{key}-{name}.png").write_bytes(png)
+        atomic.write(folder / f"{key}-{name}.png", png)
 
 
 def _compact(row: Row) -> dict[str, Any]:

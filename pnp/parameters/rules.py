@@ -24,6 +24,7 @@ from torch import Tensor
 from ..checks import positive
 from ..core.schedules import Geometric
 from ..core.solver import Solver
+from ..files import atomic
 from ..operators.base import Operator
 from ..priors.base import Prior
 from ..registry import SOLVERS, Spec
@@ -104,7 +105,7 @@ def write(rows: dict[tuple[str, str], Rule], path: Path) -> None:
     for (kind, task), rule in sorted(rows.items()):
         lines += ["", f"[{kind}.{task}]"]
         lines += [f"{field.name} = {_toml(getattr(rule, field.name))}" for field in fields(rule)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    atomic.write(path, "\n".join(lines) + "\n")
     table.cache_clear()
 
 
