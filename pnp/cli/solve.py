@@ -163,6 +163,7 @@ def _solve_one(job: Job, plan: Plan, truth: Path | None, resume: bool = False) -
     from ..jobs.restore import restore
 
     picture, pixels = _load(job, plan)
+    interrupts.check()
     _check_targets(job, plan, truth, pages=len(pixels))
     clean = None if truth is None else pictures.read(truth).pixels
     if clean is not None and len(clean) != len(pixels):
@@ -256,7 +257,7 @@ def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration, tru
     from ..jobs import report
 
     for folder in (plan.output.parent, plan.report):
-        folder.mkdir(parents=True, exist_ok=True)
+        atomic.make_folder(folder)
     with atomic.together() as written:
         pictures.write(plan.output, done.restored, picture)
         if job.simulate:
@@ -327,6 +328,7 @@ def _progress() -> Iterator[tuple[Callable[[Snapshot], None], Callable[[str], No
             bar.update(task, completed=now.k + 1, total=now.limit, description=text)
 
         def say(line: str) -> None:
+            interrupts.check()
             bar.console.print(line, highlight=False, soft_wrap=True)
 
         yield callback, say

@@ -71,6 +71,14 @@ def write(path: str | os.PathLike[str], data: bytes | str) -> None:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are missing.  Raises WriteError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(_line(path, error)) from error
+
+
 class Group:
     """Files that wait for each other.  digests: path -> SHA-256 of each that is whole."""
 

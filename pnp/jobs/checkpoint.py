@@ -29,7 +29,7 @@ def write(path: Path, memory: Memory, job: Job, pixels: Tensor) -> None:
     if memory.learned and memory.solver:
         stored = io.BytesIO()  # torch raises RuntimeError where a file cannot take all of it
         torch.save({"of": _of(job), "picture": _digest(pixels), "memory": vars(memory)}, stored)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.make_folder(path.parent)
         atomic.write(path, stored.getvalue())
 
 
