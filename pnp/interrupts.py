@@ -6,6 +6,7 @@ that a signal has ended).
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -40,11 +41,12 @@ def listening() -> Iterator[None]:
     Code that is interrupted in the middle of an import may raise another error, or none; `lost` still tells.
     """
     global _heard
-    _heard = _Heard()
     before = {}
     if threading.current_thread() is threading.main_thread():
-        heeded = [s for s in SIGNALS if signal.getsignal(s) not in (signal.SIG_IGN, None)]  # else nohup, ...
+        heeded = [s for s in SIGNALS if signal.getsignal(s) not in (signal.SIG_IGN, None)]  # a job in the background
         before = {s: signal.signal(s, _hear) for s in heeded}
+        for s in heeded:
+            atexit.register(signal.signal, s, signal.SIG_DFL)  # the seconds of tidying up end at once, without a word
     try:
         yield
         check()
@@ -57,6 +59,7 @@ def listening() -> Iterator[None]:
     finally:
         for s, handler in before.items():
             signal.signal(s, handler)
+        _heard = _Heard()
 
 
 def _hear(number: int, frame: FrameType | None) -> None:

@@ -399,6 +399,14 @@ def test_a_second_signal_ends_at_once_unless_it_is_the_first_once_more(which: si
         process.communicate()
 
 
+def test_an_interrupt_is_forgotten_when_the_command_has_ended() -> None:
+    with pytest.raises(SystemExit) as left, interrupts.listening():
+        signal.raise_signal(signal.SIGTERM)
+    assert left.value.code == 143 and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    interrupts.check()
+    assert not interrupts.lost()
+
+
 def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup, or a shell's background, has it
     try:
