@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..files import atomic
 from ..registry import unknown
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -165,16 +165,8 @@ def export(net: nn.Module, name: str, record: dict[str, Any], folder: Path) -> N
     folder.mkdir(parents=True, exist_ok=True)
     dtype = torch.float16 if sum(p.numel() for p in net.parameters()) > 100_000 else torch.float32
     data = save({key: value.detach().to("cpu", dtype).contiguous() for key, value in net.state_dict().items()})
-    _replace(folder / f"{name}.safetensors", data)
     config = net.config()  # type: ignore[operator]
     records = manifest(folder) | {name: {"config": config, **record, "sha256": hashlib.sha256(data).hexdigest()}}
-    _replace(folder / "manifest.json", (json.dumps(records, indent=1) + "\n").encode())
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_suffix(path.suffix + ".part")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic.together():
+        atomic.write(folder / f"{name}.safetensors", data)
+        atomic.write(folder / "manifest.json", json.dumps(records, indent=1) + "\n")

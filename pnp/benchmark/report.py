@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from ..files import atomic
 from .run import Row
 from .suite import Published, Suite, levels
 
@@ -164,7 +165,7 @@ def _uri(png: bytes) -> str:
 def into_readme(path: Path, name: str, table: str) -> None:
     """Put a table between <!-- bench:NAME --> and <!-- /bench -->.  Raises ValueError where there is no such place."""
     before, after = around(path, name)
-    path.write_text(f"{before}\n{table}\n{after}", encoding="utf-8")
+    atomic.write(path, f"{before}\n{table}\n{after}")
 
 
 def around(path: Path, name: str) -> tuple[str, str]:

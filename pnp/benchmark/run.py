@@ -13,6 +13,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import IO, Any
 
+from ..files import atomic
 from ..registry import OPERATORS, SOLVERS, Spec, SpecError
 from .keys import key as key_of
 from .solving import Outcome, solve_cell
@@ -199,9 +200,7 @@ def prune(suite: Suite, data: Data, results: Path) -> Pruned:
         used = {row.machine for _, row in kept.values()}
         machines = {value["id"]: line for line, value in lines if not isinstance(value, Row)}
         whole = [*(line for name, line in machines.items() if name in used), *(line for line, _ in kept.values())]
-        part = results.with_name(f"{results.name}.part")
-        part.write_bytes(b"".join(whole))
-        os.replace(part, results)
+        atomic.write(results, b"".join(whole))
     before = sum(isinstance(value, Row) for _, value in lines)
     return Pruned(len(kept), len(elsewhere), before - len(kept), len(lines) - before - (len(whole) - len(kept)))
 
@@ -334,7 +333,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
 def _keep(folder: Path, key: str, pictures: dict[str, bytes]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, png in pictures.items():
-        folder.joinpath(f"{key}-{name}.png").write_bytes(png)
+        atomic.write(folder / f"{key}-{name}.png", png)
 
 
 def _compact(row: Row) -> dict[str, Any]:

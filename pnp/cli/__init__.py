@@ -7,8 +7,10 @@ import sys
 
 import click
 
+from .. import interrupts
 from .bench import bench
 from .catalogue import cite, list_, show
+from .check import check
 from .solve import solve
 from .train import train
 from .tune import tune
@@ -26,12 +28,12 @@ def cli() -> None:
     """
 
 
-for _command in (solve, list_, show, cite, train, tune, bench):
+for _command in (solve, check, list_, show, cite, train, tune, bench):
     cli.add_command(_command)
 
 
 def main() -> None:
-    """Entry point of the console script: a mistyped command is one line and exit code 2, like every other mistake."""
+    """Run the command line: a mistyped command is one line and exit code 2, like every other mistake."""
     try:
         cli(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -40,4 +42,4 @@ def main() -> None:
         click.echo(f"pnp: error: {' '.join(error.format_message().split())}", err=True)
         sys.exit(2)
     except click.Abort:
-        sys.exit(130)
+        interrupts.leave()

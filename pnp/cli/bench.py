@@ -85,6 +85,7 @@ def _suite(
     from ..benchmark import report as reports
     from ..benchmark import run as runner
     from ..benchmark.suite import Data, load
+    from ..files import atomic
     from ..files.pictures import check_target
 
     wanted = load(name)
@@ -121,7 +122,7 @@ def _suite(
     if all(row.skipped for row in rows):
         raise ValueError("nothing ran; the notes say why.")
     if report is not None:
-        report.write_text(reports.html(wanted, rows, runner.read(path)[0], pictures), encoding="utf-8")
+        atomic.write(report, reports.html(wanted, rows, runner.read(path)[0], pictures))
         click.echo(f"wrote {report}")
     if readme is not None:
         reports.into_readme(readme, wanted.name, reports.markdown(wanted, rows))

@@ -6,8 +6,11 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import click
+
+from .. import interrupts
 
 
 def positive(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
@@ -93,18 +96,21 @@ def one_line_errors(debug: bool) -> Iterator[None]:
         except click.ClickException:
             raise
         except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
-            sys.exit(130)
-        except (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError) as error:
-            if debug:
-                raise
-            click.echo(f"pnp: error: {line(error)}", err=True)
-            sys.exit(2)
+            interrupts.leave()
         except Exception as error:
+            if interrupts.lost():  # the error is what became of it in somebody's code
+                interrupts.leave()
             if debug:
                 raise
-            click.echo(f"pnp: internal error: {type(error).__name__}: {line(error)} (--debug shows where)", err=True)
-            sys.exit(1)
+            _tell(error)
+
+
+def _tell(error: Exception) -> NoReturn:
+    if isinstance(error, ValueError | TypeError | OSError | ImportError | RuntimeError | MemoryError):
+        click.echo(f"pnp: error: {line(error)}", err=True)
+        sys.exit(2)
+    click.echo(f"pnp: internal error: {type(error).__name__}: {line(error)} (--debug shows where)", err=True)
+    sys.exit(1)
 
 
 def line(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .. import interrupts
 from .options import device, line, one_line_errors, positive, size
 
 if TYPE_CHECKING:
+    from ..core.loop import Memory
     from ..core.recording import Snapshot
     from ..files.pictures import Picture
     from ..jobs.restore import Job, Restoration
@@ -90,8 +93,11 @@ def _solve(
             except SpecError:  # the same for every picture
                 raise
             except Exception as error:  # whatever it is, the other pictures are not to suffer
+                if interrupts.lost():
+                    raise KeyboardInterrupt from error
                 failed += 1
                 click.echo(f"{plan.name}: error: {line(error)}", err=True)
+            interrupts.check()
     finally:
         click.echo(f"{restored} of {len(plans)} pictures restored")
     if failed:
@@ -158,23 +164,46 @@ def _solve_one(job: Job, plan: Plan, truth: Path | None, resume: bool = False) -
     from ..jobs.restore import restore
 
     picture, pixels = _load(job, plan)
+    interrupts.check()
     _check_targets(job, plan, truth, pages=len(pixels))
     clean = None if truth is None else pictures.read(truth).pixels
     if clean is not None and len(clean) != len(pixels):
         raise ValueError(f"the truth has {len(clean)} pages; the measurement has {len(pixels)}.")
     saved = plan.report / checkpoint.NAME
-    after = checkpoint.read(saved, job, pixels) if resume else None
+    after = _left(plan, job, pixels) if resume else None
     with _progress() as (callback, say):
         if job.recursive:
             done = restore_movie(job, pixels, truth=clean, callbacks=[callback], say=say)
         else:
-            done = restore(job, pixels, truth=clean, callbacks=[callback], say=say, after=after)
+            callbacks = [callback, checkpoint.keeper(saved, job, pixels)]
+            done = restore(job, pixels, truth=clean, callbacks=callbacks, say=say, after=after)
     last = max(0, sum(n > 0 for n in done.record["iterations"]) - 1)  # frame of a movie that was reached
-    _write(job, plan, picture, done, truth)
-    checkpoint.write(saved, done.result.memory, job, pixels[last : last + 1] if job.recursive else pixels)
-    click.echo(_summary(plan, done))
-    if "interrupted" in done.record["status"]:
+    interrupted = "interrupted" in done.record["status"]
+    if interrupted:
+        interrupts.answered()
+    with interrupts.held():
+        _write(job, plan, picture, done, truth)
+        click.echo(_summary(plan, done))
+        try:
+            checkpoint.write(saved, done.result.memory, job, pixels[last : last + 1] if job.recursive else pixels)
+        except OSError as error:  # what was asked for is there
+            warnings.warn(f"{error}  --resume cannot go on from this run.", stacklevel=1)
+    if interrupted:
         raise KeyboardInterrupt
+
+
+def _left(plan: Plan, job: Job, pixels: Any) -> Memory:
+    """What an earlier run has left to go on from; a note where it was killed in the middle of writing."""
+    from ..files.pictures import PictureError
+    from ..jobs import checkpoint, report
+
+    memory = checkpoint.read(plan.report / checkpoint.NAME, job, pixels)
+    if (plan.report / report.NAME).is_file():
+        try:
+            report.check(plan.report)
+        except PictureError as error:
+            warnings.warn(str(error), stacklevel=1)
+    return memory
 
 
 def _load(job: Job, plan: Plan) -> tuple[Picture | None, Any]:
@@ -197,12 +226,15 @@ def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None
     import tempfile
 
     from ..files import formats, pictures
+    from ..jobs import checkpoint, report
 
     kind = pictures.format_of(plan.output)
     if pages > 1 and kind not in formats.HOLDS_PAGES:
         raise pictures.PictureError(f"{plan.output}: {kind} holds one picture, got {pages}; write a .tif or .npy.")
 
     for folder in (plan.output.parent, plan.report):
+        if folder.is_symlink() and not folder.exists():
+            raise pictures.PictureError(f"cannot write to {folder}: it is a link to a folder that does not exist.")
         there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
         try:
             tempfile.TemporaryFile(dir=there).close()  # permissions alone do not tell: read-only and special folders
@@ -210,7 +242,7 @@ def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None
             raise pictures.PictureError(f"cannot write to {folder}: {error.strerror} in {there}.") from None
     named = [Path(part) for part in re.split("[=:,]", f"{job.op},{job.prior}")]  # kernels, masks, weights
     sources = [p for p in (plan.source, truth, *named) if p is not None and p.is_file()]
-    made = ("figure.png", "degraded.png", "result.json", "checkpoint.pt")
+    made = ("figure.png", "degraded.png", report.NAME, checkpoint.NAME)
     if plan.output.resolve() in {(plan.report / name).resolve() for name in made}:
         raise pictures.PictureError(f"{plan.output} is where a file of the report goes; give another name.")
     for target in (plan.output, *(plan.report / name for name in made)):
@@ -219,25 +251,28 @@ def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None
 
 
 def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration, truth: Path | None) -> None:
-    from ..files import pictures
+    """All of it or nothing; the report last, with the fingerprints of the others."""
+    from ..files import atomic, pictures
     from ..jobs import report
     from ..machine import environment
 
     for folder in (plan.output.parent, plan.report):
-        folder.mkdir(parents=True, exist_ok=True)
-    pictures.write(plan.output, done.restored, picture)
-    if job.simulate:
-        pictures.write(plan.report / "degraded.png", done.initial[:1])
-    record = {
-        "command": ["pnp", *sys.argv[1:]],
-        "input": plan.name,
-        "output": str(plan.output),
-        "truth": None if truth is None else str(truth),
-        **done.record,
-        "environment": environment(),
-    }
-    report.write_json(plan.report / "result.json", record)
-    report.write_figure(plan.report / "figure.png", done, f"{plan.name}: {job.op}, {job.prior}")
+        atomic.make_folder(folder)
+    with atomic.together() as written:
+        pictures.write(plan.output, done.restored, picture)
+        if job.simulate:
+            pictures.write(plan.report / "degraded.png", done.initial[:1])
+        report.write_figure(plan.report / "figure.png", done, f"{plan.name}: {job.op}, {job.prior}")
+        record = {
+            "command": ["pnp", *sys.argv[1:]],
+            "input": plan.name,
+            "output": str(plan.output),
+            "files": report.fingerprints(plan.report, written),
+            "truth": None if truth is None else str(truth),
+            **done.record,
+            "environment": environment(),
+        }
+        report.write_json(plan.report / report.NAME, record)
 
 
 def _summary(plan: Plan, done: Restoration) -> str:
@@ -278,6 +313,7 @@ def _progress() -> Iterator[tuple[Callable[[Snapshot], None], Callable[[str], No
         task = bar.add_task("choosing parameters", total=None)
 
         def callback(now: Snapshot) -> None:
+            interrupts.check()
             ratio = float((now.residual / now.problem.noise_norm()).max())
             names = dict.fromkeys([*now.history.quantities, *now.history.measures, *now.history.metrics])
             names.pop("residual", None)
@@ -291,6 +327,7 @@ def _progress() -> Iterator[tuple[Callable[[Snapshot], None], Callable[[str], No
             bar.update(task, completed=now.k + 1, total=now.limit, description=text)
 
         def say(line: str) -> None:
+            interrupts.check()
             bar.console.print(line, highlight=False, soft_wrap=True)
 
         yield callback, say

@@ -204,13 +204,13 @@ class _Run:
             self.recorder.history(),
             convergence,
             self.problem,
-            Memory(
-                self.problem.prior.learned(),
-                self.solver.carried(self.state),
-                type(self.solver).__name__,
-                self.problem.y,
-            ),
+            self._memory(),
         )
+
+    def _memory(self) -> Memory:
+        """What is left behind for a solve that goes on from here."""
+        learned, carried = self.problem.prior.learned(), self.solver.carried(self.state)
+        return Memory(learned, carried, type(self.solver).__name__, self.problem.y)
 
     def _chosen(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """x with the leaders' images where a rule ranks, and the iteration of each image."""
@@ -246,7 +246,7 @@ class _Run:
         measure = partial(self.solver.change, self.problem, new, state)
         value = self.solver.objective(new)
         drawn, limit = self.solver.drawn(new).detach(), self.solver.iterations
-        now = Snapshot(k, limit, x, drawn, measure, value, self.problem, self.seconds, self.recorder)
+        now = Snapshot(k, limit, x, drawn, measure, value, self.problem, self.seconds, self.recorder, self._memory)
         self.recorder.add(now, self.active)
         self.last = now
         was = self.active

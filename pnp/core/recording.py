@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from .problem import Problem
+
+if TYPE_CHECKING:
+    from .loop import Memory
 
 Metric = Callable[[Tensor], Tensor]  # an image batch -> (B,)
 History = dict[str, Tensor]  # quantity -> (iterations, B); "seconds" -> (iterations,)
@@ -31,6 +35,7 @@ class Snapshot:
     problem: Problem
     seconds: float  # time spent in steps so far
     history: Recorder
+    memory: Callable[[], Memory]  # what the solve would leave behind if it ended here
 
     @cached_property
     def change(self) -> Tensor:

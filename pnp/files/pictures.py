@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import glob
 import os
-import secrets
+import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from .. import checks
+from .. import checks, interrupts
 from . import formats
+from .atomic import WriteError, atomic, target
 from .formats import Meta, Stored
 
 SUFFIXES = tuple(formats.SUFFIXES)
@@ -109,21 +109,6 @@ def write(path: str | os.PathLike[str], pixels: Tensor, like: Picture | None = N
         formats.encode(file, samples, format, meta)
 
 
-@contextmanager
-def atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the name `path` only when it is whole; an error leaves what was there before."""
-    temporary = path.with_name(f".pnp-{secrets.token_hex(6)}.tmp")
-    try:
-        with temporary.open("x+b") as file:
-            yield file
-        os.replace(temporary, path)
-    except OSError as error:
-        raise PictureError(f"cannot write {path}: {_line(error)}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
 def expand(inputs: Sequence[str]) -> list[Path]:
     """The files that `inputs` name, each once: files as they are, folders and globs as their pictures, sorted by name.
 
@@ -163,11 +148,11 @@ def check_output(output: str | os.PathLike[str], inputs: Iterable[str | os.PathL
 def check_target(output: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]] = ()) -> Path:
     """`check_output` for a file of any format."""
     path = Path(output)
-    if path.is_dir():
-        raise PictureError(f"cannot write {path}: it is a folder.")
-    if not path.parent.is_dir():
+    with _reported("write", path):
+        goal = target(path)
+    if not goal.parent.is_dir():
         raise PictureError(f"cannot write {path}: there is no folder {path.parent}.")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
+    if not os.access(goal.parent, os.W_OK | os.X_OK):
         raise PictureError(f"cannot write {path}: the folder is not writable.")
     for source in inputs:
         if path.exists() and os.path.exists(source) and path.samefile(source):
@@ -225,13 +210,30 @@ def _upright(x: Tensor, orientation: int) -> Tensor:
 
 @contextmanager
 def _reported(what: str, path: Path) -> Iterator[None]:
-    """Whatever goes wrong inside becomes one PictureError: decoders and encoders raise a dozen kinds."""
+    """Whatever goes wrong inside becomes one PictureError: decoders and encoders raise a dozen kinds.
+
+    But for an interrupt, also where an import or a decoder made another error of it.
+    """
+    outside = sys.exception()
     try:
         yield
     except PictureError:
         raise
+    except WriteError as error:
+        raise PictureError(str(error)) from error
     except Exception as error:
+        if interrupts.lost() or _interrupted(error, outside):
+            raise KeyboardInterrupt from error
         raise PictureError(f"cannot {what} {path}: {_line(error)}") from error
+
+
+def _interrupted(error: BaseException | None, outside: BaseException | None) -> bool:
+    """Whether KeyboardInterrupt led to this error, and not to the `outside` one that is being handled anyway."""
+    while error is not None and error is not outside:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _line(error: Exception) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import time
+import warnings
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -10,19 +13,43 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.loop import Memory
-from ..files.pictures import PictureError, atomic
+from ..core.loop import Callback, Memory
+from ..core.recording import Snapshot
+from ..files import atomic
+from ..files.pictures import PictureError
 from .restore import Job
 
 NAME = "checkpoint.pt"
+EVERY = 60.0  # seconds between two checkpoints of a running solve: more than a kill costs nobody
 OPTIONS = ("op", "prior", "sigma", "lam", "simulate", "noise", "seed", "size")  # of a Job: what makes the problem
 
 
 def write(path: Path, memory: Memory, job: Job, pixels: Tensor) -> None:
     """The memory, with the job and the picture that it belongs to; nothing where a solve could not go on from it."""
     if memory.learned and memory.solver:
-        with atomic(path) as file:
-            torch.save({"of": _of(job), "picture": _digest(pixels), "memory": vars(memory)}, file)
+        stored = io.BytesIO()  # torch raises RuntimeError where a file cannot take all of it
+        torch.save({"of": _of(job), "picture": _digest(pixels), "memory": vars(memory)}, stored)
+        atomic.make_folder(path.parent)
+        atomic.write(path, stored.getvalue())
+
+
+def keeper(path: Path, job: Job, pixels: Tensor) -> Callback:
+    """A callback that writes the checkpoint every minute; a failure is a warning, and the solve goes on."""
+    last, failed = time.monotonic(), False
+
+    def keep(now: Snapshot) -> None:
+        nonlocal last, failed
+        if time.monotonic() - last < EVERY:
+            return
+        try:
+            write(path, now.memory(), job, pixels)
+        except OSError as error:
+            if not failed:
+                warnings.warn(f"no checkpoint: {error}  The solve goes on.", stacklevel=2)
+            failed = True
+        last = time.monotonic()
+
+    return keep
 
 
 def read(path: Path, job: Job, pixels: Tensor) -> Memory:

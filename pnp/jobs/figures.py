@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from ..files.pictures import atomic, check_target
+from ..files.atomic import atomic
+from ..files.pictures import check_target
 from ..metrics import psnr
 from ..priors.nets.trd import NODES, TRD
 from ..registry import DENOISERS, OPERATORS

@@ -2,23 +2,62 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..files.pictures import atomic
+from ..files import atomic
+from ..files.pictures import PictureError
 from .restore import Restoration
+
+NAME = "result.json"
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
     """Replace `path` by the record; NaN and infinity become null, so that every reader understands it."""
     text = json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False)
-    with atomic(path) as file:
-        file.write((text + "\n").encode())
+    atomic.write(path, text + "\n")
+
+
+def fingerprints(folder: Path, written: atomic.Group) -> dict[str, str]:
+    """SHA-256 of each file that was written with the record in `folder`, by its path from there."""
+    return {_from(path, folder): digest for path, digest in written.digests.items()}
+
+
+def check(folder: Path) -> None:
+    """PictureError unless the files beside result.json in `folder`, the restored picture first, are of its run."""
+    path = folder / NAME
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        files: dict[str, str] = record["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PictureError(f"{path} is no record of a restoration ({type(error).__name__}).") from error
+    for name, digest in files.items():
+        file = Path(os.path.normpath(folder.resolve() / name))
+        try:
+            with file.open("rb") as content:
+                same = hashlib.file_digest(content, "sha256").hexdigest() == digest
+        except OSError as error:
+            raise PictureError(f"cannot read {file}, which {path} names: {error.strerror}. Run it again.") from error
+        if not same:
+            raise PictureError(
+                f"{file.name} is not the one of {path}: a run was killed while it wrote, or the file was changed "
+                "since. Run it again."
+            )
+
+
+def _from(path: Path, folder: Path) -> str:
+    """The path as seen from the folder, behind links; the whole path where there is no way (another drive)."""
+    try:
+        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+    except ValueError:
+        return str(path.resolve())
 
 
 def write_figure(path: Path, done: Restoration, title: str) -> None:
@@ -34,7 +73,7 @@ def write_figure(path: Path, done: Restoration, title: str) -> None:
     _difference(axes[2], done.restored - reference, f"restored − {name}")
     _convergence(axes[3], done)
     figure.suptitle(title.replace("$", r"\$"), fontsize=10)  # else it is a formula
-    with atomic(path) as file:
+    with atomic.atomic(path) as file:
         figure.savefig(file, format="png", dpi=110)
 
 

@@ -14,8 +14,7 @@ from torch import Tensor
 from .. import priors
 from ..core.loop import solve
 from ..core.problem import Problem
-from ..files import pictures
-from ..files.pictures import atomic
+from ..files import atomic, pictures
 from ..metrics import psnr
 from ..noises.gaussian import Gaussian
 from ..operators.base import Operator
@@ -151,9 +150,8 @@ def tune(prior: str, task: str, rule: Rule, truth: Tensor) -> Iterator[tuple[Rul
 
 
 def write(rows: Mapping[rules.Key, Rule], path: Path) -> None:
-    """Replace the table in `path`; the comments at its head stay, and a new file has HEAD.   Raises PictureError."""
+    """Replace the table in `path`; the comments at its head stay, and a new file has HEAD.   Raises WriteError."""
     head: Sequence[str] = HEAD
     if path.exists():
         head = list(itertools.takewhile(lambda line: line.startswith("#"), path.read_text("utf-8-sig").splitlines()))
-    with atomic(path) as file:
-        file.write(rules.as_text(rows, head).encode())
+    atomic.write(path, rules.as_text(rows, head))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import math
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -18,6 +17,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import torch
 from torch import Tensor, nn
 
+from ..files import atomic
 from ..files.pictures import crop_centre
 from ..optimizer import Muon
 from ..precision import autocast, choose
@@ -365,8 +365,11 @@ def log(out: Path, run: Run, progress: float, losses: list[Tensor], psnr: dict[s
         "pictures": pictures,
     }
     path = out / "log.jsonl"
-    with _written(path), path.open("a") as file:
-        file.write(json.dumps(line, allow_nan=False) + "\n")
+    try:
+        with path.open("a") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror}.") from error
 
 
 def last_line(out: Path) -> dict[str, Any]:
@@ -375,24 +378,10 @@ def last_line(out: Path) -> dict[str, Any]:
 
 
 def checkpoint(out: Path, settings: TrainSettings, run: Run) -> None:
-    """Replace checkpoint.pt in one step, so that a kill or a full disk leaves the former one whole."""
-    path, temporary = out / "checkpoint.pt", out / "checkpoint.pt.part"
-    with _written(path):
-        try:
-            torch.save({"settings": asdict(settings), "run": run.state()}, temporary)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """A failure inside becomes one OSError that names the path; torch raises RuntimeError when the disk is full."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise OSError(f"cannot write {path}: {reason}") from error
+    """Replace checkpoint.pt as a whole or not at all."""
+    stored = io.BytesIO()  # torch raises RuntimeError where a file cannot take all of it
+    torch.save({"settings": asdict(settings), "run": run.state()}, stored)
+    atomic.write(out / "checkpoint.pt", stored.getvalue())
 
 
 def _try(warned: set[str], write: Callable[..., None], *arguments: Any) -> None:
@@ -401,7 +390,7 @@ def _try(warned: set[str], write: Callable[..., None], *arguments: Any) -> None:
         write(*arguments)
     except OSError as error:
         if write.__name__ not in warned:
-            warnings.warn(f"{error}; the training goes on.", stacklevel=3)
+            warnings.warn(f"{str(error).rstrip('.')}; the training goes on.", stacklevel=3)
         warned.add(write.__name__)
 
 

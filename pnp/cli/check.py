@@ -1,0 +1,26 @@
+"""`pnp check`: whether the files of a result belong together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import one_line_errors
+
+
+@click.command()
+@click.argument("reports", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="REPORT...")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def check(reports: tuple[Path, ...], debug: bool) -> None:
+    """Tell whether a restored picture and its report are of one run.
+
+    REPORT is the folder of a result.json. A run that is killed while it replaces an older result may leave files of
+    both; then this is one line and exit code 2.
+    """
+    with one_line_errors(debug):
+        from ..jobs import report
+
+        for folder in reports:
+            report.check(folder)
+            click.echo(f"{folder}: picture and report are of one run")
