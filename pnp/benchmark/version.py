@@ -18,19 +18,23 @@ def code_version(cell: Cell) -> str:
     Source, without its comments: the module of each named operator, prior, denoiser and solver, and all that it and the
     path of `pnp solve` import.  A change of one solver so leaves the results of the others as they are.
     """
-    from .. import operators as operators
     from .. import priors
     from ..parameters import rules
     from ..priors import store
-    from ..registry import DENOISERS, OPERATORS, PRIORS, SOLVERS, Registry, Spec
+    from ..registry import OPERATORS, PRIORS, SOLVERS
 
     task, method = cell.task, cell.method
-    texts = list(filter(None, (task.measure, task.assume, method.prior, method.solver)))
+    named = [(OPERATORS, task.measure), (OPERATORS, task.assume), (PRIORS, method.prior), (SOLVERS, method.solver)]
+    members, texts = [], []
+    for registry, spec in named:
+        try:
+            members += list(registry.members(spec)) if spec else []  # type: ignore[attr-defined]
+            texts += list(registry.parse(spec).texts()) if spec else []  # type: ignore[attr-defined]
+        except Exception:  # the cell's own row will say what is wrong
+            texts += [spec]
     words = [word for text in texts for word in re.findall(r"[\w./-]+", text)]
-    words += [name for word in words if (name := word.partition(".")[0]) != word]  # a member inside a spec: trd.7
-    paths = dict.fromkeys([*words, *(part for text in texts for part in re.findall(r"[=:]([^,=]+)", text))])
-    registries: tuple[Registry, ...] = (OPERATORS, PRIORS, DENOISERS, SOLVERS)
-    modules = {registry[word].make.__module__ for word in words for registry in registries if word in registry}
+    paths = dict.fromkeys([*texts, *words, *(part for text in texts for part in text.split(":"))])
+    modules = {entry.make.__module__ for _, entry in members}
     try:
         prior = priors.parse(method.prior, shape=(1, 64, 64))
         kind, kinds = prior.kind, {prior.kind, *(term.kind for _, term in prior.terms)}
@@ -41,9 +45,8 @@ def code_version(cell: Cell) -> str:
     rows = sorted((*at, repr(rule)) for at, rule in table.items())
     if not method.solver:
         specs = [rule.solver for rule in table.values()] or ["admm", "hqs"]
-        modules |= {SOLVERS[Spec.parse(spec).name].make.__module__ for spec in specs}
-    nets = {word for word in words if word in DENOISERS}
-    nets |= {"unet"} if kind not in ("", "other") else set()  # what dae, red and projector stand on by default
+        modules |= {entry.make.__module__ for spec in specs for _, entry in SOLVERS.members(spec)}
+    nets = {entry.name for _, entry in members}
     learned = {k: r["sha256"] for k, r in store.manifest().items() if kind and k.split("-")[0] in nets}
     files = {path: _bytes_hash(path) for path in paths if Path(path).is_file()}
     source = _source_hash(frozenset(modules), method.sigma == "estimated")

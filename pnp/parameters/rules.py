@@ -65,11 +65,11 @@ class Rule:
         solver = SOLVERS.build(spec)
         given = Spec.parse(spec).options
         if "iterations" not in given:
-            solver = replace(solver, iterations=self.iterations)
+            solver = replace(solver, iterations=self.iterations)  # type: ignore[call-arg]
         if self.start and "tau" not in given:
             weight = self.lam if lam is None else lam
             first, last = self.strength(sigma)
-            solver = replace(solver, tau=Geometric(first**2 / weight, last**2 / weight))
+            solver = replace(solver, tau=Geometric(first**2 / weight, last**2 / weight))  # type: ignore[call-arg]
         return solver
 
 

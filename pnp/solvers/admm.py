@@ -25,7 +25,7 @@ class ADMMState(NamedTuple):
     tau: Tensor  # (B, 1, 1, 1), kept because u is scaled by it
 
 
-@SOLVERS.register("admm", cite=("boyd2011", "venkatakrishnan2013"), examples=("admm", "admm:tau=0.01"))
+@SOLVERS.register("admm", rank=10, cite=("boyd2011", "venkatakrishnan2013"), examples=("admm", "admm:tau=0.01"))
 @dataclass(frozen=True)
 class ADMM(Solver):
     """ADMM on f(x) + lam Σᵢ wᵢ gᵢ(zᵢ), x = zᵢ.   Boyd et al. 2011, sections 5, 7.2; Venkatakrishnan et al. 2013.

@@ -26,7 +26,9 @@ class FixedPointState(NamedTuple):
     move: Tensor
 
 
-@SOLVERS.register("fixed-point", cite=("romano2017", "hurault2022"), examples=("fixed-point", "fixed-point:tau=0.001"))
+@SOLVERS.register(
+    "fixed-point", rank=90, cite=("romano2017", "hurault2022"), examples=("fixed-point", "fixed-point:tau=0.001")
+)
 @dataclass(frozen=True)
 class FixedPoint(Solver):
     """Forward-backward splitting, forward in the prior: x <- prox_{tau f}(x − tau lam ∇g(x)).

@@ -80,6 +80,7 @@ class DescentState(NamedTuple):
 
 @SOLVERS.register(
     "gd",
+    rank=70,
     cite=("polyak1964", "nesterov1983", "zukerman2021"),
     examples=(
         "gd",

@@ -67,7 +67,7 @@ class _PrimalDual(Solver):
         return sum(k.norm**2 for _, k in self._splits(problem))
 
 
-@SOLVERS.register("chambolle-pock", cite=("chambolle2011",))
+@SOLVERS.register("chambolle-pock", rank=50, cite=("chambolle2011",))
 @dataclass(frozen=True)
 class ChambollePock(_PrimalDual):
     """Primal-dual hybrid gradient on f(x) + lam Σᵢ wᵢ hᵢ(Kᵢx).   Chambolle & Pock 2011, algorithm 1 (theta = 1).
@@ -96,7 +96,7 @@ class ChambollePock(_PrimalDual):
         return "tau s ‖K‖² <= 1 and a closed convex prior: converges to a minimiser (Chambolle & Pock 2011, theorem 1)"
 
 
-@SOLVERS.register("condat-vu", cite=("condat2013", "vu2013"))
+@SOLVERS.register("condat-vu", rank=60, cite=("condat2013", "vu2013"))
 @dataclass(frozen=True)
 class CondatVu(_PrimalDual):
     """Primal-dual splitting with a gradient step on f: no data prox is solved.   Condat 2013, algorithm 3.1; Vũ 2013.
