@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 import re
+import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -48,8 +49,10 @@ def code_version(cell: Cell) -> str:
         modules |= {entry.make.__module__ for spec in specs for _, entry in SOLVERS.members(spec)}
     nets = {entry.name for _, entry in members}
     learned = {k: r["sha256"] for k, r in store.manifest().items() if kind and k.split("-")[0] in nets}
+    own = {name: sys.modules[name].__file__ for name in modules if not name.startswith("pnp.")}
+    paths |= dict.fromkeys(sorted(filter(None, own.values())))
     files = {path: _bytes_hash(path) for path in paths if Path(path).is_file()}
-    source = _source_hash(frozenset(modules), method.sigma == "estimated")
+    source = _source_hash(frozenset(modules - own.keys()), method.sigma == "estimated")
     text = json.dumps([source, rows, learned, list(files.values())], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
