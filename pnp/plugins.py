@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.metadata
 import importlib.util
 import sys
 import warnings
@@ -49,6 +48,8 @@ def _from_file(path: Path) -> ModuleType:
 
 def installed(group: str) -> Iterator[tuple[str, Callable[..., Any]]]:
     """(name, class or function) of every entry point of the group; of a package that is broken one note."""
+    import importlib.metadata
+
     for entry in importlib.metadata.entry_points(group=group):
         package = entry.dist.name if entry.dist is not None else entry.module
         try:
