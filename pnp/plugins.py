@@ -24,7 +24,8 @@ def module(source: str) -> ModuleType:
     except SpecError:
         raise
     except ImportError as error:
-        raise SpecError(f"cannot import {source}: {error}") from error
+        hint = "" if source.endswith(".py") else ".  A file goes by its path: ./file.py:Name"
+        raise SpecError(f"cannot import {source}: {error}{hint}") from error
     except Exception as error:
         raise SpecError(f"{source} cannot be run: {type(error).__name__}: {error}") from error
 

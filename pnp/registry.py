@@ -76,7 +76,7 @@ class Entry(Generic[T]):
         try:
             make: Any = self.make
             hints = typing.get_type_hints(make.__init__ if inspect.isclass(make) else make, include_extras=True)
-        except NameError:  # an annotation that only type checkers can read
+        except (NameError, TypeError):  # annotations that only type checkers can read, or something that has none
             hints = {}
         guesses = {
             n: type(p.default) for n, p in self.parameters().items() if not (p.default is p.empty or p.default is None)
@@ -258,7 +258,7 @@ class Registry(Mapping[str, Entry[T]]):
         if not inspect.isclass(make):
             try:
                 made = typing.get_type_hints(make).get("return")
-            except NameError:
+            except (NameError, TypeError):
                 return False
         made = typing.get_origin(made) or made
         return bool(self.contract) and inspect.isclass(made) and issubclass(made, self._class())

@@ -9,6 +9,7 @@ import re
 import sys
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from .suite import Cell
 
@@ -22,17 +23,19 @@ def code_version(cell: Cell) -> str:
     from .. import priors
     from ..parameters import rules
     from ..priors import store
-    from ..registry import OPERATORS, PRIORS, SOLVERS
+    from ..registry import OPERATORS, PRIORS, SOLVERS, Entry, Registry
 
     task, method = cell.task, cell.method
-    named = [(OPERATORS, task.measure), (OPERATORS, task.assume), (PRIORS, method.prior), (SOLVERS, method.solver)]
-    members, texts = [], []
+    measure, assume = (OPERATORS, task.measure), (OPERATORS, task.assume)
+    named: list[tuple[Registry[Any], str | None]] = [measure, assume, (PRIORS, method.prior), (SOLVERS, method.solver)]
+    members: list[tuple[Registry[Any], Entry[Any]]] = []
+    texts: list[str] = []
     for registry, spec in named:
         try:
-            members += list(registry.members(spec)) if spec else []  # type: ignore[attr-defined]
-            texts += list(registry.parse(spec).texts()) if spec else []  # type: ignore[attr-defined]
+            members += registry.members(spec) if spec else ()
+            texts += registry.parse(spec).texts() if spec else ()
         except Exception:  # the cell's own row will say what is wrong
-            texts += [spec]
+            continue
     words = [word for text in texts for word in re.findall(r"[\w./-]+", text)]
     paths = dict.fromkeys([*texts, *words, *(part for text in texts for part in text.split(":"))])
     modules = {entry.make.__module__ for _, entry in members}

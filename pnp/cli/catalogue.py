@@ -86,7 +86,7 @@ def show(spec: str, output: Path | None, window: bool, sigma: float, debug: bool
         from ..registry import Spec, SpecError, unknown
         from ..specs import own_member
 
-        name = Spec.sum(spec).name
+        name = Spec.parse(spec).name
         found = {kind: registry[name] for kind, registry in registries().items() if name in registry}
         if own_member(name) is not None:
             found = {kind: registries()[kind][name] for kind in claimed(registries()["operators"][name].make)}
