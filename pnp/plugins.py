@@ -47,8 +47,8 @@ def _from_file(path: Path) -> ModuleType:
     return sys.modules[name]
 
 
-def installed(group: str) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """(name, class or function) of every entry point of the group; of a package that is broken one note."""
+def installed(group: str) -> Iterator[tuple[str, str, Callable[..., Any]]]:
+    """(package, name, class or function) of every entry point of the group; of a package that is broken one note."""
     import importlib.metadata
 
     for entry in importlib.metadata.entry_points(group=group):
@@ -60,7 +60,7 @@ def installed(group: str) -> Iterator[tuple[str, Callable[..., Any]]]:
         except Exception as error:  # whatever it is, it costs nobody else
             left_out(package, f"{entry.name} of {group}: {type(error).__name__}: {error}")
         else:
-            yield entry.name, made
+            yield package, entry.name, made
 
 
 def left_out(package: str, why: str) -> None:

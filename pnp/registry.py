@@ -145,9 +145,9 @@ class Registry(Mapping[str, Entry[T]]):
                 except BaseException:
                     self._filled = False
                     raise
-                for name, make in plugins.installed(self.group) if self.group else ():
+                for package, name, make in plugins.installed(self.group) if self.group else ():
                     if self._entries.setdefault(name, Entry(name, make, examples=(name,))).make is not make:
-                        plugins.left_out(make.__module__.partition(".")[0], f"{self.kind} {name!r} is there already.")
+                        plugins.left_out(package, f"{self.kind} {name!r} is there already.")
             return self._entries
 
     def __getitem__(self, name: str) -> Entry[T]:
@@ -166,6 +166,8 @@ class Registry(Mapping[str, Entry[T]]):
 
     def __len__(self) -> int:
         return len(self._known())
+
+    __eq__, __hash__ = object.__eq__, object.__hash__  # itself alone, unlike other mappings: it stands in annotations
 
     def _own(self, name: str, source: str, attribute: str) -> Entry[T]:
         home = plugins.module(source)
@@ -222,19 +224,19 @@ class Registry(Mapping[str, Entry[T]]):
     def _made(self, spec: Spec, context: Mapping[str, Any]) -> T:
         entry = self[spec.name]
         parameters, parts, hints = entry.parameters(), entry.parts(), entry.hints
-        defaults = {name: p.default for name, p in parameters.items() if isinstance(p.default, Spec)}
-        kwargs: dict[str, Any] = {**defaults, **{name: v for name, v in context.items() if name in parameters}}
+        kwargs = {name: value for name, value in context.items() if name in parameters}
         for key, value in entry.values(spec, self.kind).items():
             where = f"{entry.name}:{key}"
-            if key in parts and not (value == "none" and _takes_none(hints[key])):
-                kwargs[key] = parts[key].inside(value)
+            if key in parts:
+                kwargs[key] = None if value == "none" and types.NoneType in typing.get_args(hints[key]) else value
             elif isinstance(value, Spec):
                 raise SpecError(f"{where}=({value}) is a spec in brackets; quote it where it is text")
             else:
                 kwargs[key] = convert(value, hints.get(key, str), where)
         for key, registry in parts.items():
-            if isinstance(kwargs.get(key), str | Spec):
-                kwargs[key] = registry.build(registry.inside(kwargs[key]), **context)
+            part = kwargs.get(key, parameters[key].default)
+            if isinstance(part, str | Spec):
+                kwargs[key] = registry.build(registry.inside(part), **context)
         missing = [p.name for p in parameters.values() if p.default is p.empty and p.name not in kwargs]
         if missing:
             raise SpecError(f"{self.kind} {entry.name!r} needs {', '.join(missing)}: {entry.name}:{missing[0]}=...")
@@ -271,10 +273,6 @@ def _registry_of(hint: Any) -> Registry[Any] | None:
     union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
     found = map(_registry_of, typing.get_args(hint) if union else ())
     return next((registry for registry in found if registry is not None), None)
-
-
-def _takes_none(hint: Any) -> bool:
-    return types.NoneType in typing.get_args(hint)
 
 
 def unknown(kind: str, name: str, known: Mapping[str, Any] | list[str]) -> str:

@@ -65,6 +65,11 @@ class Twice:
         return self.denoiser(self.denoiser(x, sigma), sigma)
 
 
+def again(denoiser: Annotated[Denoiser, DENOISERS] = "tv.0.5", nothing: Annotated[Denoiser, DENOISERS] | None = None):
+    """A denoiser inside by default, and one that may be left out."""
+    return denoiser if nothing is None else nothing
+
+
 def ridge(weight: float = 3.0) -> Prior:
     """A prior from a function."""
     return Tikhonov()
@@ -124,6 +129,8 @@ def test_a_denoiser_in_a_priors_place_is_plug_and_play(here: Path) -> None:
     torch.testing.assert_close(red.grad(x), (x - x / 3) / 0.25)
     twice = PRIORS.build("people_own.nets:Twice(./mine.py:Shrink:strength=4)")
     torch.testing.assert_close(twice.prox(x, 0.25), x / 9)
+    assert DENOISERS.build("./mine.py:again").factor == DENOISERS.build("./mine.py:again:nothing=none").factor == 0.5
+    assert DENOISERS.build("./mine.py:again:nothing=tv.0.7").factor == 0.7
     assert [e.name for _, e in PRIORS.members("people_own.nets:Twice(nlm)")] == ["people_own.nets:Twice", "nlm"]
 
 
