@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..checks import positive
-from ..registry import DENOISERS, PRIORS
+from ..registry import DENOISERS, PRIORS, SpecError
 from .base import Denoiser, Moreau, Prior
 from .sparse import InvariantWaveletL1
 from .tv import TV
@@ -228,12 +228,16 @@ def red(denoiser: Member = UNET, sigma: float = 0.03) -> Prior:
     return RED(denoiser, sigma)
 
 
-@PRIORS.register("moreau", cite=("bauschke2017",), examples=("moreau:prior=tv,mu=0.01", "moreau:prior=(tv+haar)"))
+@PRIORS.register("moreau", cite=("bauschke2017",), examples=("moreau:prior=tv,mu=0.01",))
 def moreau(prior: Annotated[Prior, PRIORS] = SMOOTHED, mu: float = 0.01) -> Prior:
     """The Moreau envelope of another prior: a smooth version of it, for gradient descent.
 
-    `moreau:prior=(tv+haar)` smooths a sum; `moreau:prior=tv+haar` is a sum of two terms, moreau:prior=tv and haar.
+    A sum has no prox, and so no envelope that can be computed: smooth its terms, moreau(tv)+moreau(haar).
     """
+    if "prox" not in prior.offers():
+        raise SpecError(
+            f"moreau needs a prior with a prox; {prior.name} has none. Smooth terms: moreau(tv)+moreau(haar)."
+        )
     return Moreau(prior, mu)
 
 

@@ -23,6 +23,7 @@ from pnp.registry import (
     PRIORS,
     SOLVERS,
     STOPS,
+    Entry,
     Registry,
     Spec,
     SpecError,
@@ -163,6 +164,13 @@ class Halve:
         return x / 2
 
 
+class Seeded(Halve):
+    """A denoiser that draws."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+
 @pytest.mark.parametrize(
     ("short", "long"),
     [
@@ -170,7 +178,7 @@ class Halve:
         ("red:trd:7", "red:denoiser=(trd:size=7,stages=5)"),
         ("red:denoiser='trd:size=7,stages=5'", "red(trd:7)"),
         ("pnp:denoiser=tv.0.5", "pnp(tv:factor=0.5)"),
-        ("moreau(0.5*tv+haar:levels=2)", "moreau:prior=(0.5*tv+haar:levels=2)"),
+        ("moreau(wavelet:levels=2):mu=0.02", "moreau:prior=(wavelet:levels=2),mu=0.02"),
     ],
 )
 def test_a_member_inside_is_the_same_however_it_is_written(short: str, long: str) -> None:
@@ -193,19 +201,26 @@ def test_a_member_inside_takes_several_options() -> None:
 def test_a_built_object_is_taken_as_it_is() -> None:
     halve, tv = Halve(), TV()
     assert PRIORS.build("red:sigma=0.1", denoiser=halve).denoiser is halve
-    assert PRIORS.build("moreau", prior=tv).prior is tv and isinstance(PRIORS.build("moreau", prior="wtv").prior, TV)
+    assert PRIORS.build("moreau", prior=tv).prior is tv
+    assert isinstance(PRIORS.build("moreau", prior="haar").prior, InvariantWaveletL1)
     assert PRIORS.build(Spec("red", {"denoiser": Spec("tv"), "sigma": "0.2"})).sigma == 0.2
 
 
-def test_the_context_reaches_the_members_inside() -> None:
-    assert PRIORS.build("moreau(dip)", shape=(1, 64, 64), seed=7).prior.seed == 7
+def test_a_sum_inside_is_made_and_moreau_says_that_it_has_no_prox() -> None:
+    with pytest.raises(SpecError, match=r"needs a prior with a prox; 0\.5\*TV \+ InvariantWaveletL1 has none"):
+        PRIORS.build("moreau:prior=(0.5*tv+haar:levels=2),mu=0.01")
+
+
+def test_the_context_reaches_the_members_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DENOISERS, "_entries", {**DENOISERS._known(), "dice": Entry("dice", Seeded)})
+    assert PRIORS.build("moreau(pnp:dice)", seed=7).prior.denoiser.seed == 7
 
 
 @pytest.mark.parametrize(
     ("spec", "names"),
     [
         ("red", ["red", "unet"]),
-        ("tv+0.5*moreau(haar+pnp:trd.7)", ["tv", "moreau", "haar", "pnp", "trd"]),
+        ("tv+0.5*moreau:prior=(haar+pnp:trd.7)", ["tv", "moreau", "haar", "pnp", "trd"]),
         ("dae:denoiser=(dncnn:precision=float32)", ["dae", "dncnn"]),
         ("unet", ["unet"]),
     ],
