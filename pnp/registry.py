@@ -103,6 +103,10 @@ class Entry(Generic[T]):
                 raise SpecError(unknown(f"option of {kind} {self.name!r}:", key, parameters))
         return values
 
+    def missing(self, given: Mapping[str, Any]) -> list[str]:
+        """The parameters that have to be given and are not."""
+        return [p.name for p in self.parameters().values() if p.default is p.empty and p.name not in given]
+
 
 class Registry(Mapping[str, Entry[T]]):
     """A name -> Entry map, by rank and then by name, whose members are added by a decorator.
@@ -237,8 +241,7 @@ class Registry(Mapping[str, Entry[T]]):
             part = kwargs.get(key, parameters[key].default)
             if isinstance(part, str | Spec):
                 kwargs[key] = registry.build(registry.inside(part), **context)
-        missing = [p.name for p in parameters.values() if p.default is p.empty and p.name not in kwargs]
-        if missing:
+        if missing := entry.missing(kwargs):
             raise SpecError(f"{self.kind} {entry.name!r} needs {', '.join(missing)}: {entry.name}:{missing[0]}=...")
         return self._checked(entry.make(**kwargs), entry.name)
 

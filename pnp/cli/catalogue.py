@@ -127,11 +127,18 @@ def _takes(registry: Registry[Any], spec: str) -> bool:
 
 
 def _networks(spec: str) -> list[Any]:
-    """The networks behind a denoiser: of a file, or of the shipped weights for grey and for colour."""
+    """The networks behind a denoiser: of a file, or of the shipped weights for grey and for colour.
+
+    None of one whose spec leaves out what it needs.
+    """
     from ..priors.network import NetworkDenoiser
     from ..registry import DENOISERS
 
-    denoiser: Any = DENOISERS.build(spec)
+    parsed = DENOISERS.parse(spec)
+    entry = DENOISERS[parsed.name]
+    if entry.missing(entry.values(parsed)):
+        return []
+    denoiser: Any = DENOISERS.build(parsed)
     nets: list[Any] = []
     for member in getattr(denoiser, "members", {0: denoiser}).values():
         nets += [member.net] if isinstance(member, NetworkDenoiser) and member.net not in nets else []
