@@ -21,7 +21,7 @@ from torch import Tensor
 from ..checks import positive
 from ..registry import Registry, SpecError, unknown
 
-KERNELS = Registry("kernel")
+KERNELS: Registry[Tensor] = Registry("kernel")
 FILES = "a file (.png, .npy, .npz, .mat)"
 
 

@@ -11,7 +11,8 @@ from ..checks import positive
 from ..precision import Choice
 from ..registry import PRIORS, unknown
 from .base import Denoiser, Prior, runs_in
-from .denoiser import make_denoiser
+from .denoiser import UNET, Member
+from .network import exact
 
 Form = Literal["mean-shift", "autoencoder", "gradient-step"]
 KINDS: dict[str, str] = {"mean-shift": "dae", "autoencoder": "dae-autoencoder", "gradient-step": "dae-gradient-step"}
@@ -89,13 +90,10 @@ class DAE(Prior):
 )
 def dae(
     form: Form = "mean-shift",
-    denoiser: str = "unet",
+    denoiser: Member = UNET,
     sigma: float = SIGMA,
     seed: int = 0,
-    *,
-    shape: tuple[int, int, int] | None = None,
 ) -> Prior:
     """A denoising auto-encoder: its mean-shift, its error (autoencoder, by back-propagation), or gradient-step."""
-    if form == "gradient-step" and denoiser == "unet":
-        denoiser = "unet.float32"  # a value that never rises needs more digits than half precision has
-    return DAE(make_denoiser(denoiser, shape), sigma, form, seed)
+    # a value that never rises needs more digits than half precision has
+    return DAE(exact(denoiser) if form == "gradient-step" else denoiser, sigma, form, seed)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from copy import copy
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from ..checks import positive
 from ..precision import Choice
-from ..registry import DENOISERS, PRIORS
+from ..registry import DENOISERS, PRIORS, SpecError
 from .base import Denoiser, Moreau, Prior, runs_in
 from .sparse import InvariantWaveletL1
 from .tv import TV
+
+Member = Annotated[Denoiser, DENOISERS]  # a parameter that a spec of a denoiser fills
+UNET: Any = DENOISERS.part("unet")
+SMOOTHED: Any = PRIORS.part("tv")
 
 
 class PnP(Prior):
@@ -213,57 +218,45 @@ class NonLocalMeans:
         return torch.stack(out).to(x)
 
 
-@DENOISERS.register("deepinv", examples=("deepinv:TVDenoiser",))
-def deepinv(name: str, pretrained: str = "download", *, shape: tuple[int, int, int] | None = None) -> Denoiser:
-    """Any denoiser of deepinv by the name of its class; weights from deepinv's site, or a file (pretrained)."""
-    from ..interop.deepinv import denoiser
-
-    return denoiser(name, channels=1 if shape is None else shape[0], pretrained=pretrained)
-
-
-def make_denoiser(text: str, shape: tuple[int, int, int] | None) -> Denoiser:
-    """A registered denoiser from `name` or `name.argument`, as it stands inside another spec."""
-    name, _, first = text.partition(".")
-    return DENOISERS.build(f"{name}:{first}" if first else name, shape=shape)
-
-
 @PRIORS.register("nlm", cite=("venkatakrishnan2013", "buades2005"))
 def nlm(patch: int = 5, distance: int = 6, strength: float = 0.6) -> Prior:
     """Plug-and-play non-local means."""
     return PnP(NonLocalMeans(patch, distance, strength))
 
 
-@PRIORS.register("deepinv", cite=("venkatakrishnan2013", "tachella2025"), examples=("deepinv:TVDenoiser",))
-def deepinv_prior(name: str, pretrained: str = "download", *, shape: tuple[int, int, int] | None = None) -> Prior:
-    """Plug-and-play with any denoiser of deepinv, by the name of its class."""
-    return PnP(deepinv(name, pretrained, shape=shape))
-
-
 @PRIORS.register("pnp", cite=("venkatakrishnan2013",), examples=("pnp:denoiser=nlm", "pnp:denoiser=unet,turns=true"))
-def pnp(denoiser: str = "unet", turns: bool = False, *, shape: tuple[int, int, int] | None = None) -> Prior:
+def pnp(denoiser: Member = UNET, turns: bool = False) -> Prior:
     """Plug-and-play: the denoiser as the prox; turns: with another orientation of the picture at each call."""
-    return PnP(make_denoiser(denoiser, shape), turns)
+    return PnP(denoiser, turns)
 
 
 @PRIORS.register("projector", cite=("chang2017",), examples=("projector", "projector:denoiser=nlm,sigma=0.05"))
-def projector(denoiser: str = "unet", sigma: float = 0.05, *, shape: tuple[int, int, int] | None = None) -> Prior:
+def projector(denoiser: Member = UNET, sigma: float = 0.05) -> Prior:
     """The denoiser at a fixed strength as a projection."""
-    return Projector(make_denoiser(denoiser, shape), sigma)
+    return Projector(denoiser, sigma)
 
 
-@PRIORS.register("red", cite=("romano2017",), examples=("red", "red:denoiser=nlm,sigma=0.05"))
-def red(denoiser: str = "unet", sigma: float = 0.03, *, shape: tuple[int, int, int] | None = None) -> Prior:
+@PRIORS.register(
+    "red",
+    cite=("romano2017",),
+    examples=("red", "red:denoiser=nlm,sigma=0.05", "red:denoiser=(trd:size=7,stages=5),sigma=0.05"),
+)
+def red(denoiser: Member = UNET, sigma: float = 0.03) -> Prior:
     """Regularisation by denoising at a fixed strength."""
-    return RED(make_denoiser(denoiser, shape), sigma)
+    return RED(denoiser, sigma)
 
 
 @PRIORS.register("moreau", cite=("bauschke2017",), examples=("moreau:prior=tv,mu=0.01",))
-def moreau(prior: str = "tv", mu: float = 0.01, *, shape: tuple[int, int, int] | None = None) -> Prior:
+def moreau(prior: Annotated[Prior, PRIORS] = SMOOTHED, mu: float = 0.01) -> Prior:
     """The Moreau envelope of another prior: a smooth version of it, for gradient descent.
 
-    `moreau:prior=tv+haar` is the sum of two terms, moreau:prior=tv and haar; to smooth both, write moreau twice.
+    A sum has no prox, and so no envelope that can be computed: smooth its terms, moreau(tv)+moreau(haar).
     """
-    return Moreau(PRIORS.build(prior, shape=shape), mu)
+    if "prox" not in prior.offers():
+        raise SpecError(
+            f"moreau needs a prior with a prox; {prior.name} has none. Smooth terms: moreau(tv)+moreau(haar)."
+        )
+    return Moreau(prior, mu)
 
 
 def _label(denoiser: Denoiser) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from functools import lru_cache
@@ -160,12 +161,55 @@ def shipped(name: str, precision: Precision = "auto") -> NetworkDenoiser:
     return NetworkDenoiser(load(name), precision)
 
 
-def _network(architecture: str, colour: bool, weights: str | None, precision: Precision) -> NetworkDenoiser:
-    """From a file, else the shipped network for this kind of picture, else the grey one."""
-    if weights is not None:
-        return _from_file(weights, architecture, precision)
-    names = [f"{architecture}-{shade}" for shade in (["colour", "grey"] if colour else ["grey"])]
-    return shipped(next((n for n in names if n in manifest()), names[-1]), precision)
+class ByChannels(ABC):
+    """Denoisers that are made for a number of channels, as one denoiser: the picture decides, when it is there.
+
+    x: (B, C, H, W); sigma: as the denoisers take it.
+    """
+
+    @abstractmethod
+    def network(self, channels: int) -> Denoiser:
+        """The denoiser that a picture of so many channels gets."""
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        return self.network(x.shape[1])(x, sigma)
+
+
+class ByColour(ByChannels):
+    """The shipped networks of one architecture: that for colour for three channels, if there is one, else the grey one.
+
+    x: (B, C, H, W); the grey network takes each channel by itself.  sigma: a number, (B,) or (B, 1, 1, 1).
+    """
+
+    def __init__(self, architecture: str, precision: Precision = "auto") -> None:
+        self.architecture, self.precision = architecture, precision
+        self.colour = f"{architecture}-colour" in manifest()
+
+    @property
+    def members(self) -> dict[int, NetworkDenoiser]:
+        """Channels -> denoiser."""
+        return {channels: self.network(channels) for channels in (1, 3)}
+
+    def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
+        return self.network(1).runs_in(device)
+
+    def network(self, channels: int) -> NetworkDenoiser:
+        shade = "colour" if channels == 3 and self.colour else "grey"
+        return shipped(f"{self.architecture}-{shade}", self.precision)
+
+
+def exact(denoiser: Denoiser) -> Denoiser:
+    """The denoiser; a network whose precision is auto in float32."""
+    if isinstance(denoiser, ByColour) and denoiser.precision == "auto":
+        return ByColour(denoiser.architecture, "float32")
+    if isinstance(denoiser, NetworkDenoiser) and denoiser.precision == "auto":
+        return NetworkDenoiser(denoiser.net, "float32", denoiser.tile)
+    return denoiser
+
+
+def _network(architecture: str, weights: str | None, precision: Precision) -> Denoiser:
+    """From a file, else the shipped ones."""
+    return ByColour(architecture, precision) if weights is None else _from_file(weights, architecture, precision)
 
 
 def _from_file(path: str, name: str, precision: Precision) -> NetworkDenoiser:
@@ -178,54 +222,34 @@ def _from_file(path: str, name: str, precision: Precision) -> NetworkDenoiser:
     return NetworkDenoiser(net, precision)
 
 
-def _colour(shape: tuple[int, int, int] | None) -> bool:
-    return shape is not None and shape[0] == 3
-
-
 @DENOISERS.register("unet", cite=("zhang2021", "mohan2020"))
-def unet(
-    precision: Precision = "auto", weights: str | None = None, *, shape: tuple[int, int, int] | None = None
-) -> NetworkDenoiser:
+def unet(precision: Precision = "auto", weights: str | None = None) -> Denoiser:
     """Our compact universal U-Net, any noise level up to 55/255.
 
     weights: a file instead of the shipped ones, also KAIR's and deepinv's DRUNet.
     """
-    return _network("unet", _colour(shape), weights, precision)
+    return _network("unet", weights, precision)
 
 
 @PRIORS.register("unet", cite=("venkatakrishnan2013", "zhang2021", "mohan2020"))
-def unet_prior(
-    precision: Precision = "auto",
-    weights: str | None = None,
-    turns: bool = True,
-    *,
-    shape: tuple[int, int, int] | None = None,
-) -> Prior:
+def unet_prior(precision: Precision = "auto", weights: str | None = None, turns: bool = True) -> Prior:
     """Plug-and-play with our compact universal U-Net, one network for every operator and noise level.
 
     turns: each call sees the picture in another of its eight orientations.
     """
-    return PnP(unet(precision, weights, shape=shape), turns)
+    return PnP(unet(precision, weights), turns)
 
 
 @DENOISERS.register("dncnn", cite=("zhang2017",))
-def dncnn(
-    precision: Precision = "auto", weights: str | None = None, *, shape: tuple[int, int, int] | None = None
-) -> NetworkDenoiser:
+def dncnn(precision: Precision = "auto", weights: str | None = None) -> Denoiser:
     """DnCNN with a noise map, any noise level up to 55/255; weights: a file, also KAIR's and deepinv's."""
-    return _network("dncnn", _colour(shape), weights, precision)
+    return _network("dncnn", weights, precision)
 
 
 @PRIORS.register("dncnn", cite=("venkatakrishnan2013", "zhang2017"))
-def dncnn_prior(
-    precision: Precision = "auto",
-    weights: str | None = None,
-    turns: bool = True,
-    *,
-    shape: tuple[int, int, int] | None = None,
-) -> Prior:
+def dncnn_prior(precision: Precision = "auto", weights: str | None = None, turns: bool = True) -> Prior:
     """Plug-and-play with DnCNN, one network for every operator and noise level."""
-    return PnP(dncnn(precision, weights, shape=shape), turns)
+    return PnP(dncnn(precision, weights), turns)
 
 
 @DENOISERS.register("trd", cite=("chen2017",), examples=("trd", "trd:size=7", "trd:stages=8", "trd:noise=poisson"))

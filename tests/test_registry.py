@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import subprocess
 import sys
+from pathlib import Path
 from typing import Literal
 
 import pytest
 import torch
 
-import pnp.core.stopping  # noqa: F401
 from pnp.citations import bibtex
 from pnp.core.schedules import Geometric
+from pnp.files import pictures
 from pnp.operators.kernels import KERNELS
 from pnp.priors import TV, InvariantWaveletL1, Sum, parse
 from pnp.registry import (
@@ -22,11 +24,11 @@ from pnp.registry import (
     PRIORS,
     SOLVERS,
     STOPS,
+    Entry,
     Registry,
     Spec,
     SpecError,
     convert,
-    number,
 )
 
 ALL = {"operator": OPERATORS, "kernel": KERNELS, "prior": PRIORS, "denoiser": DENOISERS, "solver": SOLVERS,
@@ -59,31 +61,7 @@ def toy() -> Registry:
     return registry
 
 
-# Spec strings
-
-
-@pytest.mark.parametrize(
-    ("text", "spec"),
-    [
-        ("tv", Spec("tv", {})),
-        (" tv ", Spec("tv", {})),
-        ("tv:", Spec("tv", {})),
-        ("tv:tol=1e-3,isotropic = false", Spec("tv", {"tol": "1e-3", "isotropic": "false"})),
-        ("deepinv:TVDenoiser", Spec("deepinv", {}, "TVDenoiser")),
-        ("mask:a/b.png,keep=0.5", Spec("mask", {"keep": "0.5"}, "a/b.png")),
-        ("blur:kernel=C:/psf=1.png", Spec("blur", {"kernel": "C:/psf=1.png"})),
-    ],
-)
-def test_a_spec_is_a_name_and_options(text: str, spec: Spec) -> None:
-    assert Spec.parse(text) == spec
-
-
-@pytest.mark.parametrize(
-    ("text", "says"), [("", "empty spec"), (":a=1", "empty spec"), ("tv:a=1,b", "'b' .* no value")]
-)
-def test_a_spec_that_cannot_be_read_is_refused(text: str, says: str) -> None:
-    with pytest.raises(SpecError, match=says):
-        Spec.parse(text)
+# Building
 
 
 @pytest.mark.parametrize(
@@ -139,12 +117,6 @@ def test_text_becomes_the_value_that_its_hint_wants(text: str, hint: object, val
     assert got == value and type(got) is type(value)
 
 
-def test_numbers_and_their_ratios() -> None:
-    assert number("25/255") == 25 / 255 and number("-2") == -2
-    with pytest.raises(ValueError):
-        number("a/b")
-
-
 def test_the_first_value_needs_no_key() -> None:
     registry = toy()
     assert registry.build("ball:2,colour=blue") == registry.build("ball:radius=2,colour=blue")
@@ -165,12 +137,153 @@ def test_a_value_that_only_the_caller_knows_is_no_option() -> None:
         OPERATORS.build("mask:shape=3", **CONTEXT)
 
 
-def test_a_registry_keeps_its_order_and_refuses_a_name_twice() -> None:
+def test_a_registry_is_sorted_by_rank_and_name_and_refuses_a_name_twice() -> None:
     registry = toy()
     assert list(registry) == ["ball", "box"] and len(registry) == 2 and "ball" in registry and "bal" not in registry
+    for name, rank in (("zebra", 1), ("yak", 2), ("ape", 2)):
+        registry.register(name, rank=rank)(lambda: None)
+    assert list(registry) == ["zebra", "ape", "yak", "ball", "box"]
     assert registry["ball"].examples == ("ball",) and registry["box"].summary == "A box."
     with pytest.raises(ValueError, match="'ball' is registered twice"):
         registry.register("ball")(lambda: None)
+
+
+def test_the_order_of_choice_of_the_solvers_is_their_rank() -> None:
+    assert list(SOLVERS) == ["admm", "hqs", "pgd", "fista", "chambolle-pock", "condat-vu", "gd", "mean-shift",
+                             "fixed-point", "anderson", "admm-descent"]  # fmt: skip
+    ranks = [entry.rank for entry in SOLVERS.values()]
+    assert len(set(ranks)) == len(ranks)
+
+
+# Members inside members
+
+
+class Halve:
+    """D(x, sigma) = x/2."""
+
+    def __call__(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
+        return x / 2
+
+
+class Seeded(Halve):
+    """A denoiser that draws."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        ("red:denoiser=trd.7", "red:denoiser=(trd:size=7)"),
+        ("red:trd:7", "red:denoiser=(trd:size=7,stages=5)"),
+        ("red:denoiser='trd:size=7,stages=5'", "red(trd:7)"),
+        ("pnp:denoiser=tv.0.5", "pnp(tv:factor=0.5)"),
+        ("moreau(wavelet:levels=2):mu=0.02", "moreau:prior=(wavelet:levels=2),mu=0.02"),
+    ],
+)
+def test_a_member_inside_is_the_same_however_it_is_written(short: str, long: str) -> None:
+    x = torch.rand(1, 1, 24, 24, generator=torch.Generator().manual_seed(0))
+    one, other = (p.grad(x) if "grad" in p.offers() else p.prox(x, 0.01) for p in map(PRIORS.build, (short, long)))
+    assert torch.equal(one, other)
+    assert not torch.equal(one, PRIORS.build("tikhonov").prox(x, 0.01))
+
+
+def test_a_member_inside_takes_several_options() -> None:
+    assert len(PRIORS.build("red:denoiser=(trd:size=5,stages=8),sigma=0.04").denoiser._nearest(0.1).net.stages) == 8
+    with pytest.raises(SpecError, match=r"unknown option of denoiser 'trd': 'sizes'\. Did you mean 'size'"):
+        PRIORS.build("red:denoiser=(trd:sizes=7)")
+    with pytest.raises(SpecError, match="denoisers do not add up"):
+        PRIORS.build("red:denoiser=(tv+nlm)")
+    with pytest.raises(SpecError, match="spec in brackets; quote it"):
+        OPERATORS.build("blur:kernel=(box)")
+
+
+def test_a_built_object_is_taken_as_it_is() -> None:
+    halve, tv = Halve(), TV()
+    assert PRIORS.build("red:sigma=0.1", denoiser=halve).denoiser is halve
+    assert PRIORS.build("moreau", prior=tv).prior is tv
+    assert isinstance(PRIORS.build("moreau", prior="haar").prior, InvariantWaveletL1)
+    assert PRIORS.build(Spec("red", {"denoiser": Spec("tv"), "sigma": "0.2"})).sigma == 0.2
+
+
+def test_a_sum_inside_is_made_and_moreau_says_that_it_has_no_prox() -> None:
+    with pytest.raises(SpecError, match=r"needs a prior with a prox; 0\.5\*TV \+ InvariantWaveletL1 has none"):
+        PRIORS.build("moreau:prior=(0.5*tv+haar:levels=2),mu=0.01")
+
+
+def test_the_context_reaches_the_members_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DENOISERS, "_entries", {**DENOISERS._known(), "dice": Entry("dice", Seeded)})
+    assert PRIORS.build("moreau(pnp:dice)", seed=7).prior.denoiser.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("spec", "names"),
+    [
+        ("red", ["red", "unet"]),
+        ("tv+0.5*moreau:prior=(haar+pnp:trd.7)", ["tv", "moreau", "haar", "pnp", "trd"]),
+        ("dae:denoiser=(dncnn:precision=float32)", ["dae", "dncnn"]),
+        ("unet", ["unet"]),
+    ],
+)
+def test_a_registry_tells_what_stands_inside_a_spec(spec: str, names: list[str]) -> None:
+    found = list(PRIORS.members(spec))
+    assert [entry.name for _, entry in found] == names
+    assert all(registry is (DENOISERS if entry.name in ("trd", "dncnn") else registry) for registry, entry in found)
+
+
+def test_a_network_is_chosen_when_the_picture_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: the grey network, channel by channel, is worse on colour and must not be what is taken."""
+    from pnp.metrics import psnr
+    from pnp.priors.network import ByColour, shipped
+
+    clean = pictures.photograph("astronaut")[..., 100:196, 180:276]
+    sigma = 25 / 255
+    y = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    late, at_once = DENOISERS.build("unet"), DENOISERS.build("unet", shape=(3, 96, 96))
+    colour, grey = (float(psnr(shipped(f"unet-{shade}")(y, sigma), clean)) for shade in ("colour", "grey"))
+    assert float(psnr(late(y, sigma), clean)) == float(psnr(at_once(y, sigma), clean)) == colour > grey + 0.5
+    assert torch.equal(late(y[:, :1], sigma), shipped("unet-grey")(y[:, :1], sigma))
+    assert torch.equal(PRIORS.build("pnp").prox(y, sigma**2), late(y, sigma))
+    monkeypatch.setattr(ByColour, "network", lambda self, channels: shipped(f"{self.architecture}-grey"))
+    assert float(psnr(late(y, sigma), clean)) == grey
+
+
+def test_a_gradient_step_runs_its_network_in_full_precision() -> None:
+    def precision(spec: str) -> str:
+        return PRIORS.build(spec).denoiser.precision  # type: ignore[attr-defined]
+
+    assert precision("dae:form=gradient-step") == precision("dae:form=gradient-step,denoiser=dncnn") == "float32"
+    assert precision("dae:gradient-step,denoiser=unet.bfloat16") == "bfloat16" and precision("dae") == "auto"
+
+
+# A first look fills a registry
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from pnp.registry import DENOISERS; print(DENOISERS.build('trd:noise=poisson') is not None)",
+        "import pnp; print('blur' in pnp.registry.OPERATORS)",
+        "from pnp.registry import SOLVERS; print(next(iter(SOLVERS)) == 'admm')",
+        "from pnp.registry import STOPS, NOISES; print(len(STOPS) >= 6 and len(NOISES) >= 3)",
+        "from pnp.registry import PRIORS; print('deepinv' in PRIORS)",
+        "from pnp.registry import PRIORS; import sys; print('torch' not in sys.modules)",
+    ],
+)
+def test_a_registry_fills_itself_at_the_first_look(code: str) -> None:
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"
+
+
+def test_a_home_that_fails_is_asked_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    registry: Registry = Registry("toy", homes=("late_home_of_toys",))
+    for _ in range(2):
+        with pytest.raises(ImportError):
+            len(registry)
+    (tmp_path / "late_home_of_toys.py").write_text("")
+    importlib.invalidate_caches()
+    assert len(registry) == 0
 
 
 # Sums of priors

@@ -16,6 +16,7 @@ from torch import Tensor
 from .. import metrics
 from ..files import pictures
 from ..priors.base import Denoiser
+from ..priors.network import ByChannels
 from ..registry import DENOISERS
 from ..samples import photograph
 
@@ -105,11 +106,14 @@ def _row(spec: str, denoiser: Denoiser, clean: list[Tensor], sigma: float) -> Ro
         restored = finished(restored)
         scores.append(float(metrics.psnr(restored, x)))
         similarities.append(float(metrics.ssim(restored, x)))
-    return Row(spec, sigma, mean(scores), mean(similarities), median(seconds), parameters(denoiser), len(clean))
+    count = parameters(denoiser, clean[0].shape[1])
+    return Row(spec, sigma, mean(scores), mean(similarities), median(seconds), count, len(clean))
 
 
-def parameters(denoiser: Any) -> int | None:
-    """How many numbers were learned; None for an algorithm."""
+def parameters(denoiser: Any, channels: int = 1) -> int | None:
+    """How many numbers were learned of what denoises a picture of so many channels; None for an algorithm."""
+    if isinstance(denoiser, ByChannels):
+        denoiser = denoiser.network(channels)
     net = getattr(denoiser, "net", getattr(denoiser, "model", None))
     if net is None and hasattr(denoiser, "members"):
         return sum(parameters(member) or 0 for member in denoiser.members.values())

@@ -12,11 +12,13 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..registry import DENOISERS, NOISES, OPERATORS, PRIORS, SOLVERS, STOPS, Registry, Spec, terms
+from ..registry import DENOISERS, NOISES, OPERATORS, PRIORS, SOLVERS, STOPS, Registry, Spec, SpecError
+from ..specs import own_member
 from .suite import Cell, said
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ NUMERICS = {
     "lam": 1,  # the search for it, in the keys of those cells alone that make one
     "scores": 1,  # PSNR and SSIM
 }
-NESTED: tuple[Registry, ...] = (PRIORS, DENOISERS)  # a parameter of their kind's name holds a spec
 
 Part = tuple[Any, ...]  # ("solver", "admm", 1), ("rule", {...}), ("weights", sha256), ("file", sha256)
 
@@ -45,7 +46,6 @@ def parts(cell: Cell) -> list[Part]:
 
     Of a cell that cannot be built no more than the versions and files of what it names; its row will say what is wrong.
     """
-    _fill()
     found = [*_named(cell), *(_part(name) for name in ("core", "scores"))]
     if cell.method.sigma == "estimated":
         found.append(_part("noise level"))
@@ -56,14 +56,6 @@ def parts(cell: Cell) -> list[Part]:
     return sorted(dict.fromkeys(found), key=repr)
 
 
-def _fill() -> None:
-    """Every registry."""
-    from .. import noises, operators, priors, solvers
-    from ..core import stopping
-
-    assert all((noises, operators, priors, solvers, stopping))
-
-
 def _part(name: str) -> Part:
     return "part", name, NUMERICS[name]
 
@@ -72,36 +64,24 @@ def _named(cell: Cell) -> Iterator[Part]:
     """Members and files that stand in the specs of a cell, those inside other specs too, and the noise."""
     for measured in filter(None, (cell.task.measure, cell.task.assume)):
         yield from _members(OPERATORS, measured)
-    for term in terms(cell.method.prior):
-        yield from _members(PRIORS, _weightless(term))
+    yield from _members(PRIORS, cell.method.prior)
     if cell.method.solver:
         yield from _members(SOLVERS, cell.method.solver)
     if not cell.task.given:
         yield from _members(NOISES, "gaussian")
 
 
-def _weightless(term: str) -> str:
-    weight, star, spec = term.partition("*")
-    return spec if star else weight
-
-
-def _members(registry: Registry, text: str) -> Iterator[Part]:
-    """The member that a spec names, and the members and files that its options name or are by default."""
-    spec = Spec.parse(text)
-    name = spec.name.partition(".")[0]  # of a denoiser inside a spec, trd.7
-    if name not in registry:
-        return
-    entry = registry[name]
-    yield registry.kind, name, entry.version
-    parameters = entry.parameters()
-    given = spec.options if spec.first is None else {next(iter(parameters), ""): spec.first, **spec.options}
-    for value in given.values():
+def _members(registry: Registry[Any], text: str | Spec) -> Iterator[Part]:
+    """The members that a spec names, those inside it or by default, and the files that it names."""
+    spec = registry.parse(text)
+    with suppress(SpecError):  # the cell's own row will say what is wrong
+        for kind, entry in registry.members(spec):
+            own = own_member(entry.name)  # where a person's own class lies is no input, what its file holds is
+            yield kind.kind, entry.name if own is None else own[1], entry.version
+    for value in spec.texts():
         for path in (value, *value.split(os.pathsep)):
             if Path(path).is_file():
                 yield "file", hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    for inner in NESTED:
-        if inner.kind in parameters:
-            yield from _members(inner, given.get(inner.kind) or str(parameters[inner.kind].default))
 
 
 def _built(cell: Cell) -> Iterator[Part]:
@@ -115,10 +95,10 @@ def _built(cell: Cell) -> Iterator[Part]:
     shape = tuple(picture(cell).shape[1:])
     prior = priors.parse(cell.method.prior, shape=shape, seed=cell.seed)  # type: ignore[arg-type]
     operator = _operator(cell.task.assume or cell.task.measure, shape, cell.seed)
-    for text, (_, term) in zip(terms(cell.method.prior), prior.terms or ((1.0, prior),), strict=True):
-        reached = list(_inside(term))
+    for spec, (_, term) in zip(PRIORS.parse(cell.method.prior).terms, prior.terms or ((1.0, prior),), strict=True):
+        reached = list(_inside(term, shape[0]))
         if any(hasattr(at, "denoiser") for at in reached):  # unet, trd, ...: the prior is the denoiser of its name
-            yield from _members(DENOISERS, _weightless(text))
+            yield from _members(DENOISERS, spec)
         records = (store.record_of(at) for at in reached if isinstance(at, nn.Module))
         yield from (("weights", record["sha256"]) for record in records if record)
     yield from _chosen(prior, operator, cell.method.solver, cell.method.lam)
@@ -135,9 +115,11 @@ def _operator(spec: str, shape: tuple[int, ...], seed: int) -> Operator:
     return found
 
 
-def _inside(thing: Any) -> Iterator[Any]:
-    """All objects that a prior is made of, down to its networks."""
+def _inside(thing: Any, channels: int) -> Iterator[Any]:
+    """All objects that a prior is made of, down to the networks that a picture of so many channels gets."""
     from torch import nn
+
+    from ..priors.network import ByChannels
 
     left, seen = [thing], set()
     while left:
@@ -146,7 +128,9 @@ def _inside(thing: Any) -> Iterator[Any]:
             continue
         seen.add(id(at))
         yield at
-        if isinstance(at, dict):
+        if isinstance(at, ByChannels):
+            left.append(at.network(channels))
+        elif isinstance(at, dict):
             left += at.values()
         elif isinstance(at, list | tuple):
             left += at
@@ -166,7 +150,7 @@ def _chosen(prior: Prior, operator: Operator, solver: str | None, lam: float | N
     elif solver is None and not any(fits(entry.make(), prior) for entry in SOLVERS.values()):
         return
     yield from _members(SOLVERS, solver or (default_solver(prior) if rule is None else rule.solver))
-    stops = [] if rule is None or not rule.stop else terms(rule.stop)
+    stops: list[str | Spec] = [] if rule is None or not rule.stop else list(STOPS.parse(rule.stop).terms)
     for stop in (*stops, *(["tolerance"] if solver or not stops else [])):  # the rule's are for its own solver
         yield from _members(STOPS, stop)
     if lam is None and prior.lam is None and (rule is None or rule.start > 0):

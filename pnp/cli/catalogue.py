@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +17,51 @@ KINDS = ("operators", "kernels", "priors", "solvers", "denoisers", "noises", "st
 
 
 @click.command("list")
-@click.argument("kind", required=False, type=click.Choice([*KINDS, "rules"]))
-def list_(kind: str | None) -> None:
-    """What there is: operators, kernels of blurs, priors, solvers, denoisers, noises, stop rules.
+@click.argument("what", required=False, metavar=f"[{'|'.join(KINDS)}|rules|FILE.py|MODULE]")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def list_(what: str | None, debug: bool) -> None:
+    """What there is: operators, kernels, priors, solvers, denoisers, noises, stop rules; or what a file of yours holds.
 
     `pnp list rules` is the table of default parameters: by the kind of the prior, the task of the operator, and the
     solver where one was asked for.
     """
-    if kind == "rules":
-        _print_rules()
-        return
-    for name, registry in registries().items():
-        if kind in (None, name):
-            rows = [[entry.name, entry.summary, ", ".join(options(entry))] for entry in registry.values()]
-            _print(name, ("name", "what it is", "options"), rows)
+    with one_line_errors(debug):
+        from ..registry import SpecError, unknown
+
+        if what == "rules":
+            _print_rules()
+            return
+        if what is None or what in KINDS:
+            shown = {kind: list(registry.values()) for kind, registry in registries().items() if what in (None, kind)}
+        elif "." in what:
+            shown = _own(what)
+        else:
+            raise SpecError(unknown("kind", what, [*KINDS, "rules"]) + ", FILE.py, package.module")
+        for kind, entries in shown.items():
+            if entries:
+                rows = [[entry.name, entry.summary, ", ".join(options(entry))] for entry in entries]
+                _print(kind, ("name", "what it is", "options"), rows)
+
+
+def _own(source: str) -> dict[str, list[Entry[Any]]]:
+    """Kind -> what a person's file or module defines of it."""
+    from ..plugins import module
+    from ..registry import SpecError
+
+    home = module(source)
+    found: dict[str, list[Entry[Any]]] = {kind: [] for kind in KINDS}
+    for name, made in vars(home).items():
+        if not name.startswith("_") and getattr(made, "__module__", None) == home.__name__ and callable(made):
+            for kind in claimed(made):
+                found[kind].append(registries()[kind][f"{source}:{name}"])
+    if not any(found.values()):
+        raise SpecError(f"{source} defines no operator, prior, solver, denoiser, noise or stop rule.")
+    return found
+
+
+def claimed(make: Callable[..., Any]) -> list[str]:
+    """The kind of member that a class or function makes: the first whose contract it meets."""
+    return [kind for kind, registry in registries().items() if registry.claims(make)][:1]
 
 
 def _print_rules() -> None:
@@ -72,19 +103,26 @@ def show(spec: str, output: Path | None, window: bool, sigma: float, debug: bool
     """
     with one_line_errors(debug):
         from ..registry import Spec, SpecError, unknown
+        from ..specs import own_member
 
         name = Spec.parse(spec).name
         found = {kind: registry[name] for kind, registry in registries().items() if name in registry}
+        if own_member(name) is not None:
+            found = {kind: registries()[kind][name] for kind in claimed(registries()["operators"][name].make)}
+            if not found:
+                raise SpecError(f"what {name} makes is not known; annotate what it returns: -> Operator, ...")
         if not found:
             known = {n for registry in registries().values() for n in registry}
             raise SpecError(unknown("member", name, sorted(known)))
-        if not (taking := {kind for kind, entry in found.items() if _takes(entry, spec)}):
-            registries()[next(iter(found))].build(spec)  # its own error says which option is wrong
+        if not (taking := {kind for kind in found if _takes(registries()[kind], spec)}):
+            list(registries()[next(iter(found))].members(spec))  # its own error says which option is wrong
         for kind, entry in found.items():
             click.echo(f"{name} ({kind[:-1]})\n")
             click.echo(documentation(entry.make) + "\n")
             click.echo("options: " + (", ".join(options(entry)) or "none"))
-            click.echo("examples: " + "  ".join(entry.examples) + "\n")
+            click.echo("examples: " + "  ".join(entry.examples))
+            inside = list(registries()[kind].members(spec))[1:] if kind in taking else []
+            click.echo("".join(f"inside: {e.name} ({r.kind}): {e.summary}\n" for r, e in inside))
         nets = _networks(spec) if "denoisers" in taking else []
         for net in nets:
             from ..jobs import figures
@@ -97,27 +135,32 @@ def show(spec: str, output: Path | None, window: bool, sigma: float, debug: bool
             _draw(spec, taking, nets, sigma, output)
 
 
-def _takes(entry: Entry, spec: str) -> bool:
-    """Whether the options in the spec are the member's."""
-    from ..registry import Spec
+def _takes(registry: Registry[Any], spec: str) -> bool:
+    """Whether the options in the spec, and in those that stand inside it, are the members'."""
+    from ..registry import SpecError
 
-    parsed = Spec.parse(spec)
-    return set(parsed.options) <= set(entry.parameters()) and (parsed.first is None or bool(entry.parameters()))
+    try:
+        return bool(list(registry.members(spec)))
+    except SpecError:
+        return False
 
 
 def _networks(spec: str) -> list[Any]:
-    """The networks behind a denoiser: of a file, or of the shipped weights for grey and for colour."""
-    from ..registry import DENOISERS, Spec
+    """The networks behind a denoiser: of a file, or of the shipped weights for grey and for colour.
 
-    parsed = Spec.parse(spec)
-    if parsed.name == "deepinv":
+    None of one whose spec leaves out what it needs.
+    """
+    from ..priors.network import NetworkDenoiser
+    from ..registry import DENOISERS
+
+    parsed = DENOISERS.parse(spec)
+    entry = DENOISERS[parsed.name]
+    if entry.missing(entry.values(parsed)):
         return []
-    shapes = [(1, 64, 64)] if "weights" in parsed.options else [(1, 64, 64), (3, 64, 64)]
+    denoiser: Any = DENOISERS.build(parsed)
     nets: list[Any] = []
-    for shape in shapes:
-        denoiser = DENOISERS.build(spec, shape=shape)
-        members = getattr(denoiser, "members", {0: denoiser}).values()
-        nets += [member.net for member in members if hasattr(member, "net") and member.net not in nets]
+    for member in getattr(denoiser, "members", {0: denoiser}).values():
+        nets += [member.net] if isinstance(member, NetworkDenoiser) and member.net not in nets else []
     return nets
 
 
@@ -153,38 +196,19 @@ def cite(debug: bool, op: str | None, prior: str | None, solver: str | None, sto
     with one_line_errors(debug):
         from .. import citations
         from ..machine import environment
-        from ..registry import terms
 
-        parts = [("operators", op), ("solvers", solver)]
-        parts += [("priors", term.rpartition("*")[2]) for term in terms(prior or "")]
-        parts += [("stops", rule) for rule in terms(stop or "")]
-        keys = [key for kind, spec in parts if spec for key in _cited(kind, spec)]
+        parts = {"operators": op, "solvers": solver, "priors": prior, "stops": stop}
+        keys = [key for kind, spec in parts.items() if spec for key in _cited(registries()[kind], spec)]
         click.echo("\n\n".join(filter(None, [citations.OURS % environment()["pnp"], citations.bibtex(keys)])))
 
 
-def _cited(kind: str, spec: str) -> list[str]:
-    """The papers of a member, and of the denoiser or prior that stands inside its spec."""
-    from ..registry import Spec, terms
-
-    known, parsed = registries(), Spec.parse(spec)
-    entry = known[kind][parsed.name]
-    keys = list(entry.cite)
-    for option, inside in (("denoiser", "denoisers"), ("prior", "priors")):
-        if option in entry.parameters():
-            first = parsed.first if option == next(iter(entry.parameters())) else None
-            value = parsed.options.get(option) or first or entry.parameters()[option].default
-            for term in terms(value) if isinstance(value, str) else ():
-                keys += _cited(inside, term.rpartition("*")[2].replace(".", ":", 1))
-    return keys
+def _cited(registry: Registry[Any], spec: str) -> list[str]:
+    """The papers of a member or of the terms of a sum, and of the members that stand inside."""
+    return [key for _, entry in registry.members(spec) for key in entry.cite]
 
 
-def registries() -> dict[str, Registry]:
-    from .. import operators as operators
-    from .. import priors as priors
+def registries() -> dict[str, Registry[Any]]:
     from .. import registry
-    from .. import solvers as solvers
-    from ..core import stopping as stopping
-    from ..noises import gaussian as gaussian
     from ..operators.kernels import KERNELS
 
     every = (registry.OPERATORS, KERNELS, registry.PRIORS, registry.SOLVERS, registry.DENOISERS, registry.NOISES,

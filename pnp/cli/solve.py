@@ -222,11 +222,11 @@ def _load(job: Job, plan: Plan) -> tuple[Picture | None, Any]:
 
 def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None:
     """PictureError unless everything can be written later, over no file that is read; nothing is made yet."""
-    import re
     import tempfile
 
     from ..files import formats, pictures
     from ..jobs import checkpoint, report
+    from ..registry import OPERATORS, PRIORS
 
     kind = pictures.format_of(plan.output)
     if pages > 1 and kind not in formats.HOLDS_PAGES:
@@ -240,7 +240,8 @@ def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None
             tempfile.TemporaryFile(dir=there).close()  # permissions alone do not tell: read-only and special folders
         except OSError as error:
             raise pictures.PictureError(f"cannot write to {folder}: {error.strerror} in {there}.") from None
-    named = [Path(part) for part in re.split("[=:,]", f"{job.op},{job.prior}")]  # kernels, masks, weights
+    texts = [*OPERATORS.parse(job.op).texts(), *PRIORS.parse(job.prior).texts()]  # kernels, masks, weights, own files
+    named = [Path(part) for text in texts for part in (text, *text.split(":"))]
     sources = [p for p in (plan.source, truth, *named) if p is not None and p.is_file()]
     made = ("figure.png", "degraded.png", report.NAME, checkpoint.NAME)
     if plan.output.resolve() in {(plan.report / name).resolve() for name in made}:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..checks import positive
-from ..registry import STOPS, SpecError, terms, unknown
+from ..registry import STOPS, SpecError, unknown
 from .recording import Measure, Snapshot
 
 QUANTITIES = ("change", "residual", "objective")  # of a Snapshot
@@ -251,7 +251,7 @@ def parse(text: str) -> list[StopRule]:
 
     Raises SpecError, for two moving variances as well: the history has room for one.
     """
-    rules = [STOPS.build(part) for part in terms(text)]
+    rules = [STOPS.build(term) for term in STOPS.parse(text).terms]
     if len({name for rule in rules for name in rule.measures()}) < sum(len(rule.measures()) for rule in rules):
         raise SpecError(f"{text}: one moving variance at a time; give wmv or emv, once.")
     return rules

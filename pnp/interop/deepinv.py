@@ -19,7 +19,10 @@ from torch import Tensor, nn
 from .. import checks
 from ..linalg import norm
 from ..operators.base import Operator
-from ..registry import SpecError, unknown
+from ..priors.base import Denoiser, Prior
+from ..priors.denoiser import PnP
+from ..priors.network import ByChannels
+from ..registry import DENOISERS, PRIORS, SpecError, unknown
 
 Shape = tuple[int, int, int]
 
@@ -57,12 +60,41 @@ def denoiser(name: str, *, channels: int, pretrained: str | None = "download") -
     Raises ImportError without deepinv, SpecError for an unknown name, ValueError for a denoiser without published
     weights, RuntimeError when the weights cannot be downloaded.
     """
-    classes = _denoisers(_deepinv().models)
-    if name not in classes:
-        raise SpecError(unknown("deepinv denoiser", name, classes))
+    kind = _kind(name)
     with torch.random.fork_rng(devices=[]):  # random initial weights leave the caller's random numbers alone
-        model = _make(classes[name], channels, pretrained)
+        model = _make(kind, channels, pretrained)
     return DeepinvDenoiser(model)
+
+
+class Pretrained(ByChannels):
+    """deepinv's denoiser of a name, made for the channels of the picture when one is there.
+
+    Raises SpecError for an unknown name; at the first call what `denoiser` raises.
+    """
+
+    def __init__(self, name: str, pretrained: str = "download") -> None:
+        self.__name__, self.pretrained = _kind(name).__name__, pretrained
+        self.made: dict[int, DeepinvDenoiser] = {}  # channels -> denoiser
+
+    def network(self, channels: int) -> DeepinvDenoiser:
+        if channels not in self.made:
+            self.made[channels] = denoiser(self.__name__, channels=channels, pretrained=self.pretrained)
+        return self.made[channels]
+
+
+@DENOISERS.register("deepinv", examples=("deepinv:TVDenoiser",))
+def by_name(name: str, pretrained: str = "download", *, shape: Shape | None = None) -> Denoiser:
+    """Any denoiser of deepinv by the name of its class; weights from deepinv's site, or a file (pretrained)."""
+    found = Pretrained(name, pretrained)
+    if shape is not None:
+        found.network(shape[0])  # what keeps it from being made is said before anything runs
+    return found
+
+
+@PRIORS.register("deepinv", cite=("venkatakrishnan2013", "tachella2025"), examples=("deepinv:TVDenoiser",))
+def prior_by_name(name: str, pretrained: str = "download", *, shape: Shape | None = None) -> Prior:
+    """Plug-and-play with any denoiser of deepinv, by the name of its class."""
+    return PnP(by_name(name, pretrained, shape=shape))
 
 
 def _deepinv() -> ModuleType:
@@ -241,6 +273,14 @@ def _denoisers(models: ModuleType) -> dict[str, type]:
     """The denoisers of deepinv that can be made from their default settings, by class name."""
     members = inspect.getmembers(models, lambda m: inspect.isclass(m) and issubclass(m, models.Denoiser))
     return {n: c for n, c in members if n not in _INCOMPLETE and not _required(c)}
+
+
+def _kind(name: str) -> type:
+    """The class of a denoiser.  Raises SpecError for an unknown name."""
+    classes = _denoisers(_deepinv().models)
+    if name not in classes:
+        raise SpecError(unknown("deepinv denoiser", name, classes))
+    return classes[name]
 
 
 def _required(kind: type) -> list[str]:

@@ -78,13 +78,13 @@ class Rule:
         solver = SOLVERS.build(spec)
         given = Spec.parse(spec).options
         if "iterations" not in given:
-            solver = replace(solver, iterations=self.iterations)
+            solver = replace(solver, iterations=self.iterations)  # type: ignore[call-arg]
         if self.start and "tau" not in given:
             if Geometric not in get_args(get_type_hints(type(solver).__init__).get("tau")):
                 raise ValueError(f"{spec} takes no falling strength: a row for it has no start, end and floor.")
             weight = self.lam if lam is None else lam
             first, last = self.strength(sigma)
-            solver = replace(solver, tau=Geometric(first**2 / weight, last**2 / weight))
+            solver = replace(solver, tau=Geometric(first**2 / weight, last**2 / weight))  # type: ignore[call-arg]
         return solver
 
 

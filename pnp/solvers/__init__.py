@@ -1,20 +1,18 @@
-"""Solvers: one recursion each.  The order of import is the order in which `pnp solve` looks for one that fits."""
+"""Solvers: one recursion each.  `pnp solve` looks for one that fits in the order of their `rank`."""
 
-# ruff: noqa: I001
-
+from ..core.solver import Solver, fits, require
 from .admm import ADMM
-from .hqs import HQS
-from .proximal import FISTA, ProximalGradient
-from .primal_dual import ChambollePock, CondatVu
-from .gradient import GradientDescent
-from .gd import gd
+from .admm_descent import ADMMDescent
+from .anderson import Anderson
 from .descent import Descent
+from .fixed_point import FixedPoint
+from .gd import gd
+from .gradient import GradientDescent
+from .hqs import HQS
 from .lbfgs import LBFGS
 from .mean_shift import MeanShift
-from .fixed_point import FixedPoint
-from .anderson import Anderson
-from .admm_descent import ADMMDescent
-from ..core.solver import Solver, fits, require
+from .primal_dual import ChambollePock, CondatVu
+from .proximal import FISTA, ProximalGradient
 
 __all__ = [
     "ADMM",

@@ -27,7 +27,10 @@ class ADMMState(NamedTuple):
 
 
 @SOLVERS.register(
-    "admm", cite=("boyd2011", "venkatakrishnan2013", "figueiredo2010"), examples=("admm", "admm:tau=0.01")
+    "admm",
+    rank=10,
+    cite=("boyd2011", "venkatakrishnan2013", "figueiredo2010"),
+    examples=("admm", "admm:tau=0.01"),
 )
 @dataclass(frozen=True)
 class ADMM(Solver):

@@ -42,6 +42,7 @@ class ADMMDescentState(NamedTuple):
 
 @SOLVERS.register(
     "admm-descent",
+    rank=110,
     cite=("cascarano2021", "cascarano2022", "mataev2019"),
     examples=("admm-descent", "admm-descent:within=1,inner=20"),
 )

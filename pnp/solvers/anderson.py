@@ -23,7 +23,7 @@ class AndersonState(NamedTuple):
     filled: Tensor  # (B, memory + 1)
 
 
-@SOLVERS.register("anderson", cite=("walker2011", "romano2017"), examples=("anderson", "anderson:memory=3"))
+@SOLVERS.register("anderson", rank=100, cite=("walker2011", "romano2017"), examples=("anderson", "anderson:memory=3"))
 @dataclass(frozen=True)
 class Anderson(Solver):
     """Anderson acceleration of x <- T(x) = prox_{tau f}(x − tau lam ∇g(x)), the map of `fixed-point`.

@@ -63,6 +63,7 @@ class Drawn(Solver):
 
 @SOLVERS.register(
     "descent",
+    rank=72,
     cite=("ulyanov2018", "zukerman2021"),
     examples=("descent", "descent:optimizer=Muon,average=0.98", "descent:optimizer=SGD,lr=0.001,envelope=0.3"),
 )

@@ -27,7 +27,9 @@ class FixedPointState(NamedTuple):
     split: DataSplit | None = None  # the copy of Ax, for a noise that needs one
 
 
-@SOLVERS.register("fixed-point", cite=("romano2017", "hurault2022"), examples=("fixed-point", "fixed-point:tau=0.001"))
+@SOLVERS.register(
+    "fixed-point", rank=90, cite=("romano2017", "hurault2022"), examples=("fixed-point", "fixed-point:tau=0.001")
+)
 @dataclass(frozen=True)
 class FixedPoint(Solver):
     """Forward-backward splitting, forward in the prior: x <- prox_{tau f}(x − tau lam ∇g(x)).

@@ -9,6 +9,7 @@ from .gradient import GradientDescent
 
 @SOLVERS.register(
     "gd",
+    rank=70,
     cite=("polyak1964", "nesterov1983", "zukerman2021"),
     examples=(
         "gd",

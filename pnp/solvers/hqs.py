@@ -20,7 +20,9 @@ class HQSState(NamedTuple):
     split: DataSplit | None
 
 
-@SOLVERS.register("hqs", cite=("geman1995", "zhang2021"), examples=("hqs", "hqs:tau=0.1..0.001", "hqs:tau=0.01"))
+@SOLVERS.register(
+    "hqs", rank=20, cite=("geman1995", "zhang2021"), examples=("hqs", "hqs:tau=0.1..0.001", "hqs:tau=0.01")
+)
 @dataclass(frozen=True)
 class HQS(Solver):
     """Half-quadratic splitting of f(x) + lam g(z) + ‖x − z‖²/(2 tau).   Geman & Yang 1995; DPIR: Zhang et al. 2021.

@@ -17,7 +17,7 @@ from .drawing import Pictures
 from .gradient import pull
 
 
-@SOLVERS.register("lbfgs", cite=("liu1989",))
+@SOLVERS.register("lbfgs", rank=74, cite=("liu1989",))
 @dataclass(frozen=True)
 class LBFGS(Drawn):
     """The limited-memory BFGS method on f + lam g, in the variables θ that the prior draws each image from.

@@ -25,7 +25,7 @@ class MeanShiftState(NamedTuple):
     pull: Tensor
 
 
-@SOLVERS.register("mean-shift", cite=("bigdeli2017",), examples=("mean-shift", "mean-shift:blind=true"))
+@SOLVERS.register("mean-shift", rank=80, cite=("bigdeli2017",), examples=("mean-shift", "mean-shift:blind=true"))
 @dataclass(frozen=True)
 class MeanShift(Solver):
     """Descent with momentum along ∇f + lam ∇g, a fixed share of 1/L at a time.   Bigdeli et al. 2017.

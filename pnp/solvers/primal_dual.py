@@ -84,7 +84,7 @@ class _PrimalDual(Solver):
         return sum(k.norm**2 for _, k in self._terms(problem))
 
 
-@SOLVERS.register("chambolle-pock", cite=("chambolle2011", "goldstein2013"))
+@SOLVERS.register("chambolle-pock", rank=50, cite=("chambolle2011", "goldstein2013"))
 @dataclass(frozen=True)
 class ChambollePock(_PrimalDual):
     """Primal-dual hybrid gradient on f(x) + lam Σᵢ wᵢ hᵢ(Kᵢx).   Chambolle & Pock 2011, algorithm 1 (theta = 1).
@@ -150,7 +150,7 @@ def _length(parts: Iterable[Tensor]) -> Tensor:
     return torch.stack([part.flatten(1).square().sum(1) for part in parts]).sum(0).sqrt().view(-1, 1, 1, 1)
 
 
-@SOLVERS.register("condat-vu", cite=("condat2013", "vu2013"))
+@SOLVERS.register("condat-vu", rank=60, cite=("condat2013", "vu2013"))
 @dataclass(frozen=True)
 class CondatVu(_PrimalDual):
     """Primal-dual splitting with a gradient step on f: no data prox is solved.   Condat 2013, algorithm 3.1; Vũ 2013.

@@ -22,7 +22,7 @@ def gradient_step(
     return 0.99 / problem.lipschitz() if tau is None else as_schedule(tau, iterations)(k)
 
 
-@SOLVERS.register("pgd", cite=("combettes2011",))
+@SOLVERS.register("pgd", rank=30, cite=("combettes2011",))
 @dataclass(frozen=True)
 class ProximalGradient(Solver):
     """Proximal gradient descent (forward-backward splitting).   Combettes & Pesquet 2011, algorithm 10.3.
@@ -61,7 +61,7 @@ class FISTAState(NamedTuple):
     t: Tensor
 
 
-@SOLVERS.register("fista", cite=("beck2009", "odonoghue2015"))
+@SOLVERS.register("fista", rank=40, cite=("beck2009", "odonoghue2015"))
 @dataclass(frozen=True)
 class FISTA(Solver):
     """FISTA with gradient-based restart.   Beck & Teboulle 2009; restart: O'Donoghue & Candès 2015, section 3.2.

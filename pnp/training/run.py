@@ -109,7 +109,7 @@ def parse_network(spec: str) -> tuple[str, dict[str, Any]]:
     for key in parsed.options:
         if key not in known:
             raise SpecError(unknown(f"option of network {parsed.name!r}:", key, known))
-    return parsed.name, {k: _argument(v, hints[k], f"{parsed.name}:{k}") for k, v in parsed.options.items()}
+    return parsed.name, {k: _argument(str(v), hints[k], f"{parsed.name}:{k}") for k, v in parsed.options.items()}
 
 
 def _argument(text: str, hint: Any, where: str) -> Any:
