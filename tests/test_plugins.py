@@ -15,7 +15,7 @@ import torch
 from test_cli import pnp, record
 
 from pnp import plugins
-from pnp.benchmark import solving, suite, version
+from pnp.benchmark import keys, solving, suite
 from pnp.benchmark.suite import Data
 from pnp.operators import Operator
 from pnp.priors import PnP, parse
@@ -203,12 +203,12 @@ def test_own_members_take_part_in_a_benchmark_and_their_source_in_its_keys(here:
     cell = next(suite.cells(made, Data.of(made, None)))
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as workers:  # another process, as Dask's are
         assert "psnr" in workers.submit(solving.solve_cell, cell, 1, False).result().columns
-    before = version.code_version(cell)
+    before = keys.key(cell)
     for file in (here / "mine.py", here / "people_own" / "nets.py"):
         file.write_text(MINE + "# another\n")
-        assert version.code_version(cell) != before
+        assert keys.key(cell) != before
         file.write_text(MINE)
-        assert version.code_version(cell) == before
+        assert keys.key(cell) == before
     broken = replace(cell, method=replace(cell.method, prior="people_own.nets:Shirnk"))
     assert "Did you mean 'Shrink'" in solving.solve_cell(broken, threads=1, keep=False).columns["skipped"]
 
