@@ -75,16 +75,16 @@ class DIP(Prior):
 
     def parametrise(self, x0: Tensor) -> list[Drawing]:
         begun = self if self.nets else self.begin(x0)
-        z = _input(self.net, x0, self.seed)
-        return [Drawing(list(net.parameters()), partial(begun._draw, i, z, x0[:1])) for i, net in enumerate(begun.nets)]
+        z, (chosen,) = _input(self.net, x0, self.seed), self.runs_in(x0.device)
+        draws = [partial(begun._draw, i, z, x0[:1], chosen.dtype) for i in range(len(begun.nets))]
+        return [Drawing(list(net.parameters()), draw) for net, draw in zip(begun.nets, draws, strict=True)]
 
-    def _draw(self, i: int, z: Tensor, like: Tensor) -> Tensor:
+    def _draw(self, i: int, z: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
         """Picture i, of the shape and dtype of `like`: (1, C, H, W)."""
-        (chosen,) = self.runs_in(z.device)
         if self.noise:
             self.before[i] = self.generators[i].get_state()
             z = z + self.noise * torch.randn(z.shape, generator=self.generators[i]).to(z)
-        with autocast(chosen.dtype, z.device):
+        with autocast(dtype, z.device):
             drawn = self.nets[i](z.contiguous(memory_format=torch.channels_last))
         x = drawn[..., : like.shape[-2], : like.shape[-1]].to(like.dtype)
         if x.shape != like.shape:

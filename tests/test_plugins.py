@@ -20,6 +20,7 @@ from pnp.benchmark.suite import Data
 from pnp.operators import Operator
 from pnp.priors import PnP, parse
 from pnp.registry import DENOISERS, NOISES, OPERATORS, PRIORS, SOLVERS, STOPS, Registry, SpecError
+from pnp.samples import photograph
 from pnp.solvers import Solver
 
 MINE = '''
@@ -28,6 +29,7 @@ from typing import Annotated, ClassVar
 
 import torch
 
+from pnp.noises import Noise
 from pnp.operators import Operator
 from pnp.priors import Denoiser, Prior, Tikhonov
 from pnp.registry import DENOISERS
@@ -75,11 +77,31 @@ def ridge(weight: float = 3.0) -> Prior:
     return Tikhonov()
 
 
-class Flat:
-    """Noise that is none."""
+class Flat(Noise):
+    """Noise that is none: ‖u − y‖²/(2 s²) with a small s, and nothing drawn."""
 
-    def __call__(self, y, generator):
-        return y
+    quadratic = True
+
+    def __init__(self, level: float = 0.1):
+        self.s = level
+
+    def draw(self, u, generator):
+        return u
+
+    def value(self, u, y):
+        return (u - y).flatten(1).square().sum(1) / (2 * self.s**2)
+
+    def slope(self, u, y):
+        return (u - y) / self.s**2
+
+    def prox(self, v, y, tau):
+        return (self.s**2 * v + tau * y) / (self.s**2 + tau)
+
+    def curvature(self, y):
+        return 1 / self.s**2
+
+    def level(self, y):
+        return self.s
 
 
 @dataclass(frozen=True)
@@ -159,7 +181,7 @@ def test_what_is_wrong_with_an_own_member_is_said(here: Path, registry: Registry
 def test_own_members_solve(here: Path, capsys: pytest.CaptureFixture) -> None:
     from pnp.files import pictures
 
-    pictures.write(here / "photo.png", pictures.photograph("camera")[..., 100:132, 200:232])
+    pictures.write(here / "photo.png", photograph("camera")[..., 100:132, 200:232])
     command = ("solve", "photo.png", "--simulate", "--sigma", "0.01", "--iterations", "2", "--lam", "1")
     own = ("--op", "./mine.py:Gain:gain=0.5,times=1", "--prior", "people_own.nets:Shrink:strength=2+tv")
     assert pnp(*command, *own, "--solver", "./mine.py:Mine", "--noise", "./mine.py:Flat") == 0, capsys.readouterr().err
@@ -171,7 +193,7 @@ def test_own_members_solve(here: Path, capsys: pytest.CaptureFixture) -> None:
 def test_the_file_of_an_own_member_is_no_target(here: Path, capsys: pytest.CaptureFixture) -> None:
     from pnp.files import pictures
 
-    pictures.write(here / "photo.png", pictures.photograph("camera")[..., 100:132, 200:232])
+    pictures.write(here / "photo.png", photograph("camera")[..., 100:132, 200:232])
     pictures.write(here / "psf, 1.png", torch.ones(1, 1, 3, 3))
     before = (here / "psf, 1.png").read_bytes()
     assert pnp("solve", "photo.png", "--op", 'blur:kernel="psf, 1.png"', "--prior", "tv", "-o", "psf, 1.png") == 2

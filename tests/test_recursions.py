@@ -166,7 +166,7 @@ def chambolle_pock(slip: str) -> Iterates:
 
 
 def balanced(slip: str) -> Iterates:
-    """Goldstein et al. 2013, algorithm 2, of residuals relative to the ways that their variables have come."""
+    """Goldstein et al. 2013, of residuals relative to the ways that their variables have come."""
     x, u, tau, alpha = X0, np.zeros(5), 10 / L, 0.5
     while True:
         s = 0.99 / (tau * K2)

@@ -14,7 +14,6 @@ import torch
 
 from pnp.citations import bibtex
 from pnp.core.schedules import Geometric
-from pnp.files import pictures
 from pnp.operators.kernels import KERNELS
 from pnp.priors import TV, InvariantWaveletL1, Sum, parse
 from pnp.registry import (
@@ -30,6 +29,7 @@ from pnp.registry import (
     SpecError,
     convert,
 )
+from pnp.samples import photograph
 
 ALL = {"operator": OPERATORS, "kernel": KERNELS, "prior": PRIORS, "denoiser": DENOISERS, "solver": SOLVERS,
        "noise": NOISES, "stop rule": STOPS}  # fmt: skip
@@ -149,8 +149,8 @@ def test_a_registry_is_sorted_by_rank_and_name_and_refuses_a_name_twice() -> Non
 
 
 def test_the_order_of_choice_of_the_solvers_is_their_rank() -> None:
-    assert list(SOLVERS) == ["admm", "hqs", "pgd", "fista", "chambolle-pock", "condat-vu", "gd", "mean-shift",
-                             "fixed-point", "anderson", "admm-descent"]  # fmt: skip
+    assert list(SOLVERS) == ["admm", "hqs", "pgd", "fista", "chambolle-pock", "condat-vu", "gd", "descent",
+                             "lbfgs", "mean-shift", "fixed-point", "anderson", "admm-descent"]  # fmt: skip
     ranks = [entry.rank for entry in SOLVERS.values()]
     assert len(set(ranks)) == len(ranks)
 
@@ -237,7 +237,7 @@ def test_a_network_is_chosen_when_the_picture_is_there(monkeypatch: pytest.Monke
     from pnp.metrics import psnr
     from pnp.priors.network import ByColour, shipped
 
-    clean = pictures.photograph("astronaut")[..., 100:196, 180:276]
+    clean = photograph("astronaut")[..., 100:196, 180:276]
     sigma = 25 / 255
     y = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     late, at_once = DENOISERS.build("unet"), DENOISERS.build("unet", shape=(3, 96, 96))

@@ -25,6 +25,7 @@ from pnp.files.atomic import WriteError
 from pnp.files.pictures import PictureError
 from pnp.jobs import checkpoint, report, restore
 from pnp.priors import TV
+from pnp.samples import photograph
 
 FAST = ["--op", "identity", "--prior", "tv", "--lam", "10", "--sigma", "0.05", "--iterations", "2"]
 DIP = ["--op", "identity", "--prior", "dip:width=8,depth=2", "--sigma", "0.02"]
@@ -33,7 +34,7 @@ DIP = ["--op", "identity", "--prior", "dip:width=8,depth=2", "--sigma", "0.02"]
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    pictures.write("a.png", pictures.photograph("camera")[..., 100:132, 200:232])
+    pictures.write("a.png", photograph("camera")[..., 100:132, 200:232])
     return tmp_path
 
 
@@ -150,10 +151,11 @@ import pnp.cli.solve
 from pnp.files import atomic, pictures
 from pnp.jobs import report
 from pnp.jobs.restore import Job, restore
+from pnp.samples import photograph
 
 command = sys.modules["pnp.cli.solve"]  # the package has the command itself by this name
 what = sys.argv[1]
-x = pictures.photograph("camera")[..., 100:132, 200:232]
+x = photograph("camera")[..., 100:132, 200:232]
 plan = command.Plan(Path("a.png"), Path("out/o.png").absolute(), Path("out/report").absolute())
 report.write_figure = lambda path, done, title: atomic.write(path, f"figure {done.record['job']['lam']}")
 jobs = {name: Job("identity", "tv", lam=lam, sigma=0.1, simulate=True, iterations=1, seed=int(lam))
@@ -341,7 +343,7 @@ def test_a_running_solve_leaves_what_it_would_leave_at_its_end() -> None:
     from pnp.priors import parse
     from pnp.solvers import GradientDescent
 
-    y = pictures.photograph("camera")[..., 100:124, 200:224]
+    y = photograph("camera")[..., 100:124, 200:224]
     kept = []
     prior = parse(DIP[3], shape=(1, 24, 24))
     descent = GradientDescent(optimizer="Adam", lr=0.01, iterations=4)
@@ -538,7 +540,7 @@ def test_in_a_script_an_interrupt_is_never_a_picture_error(folder: Path, monkeyp
 
 # Nobody writes beside pnp/files/atomic.py
 
-APPENDED = {"pnp.benchmark.run": "a", "pnp.training.run": "a"}  # lines that are added
+APPENDED = {"pnp.benchmark.run": "a+b", "pnp.training.run": "a"}  # lines that are added
 WRITES = {"write_text", "write_bytes", "touch", "tofile", "rename", "replace", "mkstemp", "copyfile", "move"}
 SAVES = {"save", "savefig", "imwrite", "savez", "savetxt", "save_file"}
 

@@ -93,7 +93,7 @@ class ChambollePock(_PrimalDual):
         uᵢ <- prox_{s (lam wᵢ hᵢ)*}(uᵢ + s Kᵢ(2x⁺ − x))
 
     tau: the step, in units of a variance, with tau s Σᵢ‖Kᵢ‖² = 1.  None: it begins at 10 sigma²/‖A‖² and is balanced
-    image by image, with tau s Σᵢ‖Kᵢ‖² = 0.99 (Goldstein et al. 2013, algorithm 2): the residuals of the step are
+    image by image, with tau s Σᵢ‖Kᵢ‖² = 0.99 (Goldstein et al. 2013): the residuals of the step are
 
         p = (x − x⁺)/tau − Kᵀ(u − u⁺),   d = (u − u⁺)/s − K(x − x⁺),
 
@@ -128,7 +128,7 @@ class ChambollePock(_PrimalDual):
         if self.tau is None:
             return (
                 "tau s ‖K‖² < 1, steps whose changes are summable, and a closed convex prior: converges to a minimiser "
-                "(Goldstein et al. 2013, theorem 1; with a constant step Chambolle & Pock 2011, theorem 1)"
+                "(Goldstein et al. 2013; with a constant step Chambolle & Pock 2011, theorem 1)"
             )
         return "tau s ‖K‖² <= 1 and a closed convex prior: converges to a minimiser (Chambolle & Pock 2011, theorem 1)"
 
