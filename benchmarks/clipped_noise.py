@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from common import arguments, noisy_camera, save, set5
 
-from pnp.jobs.restore import Job, restore
+from pnp.jobs import Job, run
 from pnp.metrics import psnr
 
 LEVELS = (25, 50)
@@ -27,10 +27,10 @@ def main() -> None:
     for level in LEVELS:
         pictures = noisy_camera(level) if options.quick else set5(options.data, f"sigma{level}")
         for prior in PRIORS:
-            job = Job(op="identity", prior=prior, sigma=level / 255)
+            job = Job(operator="identity", prior=prior, sigma=level / 255)
             found = {}
             for name, y, x in pictures:
-                known, unknown = (restore(job, v, truth=x).restored for v in (y, y - 1e-6))
+                known, unknown = (run(job, v, truth=x).restored for v in (y, y - 1e-6))
                 found[name] = {"measured": _score(y, x), "known": _score(known, x), "unknown": _score(unknown, x)}
             mean = {k: sum(row[k] for row in found.values()) / len(found) for k in ("measured", "known", "unknown")}
             rows[f"sigma {level}, {prior}"] = {"pictures": found, "mean": mean}

@@ -24,7 +24,7 @@ from torch import Tensor
 from pnp.core.loop import solve
 from pnp.core.problem import Problem
 from pnp.core.stopping import Tolerance
-from pnp.jobs.restore import DISCREPANCY
+from pnp.jobs.settle import DISCREPANCY
 from pnp.metrics import psnr
 from pnp.operators import Blur
 from pnp.operators.kernels import box, gaussian

@@ -19,15 +19,15 @@ import torch
 from common import arguments, save
 from torch import Tensor
 
+from pnp.jobs import Job, run
 from pnp.jobs.movie import restore_movie
-from pnp.jobs.restore import Job, restore
 from pnp.registry import OPERATORS
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from cells import cells, centres, miss
 
 SIGMA = 0.05
-JOB = Job(op="downsample:factor=2", prior="dip", sigma=SIGMA)
+JOB = Job(operator="downsample:factor=2", prior="dip", sigma=SIGMA)
 
 
 def restored(frames: Tensor, y: Tensor, iterations: int | None) -> tuple[Tensor, list[dict[str, Any]]]:
@@ -35,14 +35,14 @@ def restored(frames: Tensor, y: Tensor, iterations: int | None) -> tuple[Tensor,
     job = Job(**{**vars(JOB), "iterations": iterations})
     movie = restore_movie(job, y, truth=frames)
     rows = []
-    for t, history in enumerate(movie.record["history"]):
-        alone = restore(job, y[t : t + 1], truth=frames[t : t + 1])
-        mine, scratch = curve(history), curve(alone.record["history"])
-        target = alone.record["metrics"]["psnr"][0]
+    for t, history in enumerate(movie.record.history):
+        alone = run(job, y[t : t + 1], truth=frames[t : t + 1])
+        mine, scratch = curve(history), curve(alone.record.history)
+        target = alone.record.metrics["psnr"][0]
         rows.append({
-            "recursive": {"psnr": movie.record["metrics"]["psnr"][t], "steps": movie.record["iterations"][t],
+            "recursive": {"psnr": movie.record.metrics["psnr"][t], "steps": movie.record.iterations[t],
                           "steps to equal": reached(mine, target)},
-            "from nothing": {"psnr": target, "steps": alone.record["iterations"][0],
+            "from nothing": {"psnr": target, "steps": alone.record.iterations[0],
                              "steps to equal": reached(scratch, target)},
         })  # fmt: skip
         print(f"frame {t}: {rows[-1]}", flush=True)

@@ -27,7 +27,7 @@ from torch import Tensor
 from pnp.core.loop import solve
 from pnp.core.problem import Problem
 from pnp.core.recording import Snapshot
-from pnp.jobs.restore import DISCREPANCY
+from pnp.jobs.settle import DISCREPANCY
 from pnp.linalg import conjugate_gradient
 from pnp.metrics import psnr
 from pnp.operators import Blur, Operator, PaddedBlur, ValidBlur

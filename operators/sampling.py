@@ -25,12 +25,14 @@ def downsample(
     border: Border = "circular",
     *,
     shape: tuple[int, int, int] | None = None,
+    measured: bool = False,
     **options: Any,
 ) -> Operator:
     """Low-pass filter, then every factor-th pixel.
 
     align: center puts each sample in the middle of its factor × factor cell, as picture software does; corner puts it
     on the cell's first pixel, as in USRNet's protocol.  Default: center, but corner for a kernel file.
+    shape: of the image; where the picture is measured it is not known, and taken to be a multiple of the factor.
     """
     if factor not in (2, 3, 4, 8):
         raise SpecError(f"factor={factor}; expected 2, 3, 4 or 8.")
@@ -41,5 +43,6 @@ def downsample(
     shift = (factor - 1) // 2 if centred else 0
     if centred and named and even != (factor % 2 == 0):
         raise SpecError(f"size={k.shape[-1]} cannot be centred on cells of {factor}; make both odd or both even.")
-    fixed = None if shape is None or border == "valid" or not (shape[1] % factor or shape[2] % factor) else shape[1:]
+    whole = shape is None or measured or border == "valid" or not (shape[1] % factor or shape[2] % factor)
+    fixed = None if shape is None or whole else shape[1:]
     return bordered(k, border, factor, shift, fixed)

@@ -299,7 +299,7 @@ def sensing(
     *,
     shape: tuple[int, int, int],
     seed: int = 0,
-) -> Operator:
+) -> MatrixSensing | StructuredSensing:
     """Compressive sensing: ratio times as many random projections as there are values in the image.
 
     orthonormal, gaussian: dense rows over the whole image, all channels together; gaussian ones are N(0, 1/m), as in

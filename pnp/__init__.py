@@ -1,8 +1,10 @@
 """pnp: restore images with any linear operator, any prior and one loop.
 
-    from pnp import Problem, operators, priors, solve, solvers
-    problem = Problem(operators.Blur(kernel), y, priors.TV(), sigma=0.01, lam=20)
-    print(solve(problem, solvers.ADMM()))
+    import pnp
+    restored = pnp.restore(y, operator="blur:kernel=psf.png", prior="unet").picture
+
+    problem = pnp.Problem(pnp.operators.Blur(kernel), y, pnp.priors.TV(), sigma=0.01, lam=20)
+    print(pnp.solve(problem, pnp.solvers.ADMM()))
 
 Names are imported when they are first used, so that `import pnp` costs little.
 """
@@ -13,46 +15,62 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import interop, metrics, operators, priors, solvers
+    from . import interop, metrics, noises, operators, priors, registry, samples, solvers
     from .core import stopping
     from .core.certificate import Convergence
     from .core.loop import Result, Status, solve
     from .core.problem import Problem
     from .core.recording import Snapshot
     from .core.schedules import Geometric
-    from .noises.level import estimate_sigma
+    from .core.solver import Solver
+    from .jobs.job import Job
+    from .jobs.record import Record
+    from .jobs.restore import Restoration, restore
+    from .noises import Noise, estimate_sigma
     from .operators import Operator, dot_test
     from .parameters.default import default_solver
     from .parameters.weight import fit_lam
     from .priors import Denoiser, Prior
 
+# public name -> the module that holds it
 _HOME = {
     "Convergence": "core.certificate",
     "Denoiser": "priors",
     "Geometric": "core.schedules",
+    "Job": "jobs",
+    "Noise": "noises",
     "Operator": "operators",
     "Prior": "priors",
     "Problem": "core.problem",
+    "Record": "jobs",
+    "Restoration": "jobs",
     "Result": "core.loop",
     "Snapshot": "core.recording",
+    "Solver": "core.solver",
     "Status": "core.loop",
     "default_solver": "parameters.default",
     "dot_test": "operators",
-    "estimate_sigma": "noises.level",
+    "estimate_sigma": "noises",
     "fit_lam": "parameters.weight",
+    "restore": "jobs",
     "solve": "core.loop",
 }
-_MODULES = ("interop", "metrics", "noises", "operators", "priors", "registry", "solvers")
+_MODULES = ("interop", "metrics", "noises", "operators", "priors", "registry", "samples", "solvers")
 
 __all__ = [
     "Convergence",
     "Denoiser",
     "Geometric",
+    "Job",
+    "Noise",
     "Operator",
     "Prior",
     "Problem",
+    "Record",
+    "Restoration",
     "Result",
     "Snapshot",
+    "Solver",
     "Status",
     "default_solver",
     "dot_test",
@@ -60,8 +78,12 @@ __all__ = [
     "fit_lam",
     "interop",
     "metrics",
+    "noises",
     "operators",
     "priors",
+    "registry",
+    "restore",
+    "samples",
     "solve",
     "solvers",
     "stopping",

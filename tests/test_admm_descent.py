@@ -14,6 +14,7 @@ from pnp.core.problem import Problem
 from pnp.core.recording import Snapshot
 from pnp.core.solver import fits
 from pnp.metrics import psnr
+from pnp.noises import Gaussian
 from pnp.operators import Blur, Identity, kernels
 from pnp.operators.base import Operator
 from pnp.parameters.rules import kind_of
@@ -59,11 +60,11 @@ def test_under_the_constraint_it_finds_the_lam_that_the_discrepancy_principle_fi
 
 def test_a_picture_of_a_batch_gets_what_it_gets_alone() -> None:
     p = problem(TV(), Identity(), batch=2)
-    p = replace(p, sigma=torch.tensor([0.1, 0.05], dtype=torch.float64).view(2, 1, 1, 1))
+    p = replace(p, noise=Gaussian(torch.tensor([0.1, 0.05], dtype=torch.float64).view(2, 1, 1, 1)))
     solver = replace(EXACT, iterations=5, within=1.0)
     together = solve(p, solver, stop=()).x
     for i in range(2):
-        alone = solve(replace(p, y=p.y[i : i + 1], sigma=(0.1, 0.05)[i]), solver, stop=()).x
+        alone = solve(replace(p, y=p.y[i : i + 1], noise=Gaussian((0.1, 0.05)[i])), solver, stop=()).x
         torch.testing.assert_close(together[i : i + 1], alone)
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pytest
@@ -137,7 +138,7 @@ def test_each_row_has_scores_or_says_why_not(tiny: Suite, ran: Ran) -> None:
     assert len(rows) == 12
     for row in rows:
         if (row.method, row.task) == ("TV, blind", "sensed"):
-            assert row.psnr is None and "cannot be estimated" in str(row.skipped)
+            assert row.psnr is None and "Cannot estimate the noise" in str(row.skipped)
         else:
             assert row.skipped is None and row.psnr and row.psnr_initial and row.seconds and row.curve
             assert row.psnr == pytest.approx(row.curve[-1][2], abs=0.01) and row.iterations == row.curve[-1][0]
@@ -287,7 +288,7 @@ def test_the_weights_for_the_pictures_channels_are_in_the_key(cell: Cell, monkey
     colour = replace(cell, picture="coffee", grey=False)
     cells = [by(c, spec) for c in (cell, colour) for spec in ("unet", "red", "red:denoiser=trd.7")]
     before = [keys.key(c) for c in cells]
-    grey = priors.parse("unet", shape=(1, 8, 8)).denoiser.net.record  # type: ignore[attr-defined]
+    grey = priors.parse("unet").denoiser.network(1).net.record  # type: ignore[attr-defined]
     monkeypatch.setitem(grey, "sha256", "other")
     assert [keys.key(c) == b for c, b in zip(cells, before, strict=True)] == [False, False, True, True, True, True]
     (net, *_) = priors.parse("trd:size=7").denoiser.members.values()  # type: ignore[attr-defined]
@@ -302,8 +303,10 @@ def mine() -> Iterator[None]:
     def blank(strength: float = 0.5) -> object:
         return lambda x, sigma: strength * x
 
-    def hazy(denoiser: str = "blank") -> priors.Prior:
-        return priors.PnP(DENOISERS.build(denoiser))
+    def hazy(denoiser: Annotated[priors.Denoiser, DENOISERS] = DENOISERS.part("blank")) -> priors.Prior:  # noqa: B008
+        return priors.PnP(denoiser)
+
+    hazy.__annotations__ = {"denoiser": Annotated[priors.Denoiser, DENOISERS], "return": priors.Prior}
 
     DENOISERS.register("blank", version=3)(blank)
     PRIORS.register("hazy")(hazy)
@@ -365,7 +368,7 @@ def test_tables_hold_the_means_and_the_published_rows(tiny: Suite, ran: Ran, tmp
     with pytest.raises(ValueError, match="no place for the table"):
         report.into_readme(readme, tiny.name, text)
     assert readme.read_text() == "nothing"
-    assert any("cannot be estimated" in line for line in report.skipped(rows))
+    assert any("Cannot estimate the noise" in line for line in report.skipped(rows))
     worse = [replace(r, psnr=1.0) for r in rows if r.psnr]
     assert any("below the measured picture" in line for line in report.skipped(worse))
 
@@ -377,7 +380,7 @@ def test_the_page_is_whole_in_itself(tiny: Suite, ran: Ran, tmp_path: Path) -> N
     )
     assert "&lt;b&gt;Tiny" in page and "<b>Tiny" not in page
     assert page.count("data:image/png;base64,") >= 3 + 3 * 3 and "http" not in page.replace("http-equiv", "")
-    assert "cannot be estimated" in page and "Paper, published" in page
+    assert "Cannot estimate the noise" in page and "Paper, published" in page
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium on this machine")

@@ -12,7 +12,7 @@ from torch import Tensor
 from pnp.core.loop import Status, solve
 from pnp.core.problem import Problem
 from pnp.core.stopping import Tolerance
-from pnp.jobs.restore import Job, restore
+from pnp.jobs import Job, run
 from pnp.linalg import trace
 from pnp.operators import Blur, Mask, kernels
 from pnp.priors import DAE, PnP, parse
@@ -175,10 +175,10 @@ def test_a_blind_descent_needs_no_noise_level() -> None:
     y = operator(x)
     y = y + 0.05 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
     job = Job(spec, "dae:denoiser=nlm", solver="mean-shift:blind=true", iterations=5, size=(1, 24, 24))
-    told, not_told = restore(replace(job, sigma=0.01), y), restore(job, y)
+    told, not_told = run(replace(job, sigma=0.01), y), run(job, y)
     assert torch.equal(told.restored, not_told.restored)
-    assert told.record["sigma"]["value"] == 0.01 and told.record["residual_over_noise"]
-    assert not_told.record["sigma"]["value"] is None and not_told.record["residual_over_noise"] is None
-    assert "not judged" in not_told.record["verdict"][0]
-    with pytest.raises(ValueError, match="a blind solver"):
-        restore(replace(job, solver="mean-shift"), y)
+    assert told.record.sigma.value == 0.01 and told.record.residual_over_noise
+    assert not_told.record.sigma.value is None and not_told.record.residual_over_noise is None
+    assert "not judged" in not_told.record.verdict[0]
+    with pytest.raises(ValueError, match="mean-shift:blind=true"):
+        run(replace(job, solver="mean-shift"), y)

@@ -17,7 +17,8 @@ from pnp.core.recording import Snapshot
 from pnp.core.solver import fits
 from pnp.core.stopping import _Windowed
 from pnp.core.stopping import parse as parse_stop
-from pnp.jobs.restore import Job, restore
+from pnp.jobs import Job
+from pnp.jobs import run as run_job
 from pnp.metrics import psnr
 from pnp.operators import Blur, Identity, Mask, kernels
 from pnp.priors import DIP, TV, Prior, Sum, parse
@@ -116,7 +117,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_another_picture() ->
 def test_the_seed_of_a_job_is_that_of_its_prior_unless_the_prior_names_one() -> None:
     _, y = noisy()
     specs = {"job 0": ("dip:width=8", 0), "job 1": ("dip:width=8", 1), "both": ("dip:width=8,seed=0", 1)}
-    drawn = {n: restore(Job("identity", p, sigma=0.1, seed=s, iterations=2), y).result.x for n, (p, s) in specs.items()}
+    drawn = {n: run_job(Job("identity", p, sigma=0.1, seed=s, iterations=2), y).result.x for n, (p, s) in specs.items()}
     assert torch.equal(drawn["job 0"], drawn["both"]) and not torch.equal(drawn["job 0"], drawn["job 1"])
 
 
@@ -359,37 +360,37 @@ def test_it_restores_without_training(operator: nn.Module) -> None:
 def test_known_pixels_that_were_not_learned_in_time_are_as_measured() -> None:
     x = squares(1, 1, 32, 32)
     job = Job("mask:keep=0.5", "dip:width=8,depth=2", sigma=1e-3, simulate=True, iterations=5)
-    done = restore(job, x)
+    done = run_job(job, x)
     mask = done.result.problem.operator.known().bool()
-    network = done.record["residual_over_noise"][0]
-    assert network > 20 and done.record["verdict"][0].startswith("the residual is larger")
+    network = done.record.residual_over_noise[0]
+    assert network > 20 and done.record.verdict[0].startswith("the residual is larger")
     known = (done.restored - x)[mask.expand_as(x)]
-    assert float(known.std()) < 1.5e-3 and done.record["metrics"]["psnr"][0] > done.record["history"]["psnr"][-1][0] + 2
-    stopped = restore(replace(job, stop="discrepancy:c=1000"), x)  # a rule's picture stays
+    assert float(known.std()) < 1.5e-3 and done.record.metrics["psnr"][0] > done.record.history["psnr"][-1][0] + 2
+    stopped = run_job(replace(job, stop="discrepancy:c=1000"), x)  # a rule's picture stays
     assert float((stopped.restored - x)[mask.expand_as(x)].std()) > 1e-2
 
 
 def test_the_table_says_how_it_descends_and_when_it_stops() -> None:
     said: list[str] = []
     x = squares(1, 1, 24, 24, dtype=torch.float32)
-    job = Job(op="blur:std=1", prior="dip:width=8,depth=2", sigma=0.1, simulate=True, iterations=80)
-    done = restore(job, x, say=said.append)
+    job = Job(operator="blur:std=1", prior="dip:width=8,depth=2", sigma=0.1, simulate=True, iterations=80)
+    done = run_job(job, x, say=said.append)
     assert "solver: gd:optimizer=Muon" in said[0] and any(line.startswith("stop: wmv") for line in said)
-    assert "variance" in done.result.history and done.record["chosen"] == list(done.result.chosen)
-    asked = restore(replace(job, stop="tolerance:tol=10"), x)
-    assert asked.record["reason"] == ["relative change at most 10"] and asked.record["iterations"] == [1]
-    both = restore(replace(job, prior="dip:width=8,depth=2+tv", iterations=3), x, say=said.append)
-    assert type(both.solver) is ADMMDescent and both.record["solver"]["within"] == 0.975
+    assert "variance" in done.result.history and done.record.chosen == list(done.result.chosen)
+    asked = run_job(replace(job, stop="tolerance:tol=10"), x)
+    assert asked.record.reason == ["relative change at most 10"] and asked.record.iterations == [1]
+    both = run_job(replace(job, prior="dip:width=8,depth=2+tv", iterations=3), x, say=said.append)
+    assert type(both.solver) is ADMMDescent and both.record.solver["within"] == 0.975
     assert any(line.startswith("first guess: by ") for line in said) and "stop: discrepancy:c=0.99" in said
     free: list[str] = []  # without the constraint nothing goes by a first guess, and the row's stop is not its own
-    restore(replace(job, prior="dip:width=8,depth=2+tv", solver="admm-descent", iterations=3), x, say=free.append)
+    run_job(replace(job, prior="dip:width=8,depth=2+tv", solver="admm-descent", iterations=3), x, say=free.append)
     assert not any(line.startswith(("first guess", "stop")) for line in free)
 
 
 def test_an_interrupt_returns_the_best_so_far() -> None:
     x = squares(1, 1, 16, 16, dtype=torch.float32)
     rule = "wmv:window=3,patience=500,fit=inf"
-    job = Job(op="identity", prior="dip:width=8,depth=2", sigma=0.1, simulate=True, stop=rule)
+    job = Job(operator="identity", prior="dip:width=8,depth=2", sigma=0.1, simulate=True, stop=rule)
     seen: list[Snapshot] = []
 
     def interrupt(now: Snapshot) -> None:
@@ -397,10 +398,10 @@ def test_an_interrupt_returns_the_best_so_far() -> None:
         if now.k == 40:
             raise KeyboardInterrupt
 
-    done = restore(job, x, callbacks=[interrupt])
+    done = run_job(job, x, callbacks=[interrupt])
     variance = done.result.history["variance"][:, 0]
-    assert done.record["status"] == ["interrupted"] and done.record["iterations"] == [41]
-    assert done.record["chosen"] == [int(variance.argmin()) + 1]
+    assert done.record.status == ["interrupted"] and done.record.iterations == [41]
+    assert done.record.chosen == [int(variance.argmin()) + 1]
     assert torch.equal(done.restored, seen[int(variance.argmin())].x)
 
 

@@ -21,9 +21,8 @@ from pnp.core.loop import Memory, Result, solve
 from pnp.core.problem import Problem
 from pnp.core.stopping import Discrepancy, ExponentialVariance, Plateau, WindowedVariance
 from pnp.files import pictures
-from pnp.jobs import checkpoint
+from pnp.jobs import Job, Restoration, checkpoint, run
 from pnp.jobs.movie import restore_movie
-from pnp.jobs.restore import Job, Restoration, restore
 from pnp.metrics import psnr
 from pnp.parameters import rules
 from pnp.registry import OPERATORS
@@ -82,13 +81,13 @@ def test_a_frame_after_another_takes_a_third_of_the_iterations_from_scratch(movi
 
 def test_tracks_on_the_restored_movie_are_nearer_the_truth(movie: Movie) -> None:
     y = measured(movie, 0.1)[:3]
-    job = Job(op="downsample:factor=2", prior=SPEC, solver=SOLVER, sigma=0.1, iterations=80)
+    job = Job(operator="downsample:factor=2", prior=SPEC, solver=SOLVER, sigma=0.1, iterations=80)
     done = restore_movie(job, y, truth=movie.frames[:3])
     small = [miss(2 * centres(frame[0]) + 0.5, track) for frame, track in zip(y, movie.tracks[:3], strict=True)]
     restored = [miss(centres(x[0]), track) for x, track in zip(done.restored, movie.tracks[:3], strict=True)]
     assert sum(restored) < 0.85 * sum(small)
-    assert len(done.record["iterations"]) == 3 and done.record["iterations"][2] < done.record["iterations"][0]
-    assert all(psnr > before for psnr, before in zip(*(done.record["metrics"][k] for k in ("psnr", "psnr_initial")),
+    assert len(done.record.iterations) == 3 and done.record.iterations[2] < done.record.iterations[0]
+    assert all(psnr > before for psnr, before in zip(*(done.record.metrics[k] for k in ("psnr", "psnr_initial")),
                                                      strict=True))  # fmt: skip
 
 
@@ -111,10 +110,10 @@ def test_the_operator_of_a_movie_is_one_and_its_simulated_noise_is_not(
 ) -> None:
     """Planted: the seed that each frame had, with which a random matrix is another one in each."""
     done: list[Restoration] = []
-    monkeypatch.setattr("pnp.jobs.movie.restore", lambda *a, **k: done.append(restore(*a, **k)) or done[-1])
+    monkeypatch.setattr("pnp.jobs.movie.run", lambda *a, **k: done.append(run(*a, **k)) or done[-1])
     frames = movie.frames[:1].expand(3, -1, -1, -1)[..., :16, :16]
     op = "sensing:ratio=0.5"
-    job = Job(op=op, prior="dip:width=8,depth=2", sigma=0.01, seed=3, iterations=2, simulate=simulate)
+    job = Job(operator=op, prior="dip:width=8,depth=2", sigma=0.01, seed=3, iterations=2, simulate=simulate)
     if not simulate:
         frames = OPERATORS.build(op, shape=(1, 16, 16), seed=3)(frames)
         job = replace(job, size=(1, 16, 16))
@@ -123,7 +122,7 @@ def test_the_operator_of_a_movie_is_one_and_its_simulated_noise_is_not(
     x = movie.frames[:1, :, :16, :16]
     assert all(torch.equal(p.operator(x), problems[0].operator(x)) for p in problems)
     assert torch.equal(problems[1].y, problems[2].y) != simulate
-    assert joined.record["job"]["seed"] == 3 and joined.record["job"]["op"] == op
+    assert joined.record.job["seed"] == 3 and joined.record.job["operator"] == op
     other = OPERATORS.build(op, shape=(1, 16, 16), seed=4)
     assert not torch.allclose(other(x), problems[0].operator(x), atol=1e-3)
 
@@ -134,14 +133,14 @@ def test_a_time_limit_is_of_the_whole_movie(movie: Movie, monkeypatch: pytest.Mo
 
     def timed(job: Job, *rest: Any, **settings: Any) -> Restoration:
         limits.append(job.seconds)
-        return restore(replace(job, seconds=None), *rest, **settings)
+        return run(replace(job, seconds=None), *rest, **settings)
 
     now = iter([0.0, 0.0, 1.0, 6.0])
     monkeypatch.setattr("pnp.jobs.movie.time", SimpleNamespace(perf_counter=lambda: next(now)))
-    monkeypatch.setattr("pnp.jobs.movie.restore", timed)
+    monkeypatch.setattr("pnp.jobs.movie.run", timed)
     job = Job("downsample:factor=2", "dip:width=8,depth=2", sigma=0.02, seconds=9, iterations=2)
     done = restore_movie(job, measured(movie, 0.02)[:3])
-    assert limits == [3, 4, 3] and done.record["job"]["seconds"] == 9 and done.record["iterations"] == [2, 2, 2]
+    assert limits == [3, 4, 3] and done.record.job["seconds"] == 9 and done.record.iterations == [2, 2, 2]
 
 
 def test_frames_that_no_time_is_left_for_stay_the_plain_guess(movie: Movie, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,15 +149,15 @@ def test_frames_that_no_time_is_left_for_stay_the_plain_guess(movie: Movie, monk
     y = measured(movie, 0.02)[:3]
     job = Job("downsample:factor=2", "dip:width=8,depth=2", sigma=0.02, seconds=40, iterations=3)
     done = restore_movie(job, y, truth=movie.frames[:3])
-    assert done.record["iterations"] == [3, 0, 0] and done.record["status"] == ["limit"] * 3
-    assert done.record["reason"][1:] == ["time limit of 40 s for the movie"] * 2
+    assert done.record.iterations == [3, 0, 0] and done.record.status == ["limit"] * 3
+    assert done.record.reason[1:] == ["time limit of 40 s for the movie"] * 2
     assert torch.equal(done.restored[1:], done.initial[1:]) and not torch.equal(done.restored[:1], done.initial[:1])
-    assert done.record["metrics"]["psnr"][1:] == done.record["metrics"]["psnr_initial"][1:]
+    assert done.record.metrics["psnr"][1:] == done.record.metrics["psnr_initial"][1:]
     monkeypatch.undo()
     expected = restore_movie(replace(job, seconds=None), y, truth=movie.frames[:3])
     assert torch.equal(done.initial, expected.initial) and done.truth is not None and expected.truth is not None
     assert torch.equal(done.truth, expected.truth)
-    assert done.record["metrics"]["ssim_initial"] == pytest.approx(expected.record["metrics"]["ssim_initial"])
+    assert done.record.metrics["ssim_initial"] == pytest.approx(expected.record.metrics["ssim_initial"])
 
 
 def test_the_memory_of_a_movie_is_that_of_its_last_frame(movie: Movie) -> None:
@@ -166,8 +165,8 @@ def test_the_memory_of_a_movie_is_that_of_its_last_frame(movie: Movie) -> None:
     job = Job("downsample:factor=2", "dip:width=8,depth=2", sigma=0.02, iterations=5)
     memory = restore_movie(job, y).result.memory
     assert memory.y is not None and torch.equal(memory.y, y[1:])
-    first = restore(job, y[:1])
-    last = restore(job, y[1:], after=first.result.memory).result.memory
+    first = run(job, y[:1])
+    last = run(job, y[1:], after=first.result.memory).result.memory
     assert all(torch.equal(v, last.learned[k]) for k, v in memory.learned.items())
     assert any(not torch.equal(v, first.result.memory.learned[k]) for k, v in memory.learned.items())  # planted
 
@@ -201,13 +200,13 @@ FEW = "admm-descent:within=0.975,inner=1"
 def test_later_frames_have_fewer_iterations_where_nothing_else_ends_them(
     movie: Movie, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = Job(op="downsample:factor=2", prior="dip:width=8,depth=2+nlm", sigma=0.02)
+    job = Job(operator="downsample:factor=2", prior="dip:width=8,depth=2+nlm", sigma=0.02)
     rule = rules.find(priors.parse(job.prior, shape=(1, 40, 40)), HALF)
     assert rule is not None and not rule.stop
     monkeypatch.setattr(rules, "find", lambda prior, *rest: replace(rule, solver=FEW, iterations=8))
-    assert restore_movie(job, measured(movie, 0.02)[:3]).record["iterations"] == [8, 2, 2]
+    assert restore_movie(job, measured(movie, 0.02)[:3]).record.iterations == [8, 2, 2]
     for given in (replace(job, iterations=3), replace(job, solver=f"{FEW},iterations=3")):
-        assert restore_movie(given, measured(movie, 0.02)[:2]).record["iterations"] == [3, 3]
+        assert restore_movie(given, measured(movie, 0.02)[:2]).record.iterations == [3, 3]
 
 
 # The command
@@ -309,7 +308,7 @@ def test_a_run_is_resumed_from_its_checkpoint(
     assert residual() == pytest.approx(first)
     for option, was, given, says in [
         ("--prior", "dip:width=8,depth=2", "dip:width=8,depth=3", "of prior dip:width=8,depth=2, not of dip:"),
-        ("--op", "downsample:factor=2", "identity", "of op downsample:factor=2, not of identity"),
+        ("--op", "downsample:factor=2", "identity", "of operator downsample:factor=2, not of identity"),
         ("--sigma", "0.02", "0.03", "of sigma 0.02, not of 0.03"),
         ("--solver", long[-1], "gd:optimizer=RMSprop,lr=0.01", "of optimizer Adam, not RMSprop"),
     ]:  # fmt: skip

@@ -552,7 +552,7 @@ def test_an_unknown_kernel_suggests_the_near_one_and_a_large_one_is_refused() ->
         ("blur:kernel=disk,std=3", "kernel=disk takes radius, not std.  std is an option of kernel=gaussian."),
         ("blur:length=3", "kernel=gaussian takes std or size, not length.  length is .* of kernel=motion or shake."),
         ("blur:kernel=box,index=0", "kernel=box takes size, not index."),
-        ("blur:kernel=psf.npy,size=3", "kernel=psf.npy takes index, not size.  size is .* of kernel=gaussian or box."),
+        ("blur:kernel=psf.npy,size=3", "kernel=psf.npy takes index, not size.  size is .* of kernel=box or gaussian."),
         ("downsample:std=2", "kernel=bicubic takes no options, not std.  std is an option of kernel=gaussian."),
     ],
 )

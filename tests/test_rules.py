@@ -17,8 +17,8 @@ from PIL import Image
 
 from pnp import priors
 from pnp.cli import cli
-from pnp.core.solver import require
-from pnp.jobs.restore import Job, restore
+from pnp.core.solver import fits
+from pnp.jobs import Job, run
 from pnp.operators import Blur, Identity, Mask, kernels
 from pnp.parameters import rules, tuning
 from pnp.parameters.rules import Rule
@@ -59,7 +59,7 @@ def test_every_row_of_the_table_makes_a_solver_that_fits_its_kind() -> None:
     found = {rules.kind_of(prior): prior for prior in built}
     assert kinds and kinds <= set(found)
     for (kind, _), rule in table.items():
-        require(rule.make(0.01), found[kind])
+        assert fits(rule.make(0.01), found[kind]), kind
 
 
 def test_every_operator_has_a_row_for_every_learned_prior() -> None:
@@ -84,11 +84,11 @@ def test_every_operator_has_a_row_for_every_learned_prior() -> None:
 def test_the_weight_of_an_objective_is_the_same_for_every_solver() -> None:
     clean = torch.rand(1, 1, 24, 24, generator=torch.Generator().manual_seed(0))
     for solver in (None, "gd", "admm", "anderson"):
-        record = restore(Job("mask:keep=0.5", "red", solver, sigma=0.05, simulate=True, iterations=1), clean).record
-        assert record["lam"] == {"value": rules.table()["red", "mask"].lam, "source": "rule"}
+        record = run(Job("mask:keep=0.5", "red", solver, sigma=0.05, simulate=True, iterations=1), clean).record
+        assert record.lam == (rules.table()["red", "mask"].lam, "rule")
     own = Job("mask:keep=0.5", "unet", "hqs:tau=0.01", sigma=0.05, simulate=True, iterations=1)
-    record = restore(own, clean).record
-    assert record["lam"]["source"] == "default of the prior"  # the row's goes with a strength that falls
+    record = run(own, clean).record
+    assert record.lam.source == "default of the prior"  # the row's goes with a strength that falls
 
 
 def test_a_table_is_read_as_it_was_written_under_its_own_head(tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_the_first_guess_by_a_second_prior_goes_by_the_own_table_too(
     tuning.write({("denoiser", "identity"): Rule("hqs", 1, 0.5, start=0.1, end=1.0)}, Path(own))
     find = rules.find
     monkeypatch.setattr(rules, "find", lambda *given: found.append(find(*given)) or find(*given))
-    restore(Job("identity", "dip:width=8,depth=2+nlm", sigma=0.1, iterations=1, rules=own), torch.rand(1, 1, 16, 16))
+    run(Job("identity", "dip:width=8,depth=2+nlm", sigma=0.1, iterations=1, rules=own), torch.rand(1, 1, 16, 16))
     assert [rule and rule.solver.partition(":")[0] for rule in found] == ["admm-descent", "hqs"]
     assert found[1] == rules.table(own)["denoiser", "identity"]
 

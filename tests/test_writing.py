@@ -23,7 +23,7 @@ from pnp import interrupts
 from pnp.files import atomic, formats, pictures
 from pnp.files.atomic import WriteError
 from pnp.files.pictures import PictureError
-from pnp.jobs import checkpoint, report, restore
+from pnp.jobs import Job, checkpoint, report
 from pnp.priors import TV
 from pnp.samples import photograph
 
@@ -150,17 +150,17 @@ from pathlib import Path
 import pnp.cli.solve
 from pnp.files import atomic, pictures
 from pnp.jobs import report
-from pnp.jobs.restore import Job, restore
+from pnp.jobs import Job, run
 from pnp.samples import photograph
 
 command = sys.modules["pnp.cli.solve"]  # the package has the command itself by this name
 what = sys.argv[1]
 x = photograph("camera")[..., 100:132, 200:232]
 plan = command.Plan(Path("a.png"), Path("out/o.png").absolute(), Path("out/report").absolute())
-report.write_figure = lambda path, done, title: atomic.write(path, f"figure {done.record['job']['lam']}")
+report.write_figure = lambda path, done, title: atomic.write(path, f"figure {done.record.job['lam']}")
 jobs = {name: Job("identity", "tv", lam=lam, sigma=0.1, simulate=True, iterations=1, seed=int(lam))
         for name, lam in (("old", 5.0), ("new", 80.0))}
-done = {name: restore(job, x) for name, job in jobs.items()}
+done = {name: run(job, x) for name, job in jobs.items()}
 write = lambda name: command._write(jobs[name], plan, None, done[name], None)
 names = ("o.png", "report/result.json", "report/figure.png", "report/degraded.png")
 read = lambda: [Path("out", n).read_bytes() if Path("out", n).exists() else None for n in names]
@@ -359,7 +359,7 @@ def test_the_checkpoint_of_a_running_solve_comes_once_a_minute(folder: Path, mon
     clock, written = [0.0], []
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(checkpoint, "write", lambda *_: written.append(clock[0]))
-    job = restore.Job("identity", DIP[3])
+    job = Job("identity", DIP[3])
     keep = checkpoint.keeper(folder / "c.pt", job, torch.zeros(1, 1, 4, 4))
     now = type("Now", (), {"memory": staticmethod(lambda: None)})()
     for clock[0] in (1.0, 59.0, 61.0, 62.0, 120.0, 121.5):

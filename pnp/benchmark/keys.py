@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import plugins
 from ..registry import DENOISERS, NOISES, OPERATORS, PRIORS, SOLVERS, STOPS, Registry, Spec, SpecError
 from ..specs import own_member
 from .suite import Cell, said
@@ -78,6 +79,8 @@ def _members(registry: Registry[Any], text: str | Spec) -> Iterator[Part]:
         for kind, entry in registry.members(spec):
             own = own_member(entry.name)  # where a person's own class lies is no input, what its file holds is
             yield kind.kind, entry.name if own is None else own[1], entry.version
+            if own is not None and (home := plugins.module(own[0]).__file__):
+                yield "file", hashlib.sha256(Path(home).read_bytes()).hexdigest()
     for value in spec.texts():
         for path in (value, *value.split(os.pathsep)):
             if Path(path).is_file():

@@ -14,7 +14,7 @@ from .suite import Cell
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..jobs.restore import Job, Restoration
+    from ..jobs import Job, Restoration
 
 
 @dataclass(frozen=True)
@@ -41,31 +41,31 @@ def solve_cell(cell: Cell, threads: int, keep: bool) -> Outcome:
 
 
 def _solved(cell: Cell) -> tuple[dict[str, Any], Restoration]:
-    from ..jobs.restore import restore
+    from ..jobs import run
     from ..metrics import psnr, ssim
 
     clean = picture(cell)
     _warm_up(cell, clean)
     job, y, truth = _measured(cell, clean)
-    done = restore(replace(job, seed=cell.seed), clean if y is None else y, truth=truth)
+    done = run(job, y, truth=truth)
     target, record, history = done.truth, done.record, done.result.history
     assert target is not None
     every = -(-len(history["seconds"]) // 30)
-    before = record["seconds"]["before"]
+    before = record.seconds["before"]
     points = [*range(0, len(history["seconds"]), every), len(history["seconds"]) - 1]
     columns = {
         "psnr_initial": float(psnr(done.initial, target)),
         "psnr": float(psnr(done.restored, target)),
         "ssim": float(ssim(done.restored, target)),
-        "seconds": record["seconds"]["solve"],
-        "total": record["seconds"]["total"],
-        "iterations": record["iterations"][0],
-        "status": record["status"][0],
-        "reason": record["reason"][0],
-        "chosen": record["chosen"][0],
-        "verdict": record["verdict"][0],
-        "sigma_used": _first(record["sigma"]["value"]),
-        "lam": _first(record["lam"]["value"]),
+        "seconds": record.seconds["solve"],
+        "total": record.seconds["total"],
+        "iterations": record.iterations[0],
+        "status": record.status[0],
+        "reason": record.reason[0],
+        "chosen": record.chosen[0],
+        "verdict": record.verdict[0],
+        "sigma_used": _first(record.sigma.value),
+        "lam": _first(record.lam.value),
         "curve": tuple(
             (k + 1, before + float(history["seconds"][k]), float(history["psnr"][k, 0])) for k in dict.fromkeys(points)
         ),
@@ -73,26 +73,24 @@ def _solved(cell: Cell) -> tuple[dict[str, Any], Restoration]:
     return columns, done
 
 
-def _measured(cell: Cell, clean: Tensor) -> tuple[Job, Tensor | None, Tensor | None]:
-    """(job, y, truth): y None where the job simulates for itself, which is when the solver is told the truth."""
+def _measured(cell: Cell, clean: Tensor) -> tuple[Job, Tensor, Tensor]:
+    """(job, y, truth): what the cell's picture is measured as, and what the solver is told of it."""
     import torch
 
     from ..files import pictures
-    from ..jobs.restore import Job
+    from ..jobs import Job
     from ..noises.gaussian import Gaussian
     from ..registry import OPERATORS
 
-    sigma, method = cell.sigma / 255, cell.method
-    told = sigma if method.sigma == "given" else None
+    task, method, sigma = cell.task, cell.method, cell.sigma / 255
+    told = {"sigma": sigma if method.sigma == "given" else None, "seed": cell.seed}
     common = {"prior": method.prior, "solver": method.solver, "lam": method.lam, "iterations": method.iterations}
     if (file := cell.measurement()) is not None:
-        return Job(op=cell.task.assume or cell.task.measure, sigma=told, **common), pictures.read(file).pixels, clean  # type: ignore[arg-type]
-    if cell.task.assume is None:
-        noise = None if told else f"gaussian:sigma={sigma}"
-        return Job(op=cell.task.measure, sigma=told, simulate=True, noise=noise, **common), None, None  # type: ignore[arg-type]
-    operator = OPERATORS.build(cell.task.measure, shape=tuple(clean.shape[1:]), seed=cell.seed)
+        return Job(task.assume or task.measure, **common, **told), pictures.read(file).pixels, clean  # type: ignore[arg-type]
+    operator = OPERATORS.build(task.measure, shape=tuple(clean.shape[1:]), seed=cell.seed)
     y = Gaussian(sigma).draw(operator(clean), torch.Generator().manual_seed(cell.seed))
-    return Job(op=cell.task.assume, sigma=told, **common), y, operator.visible(clean)  # type: ignore[arg-type]
+    assumed = operator if task.assume is None else task.assume
+    return Job(assumed, **common, **told), y, operator.visible(clean)  # type: ignore[arg-type]
 
 
 _warm: set[tuple[str, ...]] = set()
@@ -100,13 +98,13 @@ _warm: set[tuple[str, ...]] = set()
 
 def _warm_up(cell: Cell, clean: Tensor) -> None:
     """Two iterations, untimed, the first time that a worker meets this task, method and size."""
-    from ..jobs.restore import restore
+    from ..jobs import run
 
     what = (cell.task.measure, str(cell.task.assume), repr(cell.method), str(tuple(clean.shape)))
     if what not in _warm:
         job, y, truth = _measured(cell, clean)
         lam = job.lam or 1.0  # no search for it
-        restore(replace(job, iterations=2, lam=lam), clean if y is None else y, truth=truth)
+        run(replace(job, iterations=2, lam=lam), y, truth=truth)
         _warm.add(what)
 
 

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from ..core.loop import Memory
     from ..core.recording import Snapshot
     from ..files.pictures import Picture
-    from ..jobs.restore import Job, Restoration
+    from ..jobs import Job, Restoration
 
 
 @click.command()
 @click.argument("inputs", nargs=-1, metavar="[PICTURE]...")
-@click.option("--op", required=True, metavar="SPEC", help="What the camera did: blur:kernel=psf.png, ... (pnp list).")
+@click.option("--op", "operator", required=True, metavar="SPEC", help="What the camera did: blur:kernel=psf.png, ... "
+              "(pnp list).")  # fmt: skip
 @click.option("--prior", required=True, metavar="SPEC", help="What pictures look like, e.g. tv or tv+0.5*haar.")
 @click.option("--solver", metavar="SPEC", help="Default: the table's for a learned prior, else the first that fits.")
 @click.option("--sigma", callback=positive, metavar="S", help="Noise level in [0, 1] units, e.g. 0.01 or 2.55/255. "
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 @click.option("--lam", callback=positive, metavar="L", help="Weight of the prior. Default: the table's, or "
               "chosen to fit the noise.")  # fmt: skip
 @click.option("--simulate", is_flag=True, help="The pictures are clean: degrade them first, restore, and score.")
-@click.option("--noise", metavar="SPEC", help="Noise of the simulation, e.g. poisson:gain=0.01. Default: gaussian.")
+@click.option("--noise", metavar="SPEC", help="How the noise falls, e.g. poisson:gain=0.01 (pnp list noises); "
+              "--simulate adds it, too. Default: gaussian, clipped where the picture shows it.")  # fmt: skip
 @click.option("--truth", type=click.Path(path_type=Path), help="The clean picture, for scores.")
 @click.option("--input", "more", multiple=True, metavar="PATH", help="Another picture, a folder or a glob.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The restored picture; a folder for many inputs.")
@@ -72,7 +74,7 @@ def _solve(
     resume: bool,
     **settings: Any,
 ) -> None:
-    from ..jobs.restore import Job
+    from ..jobs import Job
     from ..registry import SpecError
 
     job = Job(simulate=simulate or not inputs, **settings)
@@ -159,9 +161,8 @@ def _target(source: Path, folder: Path | None) -> Path:
 
 def _solve_one(job: Job, plan: Plan, truth: Path | None, resume: bool = False) -> None:
     from ..files import pictures
-    from ..jobs import checkpoint
+    from ..jobs import checkpoint, run
     from ..jobs.movie import restore_movie
-    from ..jobs.restore import restore
 
     picture, pixels = _load(job, plan)
     interrupts.check()
@@ -176,9 +177,9 @@ def _solve_one(job: Job, plan: Plan, truth: Path | None, resume: bool = False) -
             done = restore_movie(job, pixels, truth=clean, callbacks=[callback], say=say)
         else:
             callbacks = [callback, checkpoint.keeper(saved, job, pixels)]
-            done = restore(job, pixels, truth=clean, callbacks=callbacks, say=say, after=after)
-    last = max(0, sum(n > 0 for n in done.record["iterations"]) - 1)  # frame of a movie that was reached
-    interrupted = "interrupted" in done.record["status"]
+            done = run(job, pixels, truth=clean, callbacks=callbacks, say=say, after=after)
+    last = max(0, sum(n > 0 for n in done.record.iterations) - 1)  # frame of a movie that was reached
+    interrupted = "interrupted" in done.record.status
     if interrupted:
         interrupts.answered()
     with interrupts.held():
@@ -240,7 +241,8 @@ def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None
             tempfile.TemporaryFile(dir=there).close()  # permissions alone do not tell: read-only and special folders
         except OSError as error:
             raise pictures.PictureError(f"cannot write to {folder}: {error.strerror} in {there}.") from None
-    texts = [*OPERATORS.parse(job.op).texts(), *PRIORS.parse(job.prior).texts()]  # kernels, masks, weights, own files
+    op, prior = (str(part) for part in (job.operator, job.prior))
+    texts = [*OPERATORS.parse(op).texts(), *PRIORS.parse(prior).texts()]  # kernels, masks, weights, own files
     named = [Path(part) for text in texts for part in (text, *text.split(":"))]
     sources = [p for p in (plan.source, truth, *named) if p is not None and p.is_file()]
     made = ("figure.png", "degraded.png", report.NAME, checkpoint.NAME)
@@ -263,14 +265,14 @@ def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration, tru
         pictures.write(plan.output, done.restored, picture)
         if job.simulate:
             pictures.write(plan.report / "degraded.png", done.initial[:1])
-        report.write_figure(plan.report / "figure.png", done, f"{plan.name}: {job.op}, {job.prior}")
+        report.write_figure(plan.report / "figure.png", done, f"{plan.name}: {job.operator}, {job.prior}")
         record = {
             "command": ["pnp", *sys.argv[1:]],
             "input": plan.name,
             "output": str(plan.output),
             "files": report.fingerprints(plan.report, written),
             "truth": None if truth is None else str(truth),
-            **done.record,
+            **done.record.to_json(),
             "environment": environment(),
         }
         report.write_json(plan.report / report.NAME, record)
@@ -278,23 +280,21 @@ def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration, tru
 
 def _summary(plan: Plan, done: Restoration) -> str:
     record, lines = done.record, []
-    for i, (status, reason, n) in enumerate(zip(record["status"], record["reason"], record["iterations"], strict=True)):
-        page = f" page {i + 1}" if len(record["status"]) > 1 else ""
+    for i, (status, reason, n) in enumerate(zip(record.status, record.reason, record.iterations, strict=True)):
+        page = f" page {i + 1}" if len(record.status) > 1 else ""
         scores = ""
-        if "metrics" in record:
-            m = record["metrics"]
+        if (m := record.metrics) is not None:
             scores = f"{m['psnr_initial'][i]:.2f} dB -> {m['psnr'][i]:.2f} dB, SSIM {m['ssim'][i]:.3f}; "
-        fit = record["residual_over_noise"]
+        fit = record.residual_over_noise
         residual = "" if fit is None else f"; residual {fit[i]:.2f} x noise"
         at_the_end = reason == f"{n} iterations"  # of the solver, not of a clock
         how = f"all {n} iterations" if at_the_end else f"{status} after {n} iterations ({reason})"
-        if record["chosen"][i] < n:
-            how += f", the image of iteration {record['chosen'][i]}"
+        if record.chosen[i] < n:
+            how += f", the image of iteration {record.chosen[i]}"
         lines.append(f"{plan.name}{page}: {scores}{how}{residual}")
-    if (ends := getattr(done.result.problem.noise, "ends", None)) is not None:
-        lines.append(f"noise: clipped to black or white in {ends.fraction:.1%} of the pixels; the data term knows it")
-    lines.append(f"theory: {record['theory']}")
-    lines += [f"verdict: {verdict}" for verdict in dict.fromkeys(record["verdict"])]
+    lines.append(f"noise: {record.noise}")
+    lines.append(f"theory: {record.theory}")
+    lines += [f"verdict: {verdict}" for verdict in dict.fromkeys(record.verdict)]
     lines.append(f"wrote {plan.output}, {plan.report / 'result.json'}, {plan.report / 'figure.png'}")
     return "\n".join(lines)
 

@@ -154,20 +154,25 @@ class Problem:
         w = self.operator(x0)
         return DataSplit(w, torch.zeros_like(w))
 
-    def majorised_prox(self, v: Tensor, tau: float | Tensor, at: Tensor) -> Tensor:
-        """The prox of a quadratic that touches f∘A at `at` and lies above it: of curvature c in Ax, c the noise's.
+    def data_move(
+        self, v: Tensor, tau: float | Tensor, at: Tensor, split: DataSplit | None
+    ) -> tuple[Tensor, DataSplit | None]:
+        """The data step beside a denoiser: v moved towards y so that white noise is left, as a denoiser expects.
 
-            (AᵀA + rho I)⁻¹(AᵀA at − Aᵀf'(A at)/c + rho v),   rho = 1/(c tau)
+        Gaussian noise: its prox.  Noise of curvature c: the prox of the quadratic that touches f∘A at `at` and lies
+        above it, which for clipped noise is the step of the EM algorithm: y is completed to what it would have been,
 
-        For Gaussian noise it is the prox itself.  For clipped noise it is a step of the EM algorithm: y is completed
-        to what it would have been.   Hunter & Lange 2004, A tutorial on MM algorithms.
+            (AᵀA + rho I)⁻¹(AᵀA at − Aᵀf'(A at)/c + rho v),   rho = 1/(c tau).
+
+        The exact prox would take a clipped pixel to its likeliest value, far beyond the mean.  Any other noise:
+        `data_step`.
+        Hunter & Lange 2004, A tutorial on MM algorithms.
         """
-        if self.noise.quadratic:
-            return self.data_prox(v, tau, at)
-        c = self.noise.curvature(self.y)
-        u = self.operator(at)
+        if self.noise.quadratic or "curvature" not in self.noise.offers():
+            return self.data_step(v, tau, split, at)
+        c, u = self.noise.curvature(self.y), self.operator(at)
         completed = self.operator.normal(at) - self.operator.adjoint(self.noise.slope(u, self.y) / c)
-        return self._solve(completed, 1 / (c * tau), v, at)
+        return self._solve(completed, 1 / (c * tau), v, at), split
 
     def _solve(self, aty: Tensor, rho: float | Tensor, v: Tensor, x0: Tensor | None) -> Tensor:
         """(AᵀA + rho I)⁻¹(aty + rho v), rho as large as rounding needs."""
@@ -180,6 +185,16 @@ class Problem:
         if self.noise.quadratic:
             return (self.operator.normal(x) - self.aty) / self.sigma**2
         return self.operator.adjoint(self.noise.slope(self.operator(x), self.y))
+
+    def envelope_grad(self, x: Tensor, rho: float) -> Tensor:
+        """rho (AᵀA + rho I)⁻¹ ∇(f∘A)(x): for Gaussian noise ∇f_t(x), f_t the Moreau envelope of f∘A, t = sigma²/rho.
+
+        With rho well below ‖A‖² all that A sees is pulled at one pace, what a blur has weakened too.
+        """
+        if self.noise.quadratic:
+            t = self.sigma**2 / rho
+            return (x - self.data_prox(x, t, x)) / t
+        return rho * self.operator.solve_normal(self.data_grad(x), rho)
 
     def data_value(self, x: Tensor) -> Tensor:
         """f(Ax), (B,)."""
@@ -221,6 +236,10 @@ class Problem:
         return other
 
     def initial(self) -> Tensor:
-        """The operator's plain first guess."""
+        """The operator's plain first guess, made once."""
+        return self._initial
+
+    @cached_property
+    def _initial(self) -> Tensor:
         with torch.no_grad():
             return self.operator.initial(self.y)

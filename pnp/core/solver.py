@@ -40,6 +40,16 @@ class Solver:
     descends: ClassVar[bool] = False
 
     @property
+    def constrained(self) -> bool:
+        """Whether the data are a constraint, so that lam weighs nothing against them."""
+        return False
+
+    @property
+    def blindly(self) -> bool:
+        """Whether it needs no noise level."""
+        return False
+
+    @property
     def iterations(self) -> int:
         """How many steps at most; each solver has it as its last field, after those that lead its spec."""
         raise NotImplementedError

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import time
 import warnings
-from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from ..core.loop import Callback, Memory
 from ..core.recording import Snapshot
 from ..files import atomic
 from ..files.pictures import PictureError
-from .restore import Job
+from .job import Job
 
 NAME = "checkpoint.pt"
 EVERY = 60.0  # seconds between two checkpoints of a running solve: more than a kill costs nobody
-OPTIONS = ("op", "prior", "sigma", "lam", "simulate", "noise", "seed", "size")  # of a Job: what makes the problem
+OPTIONS = ("operator", "prior", "sigma", "lam", "simulate", "noise", "seed", "size")  # of a Job: what makes the problem
 
 
 def write(path: Path, memory: Memory, job: Job, pixels: Tensor) -> None:
@@ -72,7 +71,7 @@ def read(path: Path, job: Job, pixels: Tensor) -> Memory:
 
 
 def _of(job: Job) -> dict[str, Any]:
-    settings = asdict(job)
+    settings = job.settings()
     return {name: settings[name] for name in OPTIONS}
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .. import metrics, priors
 from ..core.certificate import Convergence
 from ..core.loop import Callback, Memory
-from ..registry import OPERATORS, Spec
-from .restore import Job, Restoration, restore, simulated
+from ..operators.base import Operator
+from ..registry import OPERATORS
+from .job import Job, build, simulated
+from .record import Chosen, rounded, scores
+from .restore import Restoration, run
 
 SOONER = 4  # a frame that starts near its end waits for a quarter of the iterations before it is believed to be there
 PER_FRAME = ("status", "reason", "iterations", "chosen", "residual_over_noise", "residual_whiteness", "verdict")
@@ -37,10 +39,10 @@ def restore_movie(
     guess.  The memory in the result is that of the last frame reached.
     Raises ValueError for a prior that learns nothing, or for a single frame.
     """
-    if len(frames) < 2 or "parametrise" not in priors.parse(job.prior).offers():
+    if len(frames) < 2 or "parametrise" not in build(_of_frame(job, 0), frames[:1]).prior.offers():
         raise ValueError(
-            "a recursion is for a movie of two frames or more and a prior that learns, e.g. dip; "
-            f"got {len(frames)} and {job.prior}.  Leave --recursive out."
+            "A recursion needs a movie of two frames or more and a prior that learns, e.g. dip. It got "
+            f"{len(frames)} and {job.settings()['prior']}. Leave --recursive out."
         )
     begun = time.perf_counter()
     done: list[Restoration] = []
@@ -55,7 +57,7 @@ def restore_movie(
             each = replace(each, seconds=max(1e-3, left / (len(frames) - t)))
         try:
             done.append(
-                restore(
+                run(
                     each,
                     frame,
                     truth=target,
@@ -69,7 +71,7 @@ def restore_movie(
             if not done:
                 raise
             break
-        if "interrupted" in done[-1].record["status"]:
+        if "interrupted" in done[-1].record.status:
             break
     last = done[-1].result
     for t in range(len(done), len(frames)):
@@ -80,63 +82,64 @@ def restore_movie(
 
 def _of_frame(job: Job, t: int) -> Job:
     """The job with noise of its own for each frame of a simulation, and the same operator for all."""
-    if not job.simulate:
-        return job
-    spec = Spec.parse(job.op)
+    if not job.simulate or isinstance(job.operator, Operator):
+        return replace(job, seed=job.seed + t) if job.simulate else job
+    spec = OPERATORS.parse(job.operator)
     if "seed" in OPERATORS[spec.name].parameters() and "seed" not in spec.options:
-        op = f"{job.op}{',' if ':' in job.op else ':'}seed={job.seed}"
-        return replace(job, op=op, seed=job.seed + t)
-    return replace(job, seed=job.seed + t)
+        spec = replace(spec, options={**spec.options, "seed": str(job.seed)})
+    return replace(job, operator=spec, seed=job.seed + t)
 
 
 def _unreached(job: Job, frame: Tensor, truth: Tensor | None, like: Restoration, why: str) -> Restoration:
     """The plain guess of a frame in the place of its restoration, with a record of zero iterations."""
-    operator = like.result.problem.operator
-    if job.simulate:
-        operator, y = simulated(job, frame.to(job.device))
-        truth = frame
-    else:
-        y = frame.to(job.device)
-    problem = replace(like.result.problem, operator=operator, y=y)
+    old = like.result.problem
+    operator, y = simulated(job, frame.to(old.y.device)) if job.simulate else (old.operator, frame.to(old.y.device))
+    problem = replace(old, operator=operator, y=y)
     x = problem.initial()
     initial = operator.visible(x)
     end = Convergence(None, torch.full((1,), math.inf), False, problem, x)
-    record: dict[str, Any] = {
-        **like.record,
-        "status": ["interrupted" if why == "interrupted" else "limit"],
-        "reason": [why],
-        "iterations": [0],
-        "chosen": [0],
-        "residual_over_noise": end.fit.tolist(),
-        "residual_whiteness": None if end.whiteness is None else end.whiteness.tolist(),
-        "verdict": ["not reached: this is the operator's plain guess"],
-        "seconds": dict.fromkeys(like.record["seconds"], 0.0),
-        "history": {},
-    }
+    if job.simulate:
+        truth = frame
     if truth is not None and like.truth is not None:
-        truth = truth.to(job.device)
+        truth = truth.to(y.device)
         truth = truth if truth.shape[1:] == like.truth.shape[1:] else operator.visible(truth)
-        scores = {"psnr": metrics.psnr(initial, truth).tolist(), "ssim": metrics.ssim(initial, truth).tolist()}
-        record["metrics"] = {name: scores[name.removesuffix("_initial")] for name in like.record["metrics"]}
-    return replace(like, restored=initial, initial=initial, truth=truth, record=record)
+    record = replace(
+        like.record,
+        status=["interrupted" if why == "interrupted" else "limit"],
+        reason=[why],
+        iterations=[0],
+        chosen=[0],
+        residual_over_noise=rounded(end.fit),
+        residual_whiteness=None if end.whiteness is None else rounded(end.whiteness),
+        verdict=["not reached: this is the operator's plain guess"],
+        seconds=dict.fromkeys(like.record.seconds, 0.0),
+        history={},
+        metrics=None if truth is None else scores(initial, initial, truth),
+    )
+    return replace(like, picture=initial, restored=initial, initial=initial, truth=truth, record=record)
 
 
 def _joined(job: Job, done: list[Restoration], memory: Memory) -> Restoration:
     """The frames as one batch; the result is that of the first with this memory, the record has a row for each."""
-    first = done[0]
-    record: dict[str, Any] = {**first.record, "job": asdict(job)}
-    for name in PER_FRAME:
-        rows = [d.record[name] for d in done]
-        record[name] = None if rows[0] is None else [row[0] for row in rows]
-    record["sigma"] = {**record["sigma"], "value": [d.record["sigma"]["value"] for d in done]}
-    record["seconds"] = {k: sum(d.record["seconds"][k] for d in done) for k in record["seconds"]}
-    record["history"] = [d.record["history"] for d in done]
-    record.pop("objective", None)
-    if "metrics" in record:
-        record["metrics"] = {k: [d.record["metrics"][k][0] for d in done] for k in record["metrics"]}
+    first, records = done[0], [d.record for d in done]
+    rows: dict[str, Any] = {name: [getattr(record, name) for record in records] for name in PER_FRAME}
+    each: dict[str, Any] = {name: None if row[0] is None else [value[0] for value in row] for name, row in rows.items()}
+    measured = [record.metrics for record in records if record.metrics is not None]
+    levels = [value for record in records if isinstance(value := record.sigma.value, float)]
+    record = replace(
+        first.record,
+        job=job.settings(),
+        **each,
+        sigma=Chosen(levels or None, first.record.sigma.source),
+        seconds={k: sum(r.seconds[k] for r in records) for k in first.record.seconds},
+        history=[r.history for r in records if isinstance(r.history, dict)],
+        objective=None,
+        metrics={k: [m[k][0] for m in measured] for k in measured[0]} if len(measured) == len(done) else None,
+    )
     truths = [d.truth for d in done if d.truth is not None]
     return replace(
         first,
+        picture=torch.cat([d.restored for d in done]),
         restored=torch.cat([d.restored for d in done]),
         initial=torch.cat([d.initial for d in done]),
         truth=torch.cat(truths) if truths else None,

@@ -66,7 +66,7 @@ def write_figure(path: Path, done: Restoration, title: str) -> None:
 
     figure = Figure(figsize=(13, 3.8), layout="constrained")
     axes = figure.subplots(1, 4)
-    scores = done.record.get("metrics")
+    scores = done.record.metrics
     _picture(axes[0], done.initial, "input" + (f", {scores['psnr_initial'][0]:.2f} dB" if scores else ""))
     _picture(axes[1], done.restored, "restored" + (f", {scores['psnr'][0]:.2f} dB" if scores else ""))
     reference, name = (done.initial, "input") if done.truth is None else (done.truth, "truth")

@@ -64,6 +64,10 @@ class Noise(ABC):
         every = ("slope", "prox", "curvature")
         return {m for m in every if getattr(type(self), m) is not getattr(Noise, m)}
 
+    def described(self) -> str:
+        """The noise in words, for the record."""
+        return self.name
+
     @property
     def name(self) -> str:
         return type(self).__name__

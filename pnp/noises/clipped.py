@@ -68,6 +68,10 @@ class ClippedGaussian(Noise):
         """1/sigma²: h grows by less than 1 for each unit of z."""
         return 1 / self.sigma**2
 
+    def described(self) -> str:
+        share = 0.0 if self.ends is None else self.ends.fraction
+        return f"white Gaussian, clipped to black or white in {share:.1%} of the samples"
+
     def level(self, y: Tensor) -> float | Tensor:
         return self.sigma
 

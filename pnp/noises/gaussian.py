@@ -51,5 +51,8 @@ class Gaussian(Noise):
         """1/sigma²."""
         return 1 / self.sigma**2
 
+    def described(self) -> str:
+        return "white Gaussian"
+
     def level(self, y: Tensor) -> float | Tensor:
         return self.sigma

@@ -53,6 +53,9 @@ class SaltPepper(Noise):
         apart = v - y
         return y + apart - apart.clamp(-size, size)
 
+    def described(self) -> str:
+        return f"salt and pepper on {self.fraction:.1%} of the samples"
+
     def level(self, y: Tensor) -> Tensor:
         """√(fraction/2 · mean(u² + (1 − u)²)), u the samples that were not hit."""
         seen = torch.ones_like(y) if self.seen is None else self.seen

@@ -75,6 +75,9 @@ class Poisson(Noise):
             return float("inf")
         return y.flatten(1).amax(1).view(-1, 1, 1, 1).clamp_min(1e-12) / (self.gain * self.background**2)
 
+    def described(self) -> str:
+        return f"Poisson, gain {self.gain:g}" + (f", background {self.background:g}" if self.background else "")
+
     def level(self, y: Tensor) -> Tensor:
         """√(gain · mean y)."""
         return (self.gain * self._mean(y.clamp_min(0))).clamp_min(1e-12).sqrt().view(-1, 1, 1, 1)

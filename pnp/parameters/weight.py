@@ -26,6 +26,7 @@ def fit_lam(
     c: float = 1.0,
     precision: float = 0.015,
     evaluations: int = 10,
+    iterations: int | None = None,
     seconds: float = math.inf,
 ) -> tuple[Tensor, Tensor]:
     """The lam of each image for which ‖A x_lam − y‖ = c sigma √m, (B, 1, 1, 1), and images near x_lam to start from.
@@ -37,7 +38,7 @@ def fit_lam(
     less, it is taken; both with a warning.
     With a closed convex prior x_lam does not depend on the solver, so the first that fits it takes the place of
     `solver`: where that is ADMM its exact data step settles the residual in a few iterations, a gradient's does not.
-    Raises KeyboardInterrupt when interrupted.
+    Each short solve has at most 60 iterations, or `iterations`.  Raises KeyboardInterrupt when interrupted.
     Morozov 1966 (discrepancy principle); Dowell & Jarratt 1971 (Illinois).
     """
     if problem.prior.closed_convex:
@@ -47,12 +48,13 @@ def fit_lam(
     sigma = torch.as_tensor(problem.sigma, dtype=x.dtype).reshape(-1)
     target = torch.as_tensor(c * problem.noise_norm(), dtype=x.dtype).reshape(-1).to(x.device).expand(len(x))
     search = _Search(torch.log(0.5 / sigma).expand(len(x)).to(x.device), precision)
+    most = min(solver.iterations, 60 if iterations is None else min(60, iterations))
     late = False
     while len(search.tried) < evaluations and not late:
         trial = problem.weighted(search.log_lam.exp().view(-1, 1, 1, 1))
         left = max(1e-3, seconds - (time.monotonic() - begun))
         limits = [Tolerance(5e-4), *([Seconds(left)] if math.isfinite(left) else [])]
-        result = solve(trial, solver, x0=x, iterations=min(solver.iterations, 60), stop=limits, record=())
+        result = solve(trial, solver, x0=x, iterations=most, stop=limits, record=())
         if Status.INTERRUPTED in result.status:
             raise KeyboardInterrupt
         x = torch.where(search.done.view(-1, 1, 1, 1), x, result.x)

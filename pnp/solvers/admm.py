@@ -41,7 +41,7 @@ class ADMM(Solver):
         uᵢ <- uᵢ + x − zᵢ
 
     A noise that has no exact step with A is split off as well, Ax = w, by one sweep of `Problem.data_step`: still ADMM,
-    every step exact (Figueiredo & Bioucas-Dias 2010, PIDAL).
+    every step exact (Figueiredo & Bioucas-Dias 2010, PIDAL).  Beside a denoiser the first line is `Problem.data_move`.
     tau: a variance or a schedule (u is rescaled when tau changes).  None: for a convex prior tau starts where it
     balances the data term and is doubled or halved while one residual exceeds the other tenfold (Boyd et al. 3.4.1,
     in the first half of the iterations); for a denoiser its strength falls as in HQS.
@@ -61,7 +61,10 @@ class ADMM(Solver):
         tau = s.tau if kept else self._tau(problem, s.x, k)
         u = s.u if tau is s.tau else tuple(ui * (tau / s.tau) for ui in s.u)
         towards = _mean([zi - ui for zi, ui in zip(s.z, u, strict=True)])
-        x, split = problem.data_step(towards, tau / len(terms), s.split, x0=s.x, sweeps=1)
+        if problem.prior.closed_convex:
+            x, split = problem.data_step(towards, tau / len(terms), s.split, x0=s.x, sweeps=1)
+        else:
+            x, split = problem.data_move(towards, tau / len(terms), s.x, s.split)
         v = [x + ui for ui in u]
         z = tuple(p.prox(vi, problem.lam * w * tau) for (w, p), vi in zip(terms, v, strict=True))
         u = tuple(vi - zi for vi, zi in zip(v, z, strict=True))

@@ -87,6 +87,10 @@ class ADMMDescent(Drawn):
         if self.within is not None:
             checks.positive(self.within, "within")
 
+    @property
+    def constrained(self) -> bool:
+        return self.within is not None
+
     def init(self, problem: Problem, x0: Tensor) -> ADMMDescentState:
         pictures = Pictures(problem.prior.parametrise(x0), partial(make_optimizer, self.optimizer, lr=self.lr))
         x = pictures.image

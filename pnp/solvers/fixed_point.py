@@ -61,7 +61,7 @@ class FixedPoint(Solver):
 
     def step(self, problem: Problem, s: FixedPointState, k: int) -> FixedPointState:
         forward = problem.lam * problem.prior.grad(s.x)
-        first, split = problem.data_step(s.x - s.tau * forward, s.tau, s.split, x0=s.x)
+        first, split = problem.data_move(s.x - s.tau * forward, s.tau, s.x, s.split)
         move = relative(norm(first - s.x), first)
         if not self._descends(problem):
             return s._replace(x=first, move=move, split=split)
@@ -76,7 +76,7 @@ class FixedPoint(Solver):
             if bool(good.all()):
                 break
             tau = torch.where(good.view(-1, 1, 1, 1), tau, tau / 2)
-            trial, split = problem.data_step(s.x - tau * forward, tau, s.split, x0=s.x)
+            trial, split = problem.data_move(s.x - tau * forward, tau, s.x, s.split)
         tau = torch.where(good.view(-1, 1, 1, 1), tau, s.tau)
         return FixedPointState(x, tau, value, move, split)
 
@@ -89,7 +89,7 @@ class FixedPoint(Solver):
         return None if bool(state.value.isnan().any()) else state.value
 
     def theorem(self, problem: Problem) -> str | None:
-        if not problem.exact:
+        if not problem.noise.quadratic:
             return None
         if self._descends(problem):
             return "backtracking: f + lam g never rises and the steps tend to 0 (Hurault et al. 2022, theorem 1)"

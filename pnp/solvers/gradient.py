@@ -99,10 +99,6 @@ class GradientDescent(Solver):
 
 
 def pull(problem: Problem, x: Tensor, envelope: float | None) -> Tensor:
-    """∇f(x) + lam ∇g(x), or with an envelope rho ∇f_t(x) = (x − prox_{t f}(x))/t in the place of ∇f, t = sigma²/rho."""
-    if envelope is None:
-        fit = problem.data_grad(x)
-    else:
-        t = problem.sigma**2 / envelope
-        fit = (x - problem.majorised_prox(x, t, x)) / t
+    """∇f(x) + lam ∇g(x), with an envelope rho the gradient of f's Moreau envelope in the place of ∇f."""
+    fit = problem.data_grad(x) if envelope is None else problem.envelope_grad(x, envelope)
     return fit + problem.lam * problem.prior.grad(x)

@@ -31,8 +31,7 @@ class HQS(Solver):
         z <- prox_{lam tau g}(x)
 
     At constant tau the limit minimises f_tau(z) + lam g(z), f_tau the Moreau envelope of f∘A, not f + lam g itself.
-    For a noise that has no exact step with A the first line is some sweeps of `Problem.data_step`, which goes on from
-    its last split.
+    Beside noise that is not Gaussian the first line is `Problem.data_move`.
     tau: a variance or a schedule; None is DPIR's falling strength.
     """
 
@@ -44,13 +43,13 @@ class HQS(Solver):
 
     def step(self, problem: Problem, state: HQSState, k: int) -> HQSState:
         tau = self.last_tau(problem, state, k)
-        x, split = problem.data_step(state.x, tau, state.split, x0=state.x)
+        x, split = problem.data_move(state.x, tau, state.x, state.split)
         return HQSState(problem.prior.prox(x, problem.lam * tau), split)
 
     def last_tau(self, problem: Problem, state: HQSState, k: int) -> float | Tensor:
         return as_schedule(falling_strength(problem) if self.tau is None else self.tau, self.iterations)(k)
 
     def theorem(self, problem: Problem) -> str | None:
-        if not problem.prior.closed_convex or not problem.exact or self.tau is None or callable(self.tau):
+        if not problem.prior.closed_convex or not problem.noise.quadratic or self.tau is None or callable(self.tau):
             return None
         return "constant tau and a closed convex prior: alternating proxes converge to a minimiser of f_tau + lam g"

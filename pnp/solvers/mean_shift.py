@@ -52,6 +52,10 @@ class MeanShift(Solver):
         checks.positive(self.step_size, "step_size")
         checks.share(self.momentum, "momentum")
 
+    @property
+    def blindly(self) -> bool:
+        return self.blind
+
     def init(self, problem: Problem, x0: Tensor) -> MeanShiftState:
         if problem.prior.lipschitz() == float("inf"):
             raise ValueError(f"no smoothness constant is known for {problem.prior.name}; mean-shift needs one.")

@@ -1,0 +1,204 @@
+"""What to do with a picture, and its parts as objects: specs are read once, here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import checks
+from ..core.solver import Solver
+from ..core.stopping import StopRule
+from ..noises.base import Noise
+from ..operators.base import Operator
+from ..priors.base import Denoiser, Prior
+from ..registry import NOISES, OPERATORS, PRIORS, Spec, SpecError
+
+SIMULATED_SIGMA = 0.01
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do with a picture: its parts, each an object or a spec, and what is told of them.
+
+    simulate: the picture is clean; degrade it first with `noise` (default: Gaussian of `sigma`, 0.01 if not given).
+    noise: how it falls.  None: white and Gaussian, clipped where the picture shows it.  A kind without its level,
+    `gaussian` or `clipped`, takes `sigma`.
+    sigma: noise level; None: estimated.  lam: weight of the prior; None: the table's, the prior's own, or fitted by
+    discrepancy.  solver: None is the table's, or the first that fits.  stop: stop rules, `wmv+discrepancy`; None is the
+    table's, or a relative change of `tol`.
+    size: (C, H, W) of the image, where y does not tell.  recursive: the pages are frames (`movie.restore_movie`).
+    rules: file of a table whose rows go before the shipped ones.  device: None is where the picture is.
+    """
+
+    operator: str | Spec | Operator
+    prior: str | Spec | Prior | Denoiser
+    solver: str | Spec | Solver | None = None
+    noise: str | Spec | Noise | None = None
+    sigma: float | None = None
+    lam: float | None = None
+    simulate: bool = False
+    seed: int = 0
+    iterations: int | None = None
+    stop: str | Sequence[StopRule] | None = None
+    tol: float = 1e-4
+    seconds: float | None = None
+    recursive: bool = False
+    device: str | None = None
+    size: tuple[int, int, int] | None = None
+    rules: str | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """The job as JSON knows it: specs as text, objects by their names."""
+        return {field.name: _said(getattr(self, field.name)) for field in fields(self)}
+
+
+class Parts(NamedTuple):
+    """The objects of a job, and the measurement where they live.
+
+    truth: the clean picture, where it is known.  added: the noise that a simulation drew.
+    """
+
+    operator: Operator
+    y: Tensor
+    prior: Prior
+    truth: Tensor | None
+    added: Noise | None
+
+
+def build(job: Job, pixels: Tensor, truth: Tensor | None = None) -> Parts:
+    """The parts of a job for these pixels, a picture or a measurement.  Raises ValueError, SpecError for specs."""
+    pixels = pixels if job.device is None else pixels.to(checks.device(job.device))
+    _check_range(job.sigma, pixels)
+    operator = _operator(job, pixels)
+    y, added = pixels, None
+    if job.simulate:
+        truth, added = pixels, _added(job)
+        y = added.draw(operator(pixels), torch.Generator().manual_seed(job.seed))
+    shape = operator.image_shape(tuple(y.shape[1:]))
+    prior: Any = job.prior
+    if isinstance(prior, str | Spec):
+        prior = PRIORS.build(prior, shape=shape, seed=job.seed)
+    elif not isinstance(prior, Prior):
+        from ..priors import PnP
+
+        prior = PnP(prior)
+    target = None if truth is None else _seen(operator, truth.to(y.device), shape)
+    return Parts(operator, y, prior, target, added)
+
+
+def simulated(job: Job, clean: Tensor) -> tuple[Operator, Tensor]:
+    """The operator of a job, and what it measures of a clean picture, with noise."""
+    operator = _operator(job, clean)
+    return operator, _added(job).draw(operator(clean), torch.Generator().manual_seed(job.seed))
+
+
+def _operator(job: Job, pixels: Tensor) -> Operator:
+    if isinstance(job.operator, Operator):
+        return job.operator.to(pixels.device)
+    shape = tuple(pixels.shape[1:])
+    if job.simulate:
+        return OPERATORS.build(job.operator, shape=shape, seed=job.seed).to(pixels.device)
+    if job.size is None and not _pictorial(job.operator):
+        raise SpecError(
+            f"What {job.operator} measures is not a picture but a row of numbers. Give it as .npy, with --size HxW of "
+            "its image; or use --simulate to measure a clean picture first."
+        )
+    context = {"border": "valid", "seed": job.seed, "measured": True, "shape": job.size or shape}
+    operator = OPERATORS.build(job.operator, **context).to(pixels.device)
+    if job.size is not None and operator.pictorial:
+        raise SpecError(f"--size is for compressive measurements. {operator.name} knows the size from the picture.")
+    return operator
+
+
+def _pictorial(spec: str | Spec) -> bool:
+    """Whether a member measures pictures, by the class that its recipe says it makes."""
+    entry = OPERATORS[OPERATORS.parse(spec).name]
+    made = entry.make if isinstance(entry.make, type) else entry.hints.get("return")
+    kinds = get_args(made) or (made,)
+    return any(getattr(kind, "pictorial", True) for kind in kinds)
+
+
+def _added(job: Job) -> Noise:
+    """The noise of a simulation."""
+    if isinstance(job.noise, Noise):
+        return job.noise
+    return NOISES.build(job.noise or "gaussian", sigma=SIMULATED_SIGMA if job.sigma is None else job.sigma)
+
+
+def _check_range(sigma: float | None, pixels: Tensor) -> None:
+    if sigma is not None and sigma > 1 and float(pixels.min()) >= 0 and float(pixels.max()) <= 1:
+        raise ValueError(
+            f"sigma is {sigma:g}, more than the whole range of the picture, 0 to 1. A level of {sigma:g} in units of 8 "
+            f"bits is {sigma:g}/255."
+        )
+
+
+def _seen(operator: Operator, truth: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """The truth over the field of view, whether it shows just that or the whole image."""
+    return operator.visible(truth) if tuple(truth.shape[1:]) == shape else truth
+
+
+def as_pixels(picture: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
+    """A picture as pixels (B, C, H, W), and the way back to the kind it came in.
+
+    picture: a tensor (H, W), (C, H, W) or (B, C, H, W), or a NumPy array (H, W) or (H, W, C) with C = 1 or 3, or
+    (B, C, H, W).  Unsigned integers are divided by their largest value, and come back clipped and rounded; floats stay
+    as they are.  Raises TypeError or ValueError for anything else.
+    """
+    if isinstance(picture, Tensor):
+        lead = 4 - picture.ndim
+        if not 0 <= lead <= 2:
+            raise ValueError(f"picture has shape {tuple(picture.shape)}; expected (H, W), (C, H, W) or (B, C, H, W).")
+        scale = _scale(picture.dtype.is_floating_point, str(picture.dtype).removeprefix("torch."))
+        x = picture[(None,) * lead]
+        x = x if picture.is_floating_point() else x.float() / scale
+
+        def back(restored: Tensor) -> Tensor:
+            out = restored[(0,) * lead]
+            return out if picture.is_floating_point() else (out.clamp(0, 1) * scale).round().to(picture.dtype)
+
+        return x, back
+    if not isinstance(picture, np.ndarray):
+        raise TypeError(f"picture is a {type(picture).__name__}; expected a NumPy array or a torch tensor.")
+    array = picture
+    if array.ndim == 3 and array.shape[2] not in (1, 3):
+        raise ValueError(f"picture has shape {array.shape}; expected (H, W), (H, W, 1) or (H, W, 3).")
+    if array.ndim not in (2, 3, 4):
+        raise ValueError(f"picture has shape {array.shape}; expected (H, W), (H, W, C) or (B, C, H, W).")
+    floating = array.dtype.kind == "f"
+    scale = _scale(floating, array.dtype.name)
+    planes = {2: lambda a: a[None, None], 3: lambda a: np.moveaxis(a, 2, 0)[None], 4: lambda a: a}[array.ndim](array)
+    wide = "float64" if array.dtype == np.float64 else "float32"
+    x = torch.from_numpy(np.ascontiguousarray(planes.astype(wide) / np.asarray(scale, wide)))
+
+    def back_to_numpy(restored: Tensor) -> np.ndarray:
+        out = restored.detach().cpu().numpy()
+        out = {2: lambda a: a[0, 0], 3: lambda a: np.moveaxis(a[0], 0, 2), 4: lambda a: a}[array.ndim](out)
+        return out.astype(array.dtype) if floating else (out.clip(0, 1) * scale).round().astype(array.dtype)
+
+    return x, back_to_numpy
+
+
+def _scale(floating: bool, dtype: str) -> int:
+    """The value that means 1."""
+    if floating:
+        return 1
+    if not dtype.startswith("uint"):
+        raise TypeError(f"picture has {dtype} values; expected unsigned integers or floats.")
+    return 2 ** int(dtype.removeprefix("uint")) - 1
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, Spec):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, tuple | list):
+        return [_said(v) for v in value]
+    name = getattr(value, "name", None)
+    return name if isinstance(name, str) else repr(value)

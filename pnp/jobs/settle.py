@@ -1,0 +1,234 @@
+"""What nobody gave, settled before a solve: the noise, the solver, when it stops, the weight, the first guess.
+
+Each choice says its reason.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..core.loop import Status, solve
+from ..core.problem import Problem
+from ..core.solver import Solver
+from ..core.stopping import Seconds, StopRule, Tolerance
+from ..core.stopping import parse as parse_stop
+from ..noises.base import Noise
+from ..noises.clipped import ClippedGaussian, find
+from ..noises.gaussian import Gaussian
+from ..noises.level import estimate_noise
+from ..parameters import rules
+from ..parameters.default import default_solver
+from ..parameters.rules import Rule
+from ..parameters.weight import fit_lam
+from ..registry import NOISES, SOLVERS, Spec, SpecError
+from .job import SIMULATED_SIGMA, Job, Parts
+
+DISCREPANCY = 0.97  # residual aimed at, in sigma √m: the restored picture fits a little of the noise
+FAR_FROM_UNIT = 2.0  # mean of a picture's |values|
+BLIND = "neither known nor used"
+
+Say = Callable[[str], None]
+
+
+class Level(NamedTuple):
+    """A noise with its level: a number, or (B, 1, 1, 1); source: where it comes from."""
+
+    noise: Noise
+    sigma: float | Tensor
+    source: str
+
+
+class Weight(NamedTuple):
+    """lam, a number or (B, 1, 1, 1), where it comes from, and a picture near the one it leads to."""
+
+    lam: float | Tensor
+    source: str
+    x0: Tensor
+
+
+class Asked(NamedTuple):
+    """The solver that a job asks for, and which of its settings it sets."""
+
+    solver: Solver
+    name: str
+    sets: frozenset[str]
+
+
+def asked(job: Job) -> Asked | None:
+    """None where the job asks for no solver."""
+    if job.solver is None:
+        return None
+    if isinstance(job.solver, Solver):
+        kind = type(job.solver)
+        name = next((name for name, entry in SOLVERS.items() if entry.make is kind), kind.__name__)
+        return Asked(job.solver, name, frozenset(field.name for field in fields(job.solver)))
+    spec = SOLVERS.parse(job.solver)
+    return Asked(SOLVERS.build(spec), spec.name, frozenset(spec.options))
+
+
+def level(job: Job, parts: Parts, say: Say) -> Level:
+    """The noise of the measurement: the one that was given, or the kind that it shows, with sigma told or estimated.
+
+    Raises ValueError where it cannot be estimated.
+    """
+    known = parts.operator.known()
+    given = job.noise
+    if isinstance(given, str | Spec):
+        spec = NOISES.parse(given)
+        entry = NOISES[spec.name]
+        if "sigma" not in entry.missing(entry.values(spec, "noise")):
+            given = NOISES.build(spec)
+    if isinstance(given, Noise):
+        if job.sigma is not None and not job.simulate:
+            raise SpecError(f"{given.name} noise is given with its level; leave --sigma out.")
+        found = given.begin(parts.y, known).level(parts.y)
+        return Level(given, found, "of the noise that was given")
+    sigma, source = _sigma(job, parts, say)
+    if given is not None:
+        return Level(NOISES.build(given, sigma=sigma), sigma, source)
+    clipped = find(parts.y, sigma, known) is not None
+    return Level(ClippedGaussian(sigma) if clipped else Gaussian(sigma), sigma, source)
+
+
+def _sigma(job: Job, parts: Parts, say: Say) -> tuple[float | Tensor, str]:
+    if job.sigma is not None:
+        return job.sigma, "given"
+    added = SIMULATED_SIGMA if job.simulate and job.noise is None else None
+    if not parts.operator.pictorial:
+        if added is not None:
+            return added, "simulated"
+        wanted = asked(job)
+        if wanted is not None and wanted.solver.blindly:
+            return compact(parts.y.square().flatten(1).mean(1).sqrt()), BLIND  # any number would do
+        raise ValueError(
+            "Cannot estimate the noise of compressive measurements. "
+            "Pass --sigma, or use --solver mean-shift:blind=true."
+        )
+    sigma, photons = estimate_noise(parts.y, parts.operator.known())
+    which = photons.dominates(sigma)
+    if bool(which.any()):
+        sigma = torch.where(which, photons.sigma(), sigma)
+        say(f"noise: grows with brightness as photon noise does, gain {shown(photons.gain)}; its mean is taken")
+    if added is not None and float((sigma / added).log().abs().max()) > 0.3:
+        warnings.warn(f"the estimated sigma is far from the noise that was added, {added}.", stacklevel=2)
+    say(f"sigma: {shown(sigma)} (estimated from the measurement)")
+    return compact(sigma), "estimated"
+
+
+def rule_for(job: Job, parts: Parts) -> Rule | None:
+    """The row of the table for this prior on this operator, and the solver that was asked for."""
+    wanted = asked(job)
+    rule = rules.find(parts.prior, parts.operator, None if wanted is None else wanted.name, job.rules)
+    y = parts.y
+    if rule is not None and parts.operator.pictorial and float(y.abs().flatten(1).mean(1).max()) > FAR_FROM_UNIT:
+        warnings.warn(
+            f"the picture has values from {float(y.min()):g} to {float(y.max()):g}. {parts.prior.name} and its "
+            "settings are for pictures from 0 to 1: divide it by its white, unless white is 1.",
+            stacklevel=2,
+        )
+    return rule
+
+
+def solver(job: Job, problem: Problem, rule: Rule | None, say: Say) -> Solver:
+    """The one that was asked for, else the rule's, else the first that fits; a rule also fills in what it knows."""
+    wanted = asked(job)
+    own = None if rule is None else SOLVERS.build(rule.solver)
+    if rule is not None and (wanted is None or type(wanted.solver) is type(own)):
+        if isinstance(job.solver, Solver):
+            return job.solver
+        made = rule.make(problem.sigma, job.lam, None if job.solver is None else str(job.solver))
+        first, last = (shown(torch.as_tensor(s)) for s in rule.strength(problem.sigma))
+        falls = f", √(lam tau) from {first} to {last}" if rule.start and not sets(job, "tau") else ""
+        say(f"solver: {job.solver or rule.solver}, {made.iterations} iterations{falls}")
+        return made
+    if wanted is not None:
+        return wanted.solver
+    name = default_solver(problem.prior, problem.offers())
+    say(f"solver: {name} (the first that fits {problem.prior.name})")
+    return SOLVERS.build(name)
+
+
+def sets(job: Job, option: str) -> bool:
+    """Whether the job's own solver sets this."""
+    wanted = asked(job)
+    return wanted is not None and option in wanted.sets
+
+
+def stop(job: Job, rule: Rule | None, used: Solver, say: Say) -> list[StopRule]:
+    """The rules that were asked for, else the table's for its own solver, else a small change."""
+    if job.stop is not None and not isinstance(job.stop, str):
+        return list(job.stop)
+    text = job.stop or (rule.stop if rule is not None and _of_rule(rule, used) else "")
+    if not text:
+        return [Tolerance(job.tol)]
+    say(f"stop: {text}")
+    return parse_stop(text)
+
+
+def _of_rule(rule: Rule, used: Solver) -> bool:
+    """Whether this is the row's solver, and under a constraint where the row's is."""
+    own = SOLVERS.build(rule.solver)
+    return type(used) is type(own) and used.constrained == own.constrained
+
+
+def weight(job: Job, problem: Problem, used: Solver, rule: Rule | None, x0: Tensor, say: Say) -> Weight:
+    """The weight of the prior: given, the table's, the prior's own, or what brings the residual to the noise."""
+    if job.lam is not None:
+        if used.constrained:
+            say("lam: under a constraint the data have no weight; it sets the strength of the prior's steps alone")
+        return Weight(job.lam, "given", x0)
+    falling = rule is not None and rule.start > 0  # then the weight belongs to that solver, else to f + lam g
+    if rule is not None and (not falling or (_of_rule(rule, used) and not sets(job, "tau"))):
+        say(f"lam: {rule.lam:g} (the rule for {' and '.join(rules.key(problem.prior, problem.operator))})")
+        return Weight(rule.lam, "rule", x0)
+    if problem.prior.lam is not None:
+        say(f"lam: {problem.prior.lam:g} (the default of {problem.prior.name})")
+        return Weight(problem.prior.lam, "default of the prior", x0)
+    lam, x = fit_lam(problem, used, c=DISCREPANCY, iterations=job.iterations, seconds=_half(job))
+    say(f"lam: {shown(lam)} (chosen to bring the residual to {DISCREPANCY} sigma √m)")
+    return Weight(compact(lam), f"discrepancy, residual = {DISCREPANCY} sigma sqrt(m)", x)
+
+
+def first_guess(job: Job, problem: Problem, x0: Tensor, say: Say) -> Tensor:
+    """Where something draws the picture beside one other prior: what that one restores by its rules; else x0.
+
+    Raises KeyboardInterrupt when interrupted.
+    """
+    drawn = [p for _, p in problem.prior.terms if "parametrise" in p.offers()]
+    rest = [p for _, p in problem.prior.terms if "parametrise" not in p.offers()]
+    if not drawn or len(rest) != 1:
+        return x0
+    rule = rules.find(rest[0], problem.operator, None, job.rules)
+    if rule is None and not rest[0].closed_convex:
+        return x0
+    say(f"first guess: by {rest[0].name} alone")
+    alone = replace(problem, prior=rest[0], lam=1.0 if rule is None else rule.lam)
+    if rule is None:
+        plain = SOLVERS.build(default_solver(rest[0], alone.offers()))
+        return fit_lam(alone, plain, c=DISCREPANCY, iterations=job.iterations, seconds=_half(job))[1]
+    limits = [Tolerance(1e-4), *([Seconds(_half(job))] if job.seconds is not None else [])]
+    result = solve(alone, rule.make(problem.sigma), x0=x0, stop=limits, record=())
+    if Status.INTERRUPTED in result.status:
+        raise KeyboardInterrupt
+    return result.x
+
+
+def _half(job: Job) -> float:
+    """Half of the time that the job may take."""
+    return math.inf if job.seconds is None else job.seconds / 2
+
+
+def compact(values: Tensor) -> float | Tensor:
+    """A number for a batch of one, (B, 1, 1, 1) for more."""
+    return float(values) if values.numel() == 1 else values.view(-1, 1, 1, 1)
+
+
+def shown(values: Tensor) -> str:
+    return ", ".join(f"{v:.3g}" for v in values.flatten().tolist()[:8])
