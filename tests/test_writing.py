@@ -23,7 +23,7 @@ from pnp import interrupts
 from pnp.files import atomic, formats, pictures
 from pnp.files.atomic import WriteError
 from pnp.files.pictures import PictureError
-from pnp.jobs import Job, checkpoint, report
+from pnp.jobs import Job, checkpoint, report, settle
 from pnp.priors import TV
 from pnp.samples import photograph
 
@@ -490,7 +490,7 @@ def test_ctrl_c_while_lam_is_chosen_writes_nothing(
     def chosen(*arguments: object, **options: object) -> object:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(restore, "fit_lam", chosen)
+    monkeypatch.setattr(settle, "fit_lam", chosen)
     assert listened("solve", "a.png", "--op", "identity", "--prior", "tv") == 130
     assert capsys.readouterr().err.splitlines()[-1] == "interrupted" and os.listdir() == ["a.png"]
 

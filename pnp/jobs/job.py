@@ -200,5 +200,5 @@ def _said(value: Any) -> Any:
         return value
     if isinstance(value, tuple | list):
         return [_said(v) for v in value]
-    name = getattr(value, "name", None)
-    return name if isinstance(name, str) else repr(value)
+    names = (getattr(value, "name", None), getattr(value, "__name__", None), type(value).__name__)
+    return next(name for name in names if isinstance(name, str))

@@ -1,0 +1,214 @@
+"""A job of objects: what `pnp solve` does with specs, `pnp.restore` does with objects and arrays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import pnp
+from pnp import noises, operators, priors, solvers
+from pnp.jobs import Job, run, settle
+from pnp.jobs.job import as_pixels
+from pnp.registry import SpecError
+from pnp.samples import photograph
+
+KERNEL = operators.kernels.gaussian(1.2, 7)
+
+
+def camera(side: int = 64) -> Tensor:
+    return photograph("camera")[..., 100 : 100 + side, 200 : 200 + side]
+
+
+def blurred(sigma: float = 0.02) -> tuple[Tensor, Tensor]:
+    """(measured, truth): the valid part of a blurred photograph, with noise."""
+    truth, a = camera(), operators.ValidBlur(KERNEL)
+    return noises.Gaussian(sigma).draw(a(truth), torch.Generator().manual_seed(0)), truth
+
+
+def test_objects_and_specs_restore_alike() -> None:
+    y, truth = blurred()
+    by_specs = pnp.restore(y, operator="blur:kernel=gaussian,std=1.2,size=7", prior="tv", truth=truth)
+    by_objects = pnp.restore(y, operator=operators.ValidBlur(KERNEL), prior=priors.TV(), solver=solvers.ADMM(),
+                             truth=truth)  # fmt: skip
+    torch.testing.assert_close(by_objects.restored, by_specs.restored)
+    for done in (by_specs, by_objects):
+        record = done.record
+        assert record.sigma.source == "estimated" and float(record.sigma.value) == pytest.approx(0.02, rel=0.1)  # type: ignore[arg-type]
+        assert record.lam.source.startswith("discrepancy") and record.noise == "white Gaussian"
+        assert record.metrics is not None and record.metrics["psnr"][0] > record.metrics["psnr_initial"][0] + 0.5
+        assert record.residual_over_noise is not None and record.residual_over_noise[0] == pytest.approx(0.97, abs=0.02)
+    assert by_specs.record.job["operator"] == "blur:kernel=gaussian,std=1.2,size=7"
+    assert by_objects.record.job["operator"] == "ValidBlur" and by_objects.record.job["prior"] == "TV"
+
+
+def test_any_denoiser_is_a_prior_and_a_network_is_the_one_for_the_picture() -> None:
+    y, _ = blurred()
+    own = pnp.restore(y, operator=operators.ValidBlur(KERNEL), prior=lambda x, sigma: x / (1 + sigma), sigma=0.02)
+    assert own.record.job["prior"] == "<lambda>" and own.restored.shape == y.shape
+    assert float((own.restored - y).abs().mean()) > 0.01
+    colour = photograph("astronaut")[..., 100:164, 180:244]
+    noisy = colour + 0.1 * torch.randn(colour.shape, generator=torch.Generator().manual_seed(0))
+    grey = priors.PnP(priors.network.shipped("unet-grey"))  # type: ignore[attr-defined]
+    scores = {}
+    for name, prior in (("unet", "unet"), ("grey", grey)):
+        record = pnp.restore(noisy, operator="identity", prior=prior, sigma=0.1, truth=colour).record
+        assert record.metrics is not None
+        scores[name] = record.metrics["psnr"][0]
+    assert scores["unet"] > scores["grey"] + 1
+
+
+def test_a_picture_comes_back_in_the_kind_it_came_in() -> None:
+    x = camera(40)[0, 0].double()
+    colour = photograph("astronaut")[0, :, 100:140, 180:220]
+    kinds: dict[str, Any] = {
+        "uint8": (x * 255).round().to(torch.uint8).numpy(),
+        "uint16": (x * 65535).round().numpy().astype(np.uint16),
+        "float32": x.float().numpy(),
+        "float64": x.numpy(),
+        "colour": (colour * 255).round().to(torch.uint8).permute(1, 2, 0).numpy(),
+        "one channel": x.float().numpy()[..., None],
+        "tensor": x.float(),
+        "CHW": colour,
+        "bytes": (x * 255).round().to(torch.uint8),
+    }
+    for name, picture in kinds.items():
+        before = picture.copy() if isinstance(picture, np.ndarray) else picture.clone()
+        made = pnp.restore(picture, operator="identity", prior="tv", sigma=0.05, lam=8).picture
+        assert type(made) is type(picture) and made.dtype == picture.dtype and made.shape == picture.shape, name
+        assert bool((picture == before).all()), name
+        scale = {"uint8": 255, "colour": 255, "bytes": 255, "uint16": 65535}.get(name, 1)
+        as_float = np.asarray(made, dtype=float) / scale
+        assert 0.005 < np.abs(as_float - np.asarray(picture, dtype=float) / scale).mean() < 0.1, name
+
+
+@pytest.mark.parametrize(("picture", "error"), [
+    (np.zeros((4, 5, 7), np.uint8), ValueError), (np.zeros(5, np.float32), ValueError), ([[1.0]], TypeError),
+    (np.zeros((8, 8), np.int32), TypeError), (torch.zeros(5), ValueError),
+    (torch.zeros(8, 8, dtype=torch.int32), TypeError), (np.full((8, 8), np.nan), ValueError),
+])  # fmt: skip
+def test_what_is_no_picture_is_refused(picture: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        pnp.restore(picture, operator="identity", prior="tv", sigma=0.1)
+
+
+def test_the_way_to_pixels_and_back_is_one_affine_map() -> None:
+    for picture in (np.arange(12, dtype=np.uint8).reshape(3, 4) * 20, np.random.default_rng(0).random((3, 4, 3))):
+        pixels, back = as_pixels(picture)
+        assert pixels.shape == (1, 1 if picture.ndim == 2 else 3, 3, 4)
+        assert np.array_equal(back(pixels), picture)
+
+
+def test_clipping_is_named_in_the_record_and_can_be_switched_off() -> None:
+    truth = (camera(96) - 0.2).clamp(0, 1)
+    y = noises.ClippedGaussian(0.15).draw(truth, torch.Generator().manual_seed(0))
+    found: dict[str, Any] = {
+        str(noise): pnp.restore(y, operator="identity", prior="tv", noise=noise, sigma=0.15, lam=6)
+        for noise in (None, "clipped", "gaussian")
+    }
+    assert "clipped to black or white in" in found["None"].record.noise
+    assert torch.equal(found["None"].restored, found["clipped"].restored)
+    assert found["gaussian"].record.noise == "white Gaussian"
+    dark = truth == 0
+    bias = {name: float((done.restored - truth)[dark].mean()) for name, done in found.items()}
+    assert bias["clipped"] < 0.6 * bias["gaussian"]
+
+
+def test_photons_that_are_told_are_the_data_term() -> None:
+    truth = 0.02 + 0.9 * camera(96)
+    noise = noises.Poisson(gain=0.05)
+    y = noise.draw(operators.Blur(KERNEL)(truth), torch.Generator().manual_seed(0))
+    told = pnp.restore(y, operator=operators.Blur(KERNEL), prior="tv", noise="poisson:gain=0.05", truth=truth)
+    white = pnp.restore(y, operator=operators.Blur(KERNEL), prior="tv", truth=truth)
+    assert told.record.noise == "Poisson, gain 0.05" and told.record.sigma.source == "of the noise that was given"
+    assert told.record.metrics is not None and white.record.metrics is not None
+    assert told.record.metrics["psnr"][0] > told.record.metrics["psnr_initial"][0] + 1
+    assert told.record.metrics["psnr"][0] > white.record.metrics["psnr"][0] + 0.1
+    assert told.record.residual_over_noise is not None
+    assert told.record.residual_over_noise[0] == pytest.approx(settle.DISCREPANCY, abs=0.05)
+    learned = pnp.restore(y, operator=operators.Blur(KERNEL), prior="unet", noise=noise, truth=truth)
+    assert learned.record.metrics is not None
+    assert learned.record.metrics["psnr"][0] > learned.record.metrics["psnr_initial"][0] + 2
+    with pytest.raises(SpecError, match="leave --sigma out"):
+        pnp.restore(y, operator="identity", prior="tv", noise=noise, sigma=0.1)
+
+
+def test_a_simulation_adds_the_noise_that_is_named_and_the_solver_knows_it() -> None:
+    done = pnp.restore(camera(), operator="blur", prior="tv", noise="saltpepper:fraction=0.1", simulate=True, lam=10)
+    assert done.record.noise.startswith("salt and pepper") and done.truth is not None
+    scores = done.record.metrics
+    assert scores is not None and scores["psnr"][0] > 24 > scores["psnr_initial"][0]
+
+
+def test_the_first_guess_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    made = operators.OrthonormalSensing.initial
+    monkeypatch.setattr(
+        operators.OrthonormalSensing, "initial", lambda self, y: calls.append(1) or made(self, y)
+    )
+    pnp.restore(camera(24), operator="sensing", prior="tv", simulate=True)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("limit", [1, 7])
+def test_iterations_bound_the_search_for_lam_as_well(limit: int) -> None:
+    class Counted(priors.TV):
+        calls = 0
+
+        def begin(self, x0: Tensor) -> priors.TV:
+            begun, prox = super().begin(x0), priors.TV.prox
+
+            def counted(v: Tensor, tau: Any) -> Tensor:
+                Counted.calls += 1
+                return prox(begun, v, tau)
+
+            begun.prox = counted  # type: ignore[method-assign]
+            return begun
+
+    y, _ = blurred()
+    done = pnp.restore(y, operator=operators.ValidBlur(KERNEL), prior=Counted(), iterations=limit)
+    assert done.record.iterations == [limit] and Counted.calls <= 11 * limit
+
+
+def test_a_record_is_frozen_and_ready_for_json() -> None:
+    y, _ = blurred()
+    record = pnp.restore(torch.cat([y, y]), operator=operators.ValidBlur(KERNEL), prior="tv", iterations=3).record
+    said = json.loads(json.dumps(record.to_json()))
+    assert said["sigma"]["source"] == "estimated" and len(said["sigma"]["value"]) == 2 == len(said["verdict"])
+    assert "metrics" not in said and said["solver"]["name"] == "ADMM" and said["solver"]["iterations"] == 3
+    assert len(said["history"]["residual"]) == 3
+    with pytest.raises(AttributeError):
+        record.noise = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("make", "says"), [
+    (lambda y: pnp.restore(y, operator="identity", prior="tv", sigma=0.1, truth=torch.zeros(5, 5)), "truth has shape"),
+    (lambda y: pnp.restore(y, operator="sensing", prior="tv", sigma=0.1), "not a picture but a row of numbers"),
+    (lambda y: pnp.restore(y, operator="blur", prior="tv", sigma=0.1, size=(1, 9, 9)), "--size is for compressive"),
+    (lambda y: pnp.restore(y.clamp(0, 1), operator="identity", prior="tv", sigma=25), "in units of 8 bits is 25/255"),
+    (lambda y: pnp.restore(y, operator="identity", prior="tv", noise="gausian"), "Did you mean 'gaussian'"),
+])  # fmt: skip
+def test_what_makes_no_sense_is_said_before_the_solve(make: Callable[[Tensor], Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        make(blurred()[0])
+
+
+def test_a_solver_of_ones_own_keeps_its_settings_and_takes_the_rules_weight() -> None:
+    y, _ = blurred()
+    own = solvers.HQS(tau=0.01, iterations=4)
+    done = run(Job(operators.ValidBlur(KERNEL), "unet", solver=own, sigma=0.02), y)
+    assert done.solver is own and done.record.solver["iterations"] == 4
+    assert done.record.lam.source == "default of the prior"  # the row's weight goes with a strength that falls
+
+
+def test_choices_are_said_with_their_reasons() -> None:
+    lines: list[str] = []
+    y, _ = blurred()
+    pnp.restore(y, operator=operators.ValidBlur(KERNEL), prior="unet", say=lines.append)
+    assert [line.split(":")[0] for line in lines] == ["sigma", "solver", "lam"]
+    assert "estimated from the measurement" in lines[0] and "√(lam tau) from" in lines[1] and "the rule for" in lines[2]
