@@ -129,8 +129,9 @@ def test_the_record_repeats_the_run(folder: Path) -> None:
     arguments = ["solve", "clean.png", "--simulate", "--op", "mask:keep=0.6", "--prior", "tv", "--seed", "3", *FAST]
     assert pnp(*arguments, "--report", "a") == 0
     job = record("a")["job"]
-    again = ["solve", "clean.png", "--simulate", "--op", job["op"], "--prior", job["prior"], "--seed", str(job["seed"])]
-    assert pnp(*again, "--iterations", str(job["iterations"]), "--report", "b") == 0
+    again = ["solve", "clean.png", "--simulate", "--op", job["operator"], "--prior", job["prior"]]
+    numbers = ["--seed", str(job["seed"]), "--iterations", str(job["iterations"])]
+    assert pnp(*again, *numbers, "--report", "b") == 0
     assert Path("a/clean-restored.png").read_bytes() == Path("b/clean-restored.png").read_bytes()
     assert {"pnp", "torch", "python", "threads"} <= record("a")["environment"].keys()
 
@@ -251,7 +252,7 @@ BAD = {
     "unwritable": (["photo.png", "--op", "blur", "--prior", "tv", "-o", "/proc/no/x.png"], "cannot write"),
     "unfit solver": (["photo.png", "--op", "blur", "--prior", "tv", "--solver", "gd"], "Solvers that fit: admm"),
     "truth of another size": (["photo.png", "--op", "blur", "--prior", "tv", "--truth", "psf.png"], "the truth has"),
-    "noise on a measurement": (["photo.png", "--op", "blur", "--prior", "tv", "--noise", "poisson"], "--simulate"),
+    "noise of no size": (["photo.png", "--op", "blur", "--prior", "tv", "--noise", "poisson:gain=0"], "gain is 0"),
     "overwriting the mask": (["holes.png", "--op", "mask:file=mask.png", "--prior", "tv", "-o", "mask.png"], "overwri"),
     "overwriting the truth": (
         ["photo.png", "--op", "blur", "--prior", "tv", "--truth", "clean.png", "-o", "clean.png"],

@@ -134,6 +134,10 @@ def test_photons_that_are_told_are_the_data_term() -> None:
     learned = pnp.restore(y, operator=operators.Blur(KERNEL), prior="unet", noise=noise, truth=truth)
     assert learned.record.metrics is not None
     assert learned.record.metrics["psnr"][0] > learned.record.metrics["psnr_initial"][0] + 2
+    gain = pnp.restore(y, operator=operators.Blur(KERNEL), prior="tv", noise="poisson", lam=1.0).record.noise
+    assert float(gain.removeprefix("Poisson, gain ")) == pytest.approx(0.05, rel=0.25)
+    with pytest.raises(ValueError, match="does not grow with its brightness"):
+        pnp.restore(blurred()[0], operator="identity", prior="tv", noise="poisson")
     with pytest.raises(SpecError, match="leave --sigma out"):
         pnp.restore(y, operator="identity", prior="tv", noise=noise, sigma=0.1)
 

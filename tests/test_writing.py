@@ -341,12 +341,12 @@ def test_a_running_solve_leaves_what_it_would_leave_at_its_end() -> None:
     from pnp.core.problem import Problem
     from pnp.operators import Identity
     from pnp.priors import parse
-    from pnp.solvers import GradientDescent
+    from pnp.solvers import Descent
 
     y = photograph("camera")[..., 100:124, 200:224]
     kept = []
     prior = parse(DIP[3], shape=(1, 24, 24))
-    descent = GradientDescent(optimizer="Adam", lr=0.01, iterations=4)
+    descent = Descent(optimizer="Adam", lr=0.01, iterations=4)
     whole = solve(Problem(Identity(), y, prior, sigma=0.02), descent, callbacks=[lambda now: kept.append(now.memory())])
     shorter = solve(Problem(Identity(), y, prior, sigma=0.02), descent, iterations=2)
     for memory, result in ((kept[3], whole), (kept[1], shorter)):

@@ -26,8 +26,8 @@ class Job:
     """What to do with a picture: its parts, each an object or a spec, and what is told of them.
 
     simulate: the picture is clean; degrade it first with `noise` (default: Gaussian of `sigma`, 0.01 if not given).
-    noise: how it falls.  None: white and Gaussian, clipped where the picture shows it.  A kind without its level,
-    `gaussian` or `clipped`, takes `sigma`.
+    noise: how it falls.  None: white and Gaussian, clipped where the picture shows it.  A kind without its level takes
+    `sigma` (`gaussian`, `clipped`), or the gain that the picture shows (`poisson`).
     sigma: noise level; None: estimated.  lam: weight of the prior; None: the table's, the prior's own, or fitted by
     discrepancy.  solver: None is the table's, or the first that fits.  stop: stop rules, `wmv+discrepancy`; None is the
     table's, or a relative change of `tol`.

@@ -74,7 +74,7 @@ def asked(job: Job) -> Asked | None:
 
 
 def level(job: Job, parts: Parts, say: Say) -> Level:
-    """The noise of the measurement: the one that was given, or the kind that it shows, with sigma told or estimated.
+    """The noise of the measurement: the one that was given, or the kind that it shows, its level told or estimated.
 
     Raises ValueError where it cannot be estimated.
     """
@@ -83,8 +83,9 @@ def level(job: Job, parts: Parts, say: Say) -> Level:
     if isinstance(given, str | Spec):
         spec = NOISES.parse(given)
         entry = NOISES[spec.name]
-        if "sigma" not in entry.missing(entry.values(spec, "noise")):
-            given = NOISES.build(spec)
+        missing = entry.missing(entry.values(spec, "noise"))
+        if "sigma" not in missing:
+            given = NOISES.build(spec, gain=_gain(parts, say)) if "gain" in missing else NOISES.build(spec)
     if isinstance(given, Noise):
         if job.sigma is not None and not job.simulate:
             raise SpecError(f"{given.name} noise is given with its level; leave --sigma out.")
@@ -95,6 +96,21 @@ def level(job: Job, parts: Parts, say: Say) -> Level:
         return Level(NOISES.build(given, sigma=sigma), sigma, source)
     clipped = find(parts.y, sigma, known) is not None
     return Level(ClippedGaussian(sigma) if clipped else Gaussian(sigma), sigma, source)
+
+
+def _gain(parts: Parts, say: Say) -> float:
+    """The brightness of one photon, by how the noise grows with brightness.  Raises ValueError where it does not."""
+    if not parts.operator.pictorial:
+        raise ValueError("Cannot estimate the gain from compressive measurements. Give it: --noise poisson:gain=...")
+    photons = estimate_noise(parts.y, parts.operator.known())[1]
+    gain = float(photons.gain.mean())
+    if gain <= 0:
+        raise ValueError(
+            "The noise of this picture does not grow with its brightness, so it is not photon noise. "
+            "Leave --noise out, or give the gain: --noise poisson:gain=..."
+        )
+    say(f"noise: photons of gain {gain:.3g} (estimated from the measurement)")
+    return gain
 
 
 def _sigma(job: Job, parts: Parts, say: Say) -> tuple[float | Tensor, str]:
