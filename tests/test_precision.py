@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pnp import machine, precision, priors
 from pnp.cli import main
 from pnp.precision import choose
-from pnp.priors.base import Moreau
+from pnp.priors import Moreau
 from pnp.priors.network import NetworkDenoiser
 
 CPU = torch.device("cpu")
