@@ -2,8 +2,8 @@
 
     python benchmarks/network_speed.py          (about 10 minutes; --quick: one small size, writes nothing)
 
-unet 512²: our U-Net (bfloat16 where the CPU has it) beside deepinv's DRUNet and DnCNN-17 in float32, random weights.
-Expected: at most 1/20 of DRUNet's time and 1/4 of DnCNN's.
+unet 512²: our U-Net (in the number format that is measured to be fastest) beside deepinv's DRUNet and DnCNN-17 in
+float32, random weights.  Expected: at most 1/20 of DRUNet's time and 1/4 of DnCNN's.
 dncnn 512²: DnCNN-17 with the same random weights in our runtime and in deepinv's.  Expected: at most 1/2 of the time,
 outputs within 0.02 dB of each other (PSNR between them above 60 dB stands for that: it bounds the loss at 40 dB).
 trd 7×7, 5 stages: 256² to 3072² beside the times that its authors report for a multi-threaded CPU (0.56, 1.17, 3.64,

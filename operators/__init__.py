@@ -2,7 +2,8 @@
 
 from . import kernels, sampling
 from .base import Operator, dot_test
-from .blur import Blur, PaddedBlur, ValidBlur
+from .blur import Blur
+from .borders import PaddedBlur, ValidBlur
 from .compose import Composition, FromCallables, Identity
 from .mask import Mask
 from .sensing import BlockSensing, DenseSensing, OrthonormalSensing, StructuredSensing

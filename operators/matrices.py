@@ -1,9 +1,10 @@
-"""Sensing matrices: how many rows, random ones, orthonormal ones, ones from a file."""
+"""Sensing matrices: how many rows, random ones, orthonormal ones, ones from a file, and their singular values."""
 
 from __future__ import annotations
 
 from math import sqrt
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,6 +40,34 @@ def orthonormal_rows(matrix: Tensor) -> Tensor:
         raise ValueError(f"matrix has shape {tuple(matrix.shape)}; orthonormal rows need (m, n), m <= n.")
     q, r = torch.linalg.qr(matrix.detach().double().T)
     return (q * torch.where(r.diagonal() < 0, -1, 1)).T.contiguous()  # LAPACK leaves the signs open: take R's positive
+
+
+class Rows(NamedTuple):
+    """The thin singular value decomposition without its left factor: AᵀA = Vᵀ diag(s) V, V Vᵀ = I."""
+
+    v: Tensor  # (r, n)
+    s: Tensor  # (r,), squared singular values
+    largest: float  # of s
+
+    def solve(self, b: Tensor, rho: float | Tensor) -> Tensor:
+        """(AᵀA + rho I)⁻¹ b = (b − Vᵀ diag(s / (s + rho)) V b) / rho   (Woodbury), for b: (..., n)."""
+        c = b @ self.v.T
+        x = (b - (c * (self.s / (self.s + rho))) @ self.v) / rho
+        if b.dtype == torch.float32 and float(torch.as_tensor(rho).min()) < 1e-3 * self.largest:
+            # the difference cancels to the relative precision eps s/rho, but V x = V b / (s + rho) is known to eps
+            x = x + (c / (self.s + rho) - x @ self.v.T) @ self.v
+        return x
+
+
+def factorise(matrix: Tensor) -> Rows:
+    """The Rows of A: (m, n), from one eigendecomposition in float64 of A Aᵀ, or of AᵀA if that is smaller."""
+    a = matrix.double()
+    wide = a.shape[0] <= a.shape[1]
+    s, u = torch.linalg.eigh(a @ a.T if wide else a.T @ a)
+    keep = s > s.max() * max(a.shape) * torch.finfo(s.dtype).eps  # the others are zeros, rounded
+    s, u = s[keep], u[:, keep]
+    v = (u.T @ a) / s.sqrt()[:, None] if wide else u.T
+    return Rows(v.to(matrix.dtype).contiguous(), s.to(matrix.dtype), float(s.max()))
 
 
 def read_matrix(file: str) -> Tensor:

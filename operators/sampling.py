@@ -7,7 +7,7 @@ from typing import Any, Literal
 from ..registry import OPERATORS, SpecError
 from . import kernels
 from .base import Operator
-from .blur import Border, bordered
+from .borders import Border, bordered
 
 
 @OPERATORS.register(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from math import prod, sqrt
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,38 +15,10 @@ from .. import checks
 from ..linalg import conjugate_gradient
 from ..registry import OPERATORS
 from .base import Operator
-from .matrices import gaussian_rows, orthonormal_rows, read_matrix, row_count
+from .matrices import Rows, factorise, gaussian_rows, orthonormal_rows, read_matrix, row_count
 from .sized import SizedOperator
 
 T = TypeVar("T")
-
-
-class Rows(NamedTuple):
-    """The thin singular value decomposition without its left factor: AᵀA = Vᵀ diag(s) V, V Vᵀ = I."""
-
-    v: Tensor  # (r, n)
-    s: Tensor  # (r,), squared singular values
-    largest: float  # of s
-
-    def solve(self, b: Tensor, rho: float | Tensor) -> Tensor:
-        """(AᵀA + rho I)⁻¹ b = (b − Vᵀ diag(s / (s + rho)) V b) / rho   (Woodbury), for b: (..., n)."""
-        c = b @ self.v.T
-        x = (b - (c * (self.s / (self.s + rho))) @ self.v) / rho
-        if b.dtype == torch.float32 and float(torch.as_tensor(rho).min()) < 1e-3 * self.largest:
-            # the difference cancels to the relative precision eps s/rho, but V x = V b / (s + rho) is known to eps
-            x = x + (c / (self.s + rho) - x @ self.v.T) @ self.v
-        return x
-
-
-def factorise(matrix: Tensor) -> Rows:
-    """The Rows of A: (m, n), from one eigendecomposition in float64 of A Aᵀ, or of AᵀA if that is smaller."""
-    a = matrix.double()
-    wide = a.shape[0] <= a.shape[1]
-    s, u = torch.linalg.eigh(a @ a.T if wide else a.T @ a)
-    keep = s > s.max() * max(a.shape) * torch.finfo(s.dtype).eps  # the others are zeros, rounded
-    s, u = s[keep], u[:, keep]
-    v = (u.T @ a) / s.sqrt()[:, None] if wide else u.T
-    return Rows(v.to(matrix.dtype).contiguous(), s.to(matrix.dtype), float(s.max()))
 
 
 class MatrixSensing(SizedOperator):

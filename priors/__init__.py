@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from ..registry import PRIORS
-from .base import Denoiser, Moreau, Prior, Split, Sum
+from .base import Denoiser, Prior, Split
+from .classical import NonLocalMeans
 from .dae import DAE
-from .denoiser import RED, NonLocalMeans, PnP, Projector
 from .dip import DIP
+from .moreau import Moreau
 from .network import NetworkDenoiser
+from .pnp import PnP
+from .projector import Projector
 from .quadratic import Smooth, Tikhonov
+from .red import RED
 from .sparse import L1, InvariantWaveletL1, WaveletL1
+from .sum import Sum
 from .tv import TV, SmoothTV, WeightedTV
 
 __all__ = [

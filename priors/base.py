@@ -1,17 +1,19 @@
-"""The contract of every prior, and the two ways of combining them."""
+"""The contracts of priors and of denoisers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from ..checks import positive
 from ..precision import Choice
+from ..registry import DENOISERS
 
 Denoiser = Callable[[Tensor, Any], Tensor]  # D(x, sigma): deepinv's convention; sigma a number or (B, 1, 1, 1)
+Member = Annotated[Denoiser, DENOISERS]  # a parameter that a spec of a denoiser fills
+UNET: Any = DENOISERS.part("unet")
 
 
 @runtime_checkable
@@ -24,6 +26,11 @@ class Network(Protocol):
 def runs_in(denoiser: Denoiser, device: torch.device) -> tuple[Choice, ...]:
     """What a denoiser says of its number format; nothing for one that is a plain function."""
     return denoiser.runs_in(device) if isinstance(denoiser, Network) else ()
+
+
+def label(denoiser: Denoiser) -> str:
+    """What a denoiser is called in the name of a prior."""
+    return getattr(denoiser, "__name__", type(denoiser).__name__)
 
 
 class Split(NamedTuple):
@@ -116,110 +123,3 @@ class Prior:
     @property
     def name(self) -> str:
         return type(self).__name__
-
-
-class Sum(Prior):
-    """g(x) = Σᵢ wᵢ gᵢ(x).
-
-    Its gradient and value are those of the terms.  Its prox is not (prox of a sum is no sum of proxes): solvers that
-    split take `terms` one by one.  One term may say what draws the picture (`parametrise`); it does so for the sum.
-    Raises ValueError for no terms, a weight that is not above 0, or two terms that draw.
-    """
-
-    def __init__(self, terms: Sequence[tuple[float, Prior]]) -> None:
-        if not terms:
-            raise ValueError("a sum of priors needs at least one term.")
-        self.terms = tuple((positive(w, "weight of a prior"), p) for w, p in terms)
-        self.closed_convex = all(p.closed_convex for _, p in self.terms)
-        drawing = [p for _, p in self.terms if "parametrise" in p.offers()]
-        if len(drawing) > 1:
-            raise ValueError(f"{' and '.join(p.name for p in drawing)} would both draw the picture; expected one.")
-        self.drawing = drawing[0] if drawing else None
-        if self.drawing is not None:
-            self.lam = self.drawing.lam
-
-    @property
-    def name(self) -> str:
-        return " + ".join(p.name if w == 1 else f"{w:g}*{p.name}" for w, p in self.terms)
-
-    def offers(self) -> set[str]:
-        shared = set.intersection(*(p.offers() for _, p in self.terms)) - {"prox", "split", "parametrise"}
-        return shared if self.drawing is None else {*shared, "parametrise"}
-
-    def grad(self, x: Tensor) -> Tensor:
-        return torch.stack([w * p.grad(x) for w, p in self.terms]).sum(0)
-
-    def value(self, x: Tensor) -> Tensor:
-        return torch.stack([w * p.value(x) for w, p in self.terms]).sum(0)
-
-    def lipschitz(self) -> float:
-        return sum(w * p.lipschitz() for w, p in self.terms)
-
-    def begin(self, x0: Tensor) -> Sum:
-        return Sum([(w, p.begin(x0)) for w, p in self.terms])
-
-    def parametrise(self, x0: Tensor) -> list[Drawing]:
-        return super().parametrise(x0) if self.drawing is None else self.drawing.parametrise(x0)
-
-    def rest(self, active: Tensor) -> None:
-        for _, p in self.terms:
-            p.rest(active)
-
-    def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
-        return tuple(choice for _, p in self.terms for choice in p.runs_in(device))
-
-    def learned(self) -> dict[str, Tensor]:
-        return _joined(p.learned() for _, p in self.terms)
-
-    def elsewhere(self, learned: dict[str, Tensor]) -> dict[str, Tensor]:
-        return _joined(p.elsewhere(_part(learned, i)) for i, (_, p) in enumerate(self.terms))
-
-    def starting(self, learned: dict[str, Tensor]) -> Sum:
-        return Sum([(w, p.starting(_part(learned, i))) for i, (w, p) in enumerate(self.terms)])
-
-
-def _joined(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """What each term has learned, under the number of the term."""
-    return {f"{i}/{name}": value for i, part in enumerate(parts) for name, value in part.items()}
-
-
-def _part(learned: dict[str, Tensor], i: int) -> dict[str, Tensor]:
-    return {name.partition("/")[2]: v for name, v in learned.items() if name.partition("/")[0] == str(i)}
-
-
-class Moreau(Prior):
-    """The Moreau envelope g_mu(x) = min_z g(z) + ‖x − z‖²/(2 mu): smooth, with the minimisers of g.
-
-    ∇g_mu(x) = (x − prox(x, mu)) / mu, 1/mu-Lipschitz for convex g;
-    prox of g_mu: v + tau/(tau + mu) (prox_g(v, tau + mu) − v).   Bauschke & Combettes 2017, propositions 12.29, 24.8.
-    """
-
-    def __init__(self, prior: Prior, mu: float) -> None:
-        self.prior, self.mu = prior, positive(mu, "mu")
-        self.closed_convex = prior.closed_convex
-
-    @property
-    def name(self) -> str:
-        return f"Moreau({self.prior.name})"
-
-    def offers(self) -> set[str]:
-        return {"prox", "grad", "split"} | (self.prior.offers() & {"value"})
-
-    def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
-        return v + tau / (tau + self.mu) * (self.prior.prox(v, tau + self.mu) - v)
-
-    def grad(self, x: Tensor) -> Tensor:
-        return (x - self.prior.prox(x, self.mu)) / self.mu
-
-    def value(self, x: Tensor) -> Tensor:
-        z = self.prior.prox(x, self.mu)
-        return self.prior.value(z) + (x - z).flatten(1).square().sum(1) / (2 * self.mu)
-
-    def lipschitz(self) -> float:
-        return 1 / self.mu
-
-    def begin(self, x0: Tensor) -> Moreau:
-        return Moreau(self.prior.begin(x0), self.mu)
-
-    def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
-        return self.prior.runs_in(device)

@@ -10,8 +10,7 @@ from torch import Tensor
 from ..checks import positive
 from ..precision import Choice
 from ..registry import PRIORS, unknown
-from .base import Denoiser, Prior, runs_in
-from .denoiser import UNET, Member
+from .base import UNET, Denoiser, Member, Prior, runs_in
 from .network import exact
 
 Form = Literal["mean-shift", "autoencoder", "gradient-step"]

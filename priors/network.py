@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..precision import Choice, Precision, autocast, choose
 from ..registry import DENOISERS, PRIORS, SpecError
 from .base import Denoiser, Prior, runs_in
-from .denoiser import PnP
+from .pnp import PnP
 from .store import WeightsError, load, load_file, manifest
 
 Window = tuple[EllipsisType, slice, slice]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 import torch
+from elsewhere import played
 from torch import Tensor
 
 torch.set_num_threads(1)
@@ -37,6 +39,16 @@ def _seed() -> None:
 @pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])
 def dtype(request: pytest.FixtureRequest) -> torch.dtype:
     return request.param
+
+
+@pytest.fixture(params=["cpu", "played", *(["cuda"] if torch.cuda.is_available() else [])])
+def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+    """Where the pictures of a test are: the CPU, a device that is played (elsewhere.py), a GPU where there is one."""
+    if request.param == "played":
+        with played() as there:
+            yield there
+    else:
+        yield torch.device(request.param)
 
 
 def images(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:

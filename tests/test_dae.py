@@ -16,7 +16,7 @@ from pnp.jobs import Job, run
 from pnp.linalg import trace
 from pnp.operators import Blur, Mask, kernels
 from pnp.priors import DAE, PnP, parse
-from pnp.priors.denoiser import Turning
+from pnp.priors.pnp import Turning
 from pnp.registry import OPERATORS
 from pnp.solvers import HQS, FixedPoint, MeanShift
 

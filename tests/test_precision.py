@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pnp import machine, precision, priors
 from pnp.cli import main
 from pnp.precision import choose
-from pnp.priors.base import Moreau
+from pnp.priors import Moreau
 from pnp.priors.network import NetworkDenoiser
 
 CPU = torch.device("cpu")
@@ -119,7 +119,16 @@ def test_the_least_time_counts_and_a_warm_up_does_not(monkeypatch: pytest.Monkey
     calls.update({F32: 0, BF16: 0})
     monkeypatch.setattr(precision, "SECONDS", 0.0)
     precision.times((F32, BF16), CPU, False)
-    assert calls == {F32: 2, BF16: 2}  # a slow machine: a warm-up and one round
+    assert calls == {F32: 1, BF16: 0}  # the first call has used it up
+
+
+def test_a_format_that_was_not_timed_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: to take what was timed for the fastest, though float32 was not."""
+    for took in ({F32: 1e-3, BF16: float("inf")}, {F32: float("inf"), BF16: 1e-3}):
+        precision._fastest.cache_clear()
+        monkeypatch.setattr(precision, "offered", lambda device, learning: (F32, BF16))
+        monkeypatch.setattr(precision, "times", lambda dtypes, device, learning, took=took: took)
+        assert str(choose("auto", CPU)) == "float32 (not every format could be timed within 50 ms)"
 
 
 def test_no_gradient_is_taken_in_float16() -> None:

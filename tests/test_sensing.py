@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from pnp.operators import Operator, dot_test
-from pnp.operators.matrices import orthonormal_rows, row_count
+from pnp.operators.matrices import factorise, orthonormal_rows, row_count
 from pnp.operators.sensing import (
     BlockSensing,
     DenseSensing,
     OrthonormalSensing,
     StructuredSensing,
-    factorise,
     hartley,
     likeliest,
 )

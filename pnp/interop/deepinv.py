@@ -20,8 +20,8 @@ from .. import checks
 from ..linalg import norm
 from ..operators.base import Operator
 from ..priors.base import Denoiser, Prior
-from ..priors.denoiser import PnP
 from ..priors.network import ByChannels
+from ..priors.pnp import PnP
 from ..registry import DENOISERS, PRIORS, SpecError, unknown
 
 Shape = tuple[int, int, int]
