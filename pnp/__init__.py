@@ -42,7 +42,7 @@ _HOME = {
     "fit_lam": "parameters.weight",
     "solve": "core.loop",
 }
-_MODULES = ("interop", "metrics", "noises", "operators", "priors", "registry", "solvers")
+_MODULES = ("interop", "metrics", "noises", "operators", "priors", "registry", "solvers", "testing")
 
 __all__ = [
     "Convergence",
