@@ -90,6 +90,7 @@ class Descent(Drawn):
         checks.share(self.average, "average")
         if self.envelope is not None:
             checks.positive(self.envelope, "envelope")
+            object.__setattr__(self, "needs_noise", ("slope", "curvature"))  # of `Problem.majorised_prox`
 
     def init(self, problem: Problem, x0: Tensor) -> DescentState:
         pictures = Pictures(problem.prior.parametrise(x0), partial(make_optimizer, self.optimizer, lr=self.lr))

@@ -31,7 +31,7 @@ def expect(holds: bool | Tensor, said: str) -> None:
 
 
 def run(part: Callable[..., None], *arguments: Any) -> None:
-    """One part of a check; an error that it did not foresee becomes an AssertionError that says in which part it rose."""
+    """One part of a check; an error that it did not foresee becomes an AssertionError that names the part."""
     try:
         part(*arguments)
     except AssertionError:
@@ -72,7 +72,8 @@ def near(found: Tensor, expected: Tensor, what: str, atol: float, look: str) -> 
 def same(first: Any, second: Any, what: str, look: str) -> None:
     """Equal bit by bit, through tuples and dictionaries."""
     if isinstance(first, Tensor):
-        expect(isinstance(second, Tensor) and torch.equal(first, second), f"{what}. {look}")
+        equal = isinstance(second, Tensor) and second.dtype == first.dtype and second.shape == first.shape
+        expect(equal and torch.allclose(first, second, rtol=0, atol=0, equal_nan=True), f"{what}. {look}")
     elif isinstance(first, dict):
         for key in first:
             same(first[key], second[key], what, look)

@@ -31,10 +31,12 @@ def check_noise(noise: Noise, *, device: str | torch.device = "cpu") -> None:
     two calls bitwise equal, with arguments and the noise as before.  Images are from 0 to 1.
     Raises AssertionError for what is not so.
     """
+    own = settings(noise)
     for dtype in DTYPES:
         like = torch.empty(0, dtype=dtype, device=device)
-        for part in (_draws, _shapes, _offers, _batch, _keeps, _precise):
+        for part in (_draws, _shapes, _keeps, _offers, _batch, _precise):
             run(part, noise, like)
+            unchanged(noise, own, "begin or draw")
     like = torch.empty(0, dtype=torch.float64, device=device)
     for part in (_slope, _prox, _curvature, _expected):
         run(part, noise, like)
@@ -213,17 +215,19 @@ def _prox(noise: Noise, like: Tensor) -> None:
         expect(least.isfinite().all(), "value is not finite at the prox; expected a point that can be.")
         steps = [sign * step for step in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1) for sign in (-1, 1)]
         others = [(f"{step:+g}", p + step * pixels) for step in steps]
-        others += [(name, torch.where(pixels > 0, z, p)) for name, z in (("v", v), ("y", y), ("v/2", v / 2), ("(p + y)/2", (p + y) / 2))]  # fmt: skip  # noqa: E501
+        places = {"v": v, "y": y, "v/2": v / 2, "(p + y)/2": (p + y) / 2}
+        others += [(name, torch.where(pixels > 0, z, p)) for name, z in places.items()]
         for name, other in others:
             there = cost(other)
             worse = float((least - there).max())
             i = int((least - there).argmax())
             expect(
                 bool((there >= least - 1e-11 * (1 + least.abs())).all()),
-                f"prox(v, y, tau) is not the minimum of value(u, y) + ‖u − v‖²/(2 tau): at pixel {i % (SIDE * SIDE)} of "
-                f"image {i // (SIDE * SIDE)} it is {worse:.2g} less at {name} than at p = {float(_at(p, pixels)[i]):.6g} "
-                f"(v = {float(_at(v, pixels)[i]):.6g}, y = {float(_at(y, pixels)[i]):.6g}, tau "
-                f"{tau if isinstance(tau, float) else '(B, 1, 1, 1)'}). tau is a variance; look at a factor 2, a square.",
+                "prox(v, y, tau) is not the minimum of value(u, y) + ‖u − v‖²/(2 tau): at pixel "
+                f"{i % (SIDE * SIDE)} of image {i // (SIDE * SIDE)} it is {worse:.2g} less at {name} than at p = "
+                f"{float(_at(p, pixels)[i]):.6g} (v = {float(_at(v, pixels)[i]):.6g}, "
+                f"y = {float(_at(y, pixels)[i]):.6g}, tau {tau if isinstance(tau, float) else '(B, 1, 1, 1)'}). "
+                "tau is a variance; look at a factor 2, a square.",
             )
 
 

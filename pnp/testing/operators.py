@@ -40,6 +40,7 @@ def check_operator(
     Raises AssertionError for what is not so.
     """
     shape, operator = _shape(operator) if shape is None else shape, operator.to(device)
+    before, numbers = _tensors(operator), _numbers(operator)
     for dtype in DTYPES:
         x = pictures(2, *shape, like=torch.empty(0, dtype=dtype, device=device))
         rounding = accuracy if dtype == torch.float64 else max(accuracy, 1e-5)
@@ -50,6 +51,7 @@ def check_operator(
     x = pictures(2, *shape, like=torch.empty(0, dtype=torch.float64, device=device))
     run(_norm, operator, x, bound)
     run(_refuses, operator, x)
+    _as_before(operator, before, numbers, "a check")
 
 
 def _shape(operator: Operator) -> Shape:
@@ -76,7 +78,8 @@ def _shapes(operator: Operator, x: Tensor) -> None:
     alike(operator.adjoint(y), x, x.shape, "adjoint(y)")
     alike(operator.initial(y), x, x.shape, "initial(y)")
     seen = operator.visible(x)
-    alike(seen, x, (*x.shape[:2], *seen.shape[2:]), "visible(x)")
+    height, width = (min(a, b) for a, b in zip(seen.shape[-2:], x.shape[-2:], strict=True))
+    alike(seen, x, (*x.shape[:2], height, width), "visible(x)")
 
 
 def _known(operator: Operator, x: Tensor) -> None:
@@ -98,6 +101,10 @@ def _known(operator: Operator, x: Tensor) -> None:
 
 def _adjoint(operator: Operator, x: Tensor, accuracy: float) -> None:
     """forward is linear and adjoint is its transpose."""
+    a, b = x, gaussian(*x.shape, like=x)
+    combined, y = operator(2 * a - 3 * b), operator(a)
+    near(combined, 2 * y - 3 * operator(b), "A(2 a − 3 b) is not 2 A a − 3 A b", 1e3 * accuracy * _size(y),
+         "Look at forward for a clip, an offset, a division by the image's own range.")  # fmt: skip
     for seed in (0, 1):
         gap = dot_test(operator, x, seed=seed)
         expect(
@@ -105,10 +112,6 @@ def _adjoint(operator: Operator, x: Tensor, accuracy: float) -> None:
             f"⟨Ax, y⟩ and ⟨x, Aᵀy⟩ differ by {gap:.1e} ‖Ax‖‖y‖ for x {tuple(x.shape)}; expected at most "
             f"{accuracy:.0e}. Look at adjoint for a sign, an axis, a shift by one, a flipped kernel, a constant.",
         )
-    a, b = x, gaussian(*x.shape, like=x)
-    combined, y = operator(2 * a - 3 * b), operator(a)
-    near(combined, 2 * y - 3 * operator(b), "A(2 a − 3 b) is not 2 A a − 3 A b", 1e3 * accuracy * _size(y),
-         "Look at forward for a clip, an offset, a division by the image's own range.")  # fmt: skip
 
 
 def _normal(operator: Operator, x: Tensor, accuracy: float) -> None:
@@ -179,19 +182,22 @@ def _keeps(operator: Operator, x: Tensor) -> None:
     for name, call in calls.items():
         first[name] = call().clone()
         kept.unchanged(f"{name} of {operator.name}")
-        after = _tensors(operator)
-        same(before, {k: after.get(k) for k in before}, f"{name} changed a buffer of {operator.name}",
-             "The map must stay what it was.")  # fmt: skip
-        now = _numbers(operator)
-        changed = [k for k in numbers if now.get(k) != numbers[k]]
-        expect(not changed, f"{name} changed the settings {', '.join(changed)} of {operator.name}; expected them kept.")
+        _as_before(operator, before, numbers, name)
     other = x.flip(-1) + 0.1
     with torch.inference_mode():
         operator.solve_normal(operator.adjoint(operator(other)), 0.3)
         operator.initial(operator(other))
     for name, call in calls.items():
         same(first[name], call(), f"{name} gives something else when it is called again",
-             "Look for state that is kept from one call to the next, and for a random draw without a seed.")  # fmt: skip
+             "Look for state that is kept from one call to the next, and for a draw without a seed.")  # fmt: skip
+
+
+def _as_before(operator: Operator, before: dict[str, Tensor], numbers: dict[str, object], by: str) -> None:
+    after, now = _tensors(operator), _numbers(operator)
+    same(before, {k: after.get(k) for k in before}, f"{by} changed a buffer of {operator.name}",
+         "The map must stay what it was.")  # fmt: skip
+    changed = [name for name in numbers if now.get(name) != numbers[name]]
+    expect(not changed, f"{by} changed the settings {', '.join(changed)} of {operator.name}; expected them kept.")
 
 
 def _norm(operator: Operator, x: Tensor, bound: float) -> None:
@@ -199,8 +205,8 @@ def _norm(operator: Operator, x: Tensor, bound: float) -> None:
     exact, found = _largest(operator, x), operator.norm(x)
     expect(
         isinstance(found, float) and exact * (1 - 1e-3) <= found <= exact * (1 + bound),
-        f"norm(x) is {found}; the largest singular value is {exact:.6g}, and expected is at most 0.1 % less and at most "
-        f"{bound:.2g} of it more. Look for a missing square root.",
+        f"norm(x) is {found}; the largest singular value is {exact:.6g}, and expected is at most 0.1 % less and at "
+        f"most {bound:.2g} of it more. Look for a missing square root.",
     )
 
 

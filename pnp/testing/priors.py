@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..linalg import dot, largest_singular_value, norm, per_image
-from ..priors.base import Prior, Split
+from ..priors.base import Prior
 from .common import DTYPES, Kept, alike, expect, gaussian, near, pictures, raises, run, same, settings, unchanged
 
 EVERY = ("prox", "grad", "value", "split", "parametrise")
@@ -43,11 +43,13 @@ def check_prior(
     numbers may differ that should be equal, 1e-3 for a network in float32 whose output is divided by a variance.
     Raises AssertionError for what is not so.
     """
+    own = settings(prior)
     for dtype in DTYPES:
         like = torch.empty(0, dtype=dtype, device=device)
         v = pictures(2, *shape, like=like) + 0.1 * gaussian(2, *shape, like=like)
         for part in (_shapes, _keeps, _begins):
             run(part, prior, v)
+            unchanged(prior, own, f"a call of {prior.name}")
     v = _noisy(shape, torch.empty(0, dtype=torch.float64, device=device))
     for part in (_offers, _drawn):
         run(part, prior, v)
@@ -105,7 +107,7 @@ def _batch(prior: Prior, v: Tensor, rounding: float) -> None:
         whole = call(v, _taus(v))
         for i in range(len(v)):
             alone = call(v[i : i + 1], TAUS[i])
-            near(whole[i : i + 1], alone, f"{name} of {prior.name}: picture {i} of a batch of 2 is not what it is alone",
+            near(whole[i : i + 1], alone, f"{name} of {prior.name}: picture {i} of a batch is not what it is alone",
                  rounding * max(1, float(alone.abs().max())),
                  "Look for a mean, a norm or a stop over the batch, and at how tau (B, 1, 1, 1) enters.")  # fmt: skip
 
@@ -167,8 +169,8 @@ def _prox(prior: Prior, v: Tensor, gap: float) -> None:
                 times <= 1,
                 f"prox of {prior.name} misses g(z) >= g(p) + ⟨v − p, z − p⟩/tau at z = {name} by "
                 f"{float(missed.max()):.2g} ({times:.1f} times what is allowed; tau "
-                f"{tau if isinstance(tau, float) else '(B, 1, 1, 1)'}). tau is a variance; look at its root, at a factor "
-                "2, and whether value belongs to this prox.",
+                f"{tau if isinstance(tau, float) else '(B, 1, 1, 1)'}). tau is a variance; look at its root, at a "
+                "factor 2, and whether value belongs to this prox.",
             )
 
 
@@ -227,13 +229,13 @@ def _split(prior: Prior, x: Tensor, accuracy: float) -> None:
     alike(pulled, x, x.shape, f"adjoint of the split of {prior.name}")
     gap = float(((dot(kx, q).flatten() - dot(x, pulled).flatten()).abs() / (norm(kx) * norm(q)).flatten()).max())
     expect(
-        gap <= 1e-12, f"split of {prior.name}: ⟨Kx, q⟩ and ⟨x, Kᵀq⟩ differ by {gap:.1e} ‖Kx‖‖q‖; expected at most 1e-12."
+        gap <= 1e-12, f"split of {prior.name}: ⟨Kx, q⟩ and ⟨x, Kᵀq⟩ differ by {gap:.1e} ‖Kx‖‖q‖; expected 1e-12 or less."
     )
     exact = largest_singular_value(lambda v: split.adjoint(split.map(v)), x[:1], tol=1e-9, max_iter=200)
     expect(
         exact * (1 - 1e-9) <= split.norm <= 2 * exact,
-        f"split of {prior.name} says ‖K‖ = {split.norm:.6g}; it is {exact:.6g}, and expected is a bound of at most twice "
-        "that. Look for a missing square root.",
+        f"split of {prior.name} says ‖K‖ = {split.norm:.6g}; it is {exact:.6g}, and expected is a bound of at most "
+        "twice that. Look for a missing square root.",
     )
     p = split.prox(kx, tau)
     alike(p, kx, kx.shape, f"prox of the split of {prior.name}")
@@ -256,4 +258,4 @@ def _drawn(prior: Prior, v: Tensor) -> None:
     expect(len(drawings) == len(v), f"parametrise makes {len(drawings)} drawings of {len(v)} pictures.")
     for drawing in drawings:
         alike(drawing.draw().detach(), v, (1, *v.shape[1:]), f"a drawing of {prior.name}")
-        expect(all(t.requires_grad for t in drawing.variables), "a variable of a drawing does not require its gradient.")
+        expect(all(t.requires_grad for t in drawing.variables), "a variable of a drawing requires no gradient.")
