@@ -527,7 +527,8 @@ def test_all_of_a_strangers_members_restore_a_picture_together(
     red = f"0.001*red:denoiser=({files}/wiener.py:LocalWiener),sigma=0.1"
     by_path = ("--op", f"{files}/shutter.py:RollingShutter:speed=0.3",
                "--noise", f"{files}/laplace.py:Laplace:scale=0.05",
-               "--prior", f"{files}/huber.py:HuberTV:mu=0.02+{red}", "--solver", f"{files}/fista.py:DataFISTA")  # fmt: skip
+               "--prior", f"{files}/huber.py:HuberTV:mu=0.02+{red}",
+               "--solver", f"{files}/fista.py:DataFISTA")  # fmt: skip
     by_name = ("--op", "rolling-shutter:speed=0.3", "--noise", "laplace:scale=0.05",
                "--prior", "huber-tv:mu=0.02+0.001*red:denoiser=wiener,sigma=0.1", "--solver", "data-fista")  # fmt: skip
     gains = []

@@ -229,7 +229,8 @@ def _split(prior: Prior, x: Tensor, accuracy: float) -> None:
     alike(pulled, x, x.shape, f"adjoint of the split of {prior.name}")
     gap = float(((dot(kx, q).flatten() - dot(x, pulled).flatten()).abs() / (norm(kx) * norm(q)).flatten()).max())
     expect(
-        gap <= 1e-12, f"split of {prior.name}: ⟨Kx, q⟩ and ⟨x, Kᵀq⟩ differ by {gap:.1e} ‖Kx‖‖q‖; expected 1e-12 or less."
+        gap <= 1e-12,
+        f"split of {prior.name}: ⟨Kx, q⟩ and ⟨x, Kᵀq⟩ differ by {gap:.1e} ‖Kx‖‖q‖; expected at most 1e-12.",
     )
     exact = largest_singular_value(lambda v: split.adjoint(split.map(v)), x[:1], tol=1e-9, max_iter=200)
     expect(

@@ -403,7 +403,8 @@ def _reaches(solver: Solver, problem: Problem, accuracy: float, iterations: int)
         expect(
             not bool(far.any()),
             f"{_name(solver)} has a change of at most 1e-4 after {early.iterations} iterations, "
-            f"{_numbers(error(early))} from the answer {where}; expected at most 5 %. `change` has to count the multipliers, and a short step.",
+            f"{_numbers(error(early))} from the answer {where}; expected at most 5 %. `change` has to count the "
+            "multipliers, and a short step.",
         )
 
 
