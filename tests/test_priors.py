@@ -79,7 +79,7 @@ def test_prox_keeps_dtype_shape_and_flat_pictures_stay_flat(spec: str, dtype: to
     "prior", [Moreau(TV(tol=1e-10, max_iter=5000), 0.01), Moreau(WaveletL1("haar", 2), 0.1)], ids=lambda p: p.name
 )
 def test_an_envelope_of_an_exact_prox_keeps_its_contract_exactly(prior: Prior) -> None:
-    check_prior(prior, gap=tolerance(prior))
+    check_prior(prior, (1, 8, 8), gap=tolerance(prior))
 
 
 @pytest.mark.parametrize("prior", [Tikhonov(), Smooth()])
