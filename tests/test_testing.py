@@ -77,11 +77,11 @@ OPERATOR_FAULTS: list[tuple[type[Operator], str, Any, str]] = [
     (Broken, "normal", lambda s, v: Blur.forward(s, v), "normal"),
     (Broken, "forward", lambda s, x: Blur.forward(s, x).clamp(0, 1), "clip"),
     (Broken, "forward", lambda s, x: Blur.forward(s, x) + 1e-3, "an offset"),
-    (Broken, "forward", lambda s, x: Blur.forward(s, x) - x.mean(), "differ|alone"),
+    (Broken, "forward", lambda s, x: Blur.forward(s, x) - x.mean(), "differ"),
     (Broken, "forward", lambda s, x: Blur.forward(s, x.mul_(1.01)), "changed its argument x"),
     (Broken, "forward", lambda s, x: Blur.forward(s, x).double(), "forward.x. is float64 for float32"),
-    (Broken, "forward", lambda s, x: Blur.forward(s, x.half()).to(x), "got RuntimeError|differ|half|Got"),
-    (Broken, "forward", counted, "changed the settings|A a"),
+    (Broken, "forward", lambda s, x: Blur.forward(s, x.float()).to(x), "A a − 3 A b"),
+    (Broken, "forward", counted, "changed the settings kernel2"),
     (Broken, "forward", stamped, "changed the settings calls"),
     (Broken, "solve_normal", solved(lambda s, b, rho, x0: blur_solve(s, b, rho**2)), "how rho enters"),
     (Broken, "solve_normal", solved(lambda s, b, rho, x0: blur_solve(s, b, 1.001 * rho)), "how rho enters"),
@@ -93,11 +93,11 @@ OPERATOR_FAULTS: list[tuple[type[Operator], str, Any, str]] = [
     (Broken, "norm", lambda s, x=None: 1.01 * Blur.norm(s, x), "largest singular value"),
     (Broken, "norm", lambda s, x=None: Blur.norm(s, x) ** 2 * 0.99, "largest singular value"),
     (Broken, "norm", lambda s, x=None: setattr(s, "factor", 2) or 1.0, "changed the settings factor"),
-    (Broken, "initial", lambda s, y: s.kernel.mul_(1.01) if False else (s.kernel.mul_(1.01), y)[1], "buffer|again"),
+    (Broken, "initial", lambda s, y: s.kernel.mul_(1.01).mean() + y, "changed a buffer"),
     (Broken, "initial", lambda s, y: y[..., 1:], "initial.y. has shape"),
     (Broken, "initial", lambda s, y: y - y.mean(), "initial: image 0 of a batch"),
     (Broken, "initial", lambda s, y: y / 0, "NaN or infinite"),
-    (Broken, "visible", lambda s, x: x[:, :, None], "visible|differ|shape"),
+    (Broken, "visible", lambda s, x: x[:, :, None], "visible"),
     (Broken, "image_shape", lambda s, y_shape: (1, 12, 12), "image_shape"),
     (Broken, "measurement_shape", lambda s, shape: (1, 12, 12), "measurement_shape"),
     (Broken, "known", lambda s: torch.zeros(1, 1, 12, 13), "not 0 where known"),
@@ -461,7 +461,6 @@ def test_what_a_step_of_the_envelope_needs_of_the_noise_is_declared(monkeypatch:
 
 # A stranger's package
 
-
 HERE = Path(__file__).parent / "stranger"
 PROJECT = tomllib.loads((HERE / "pyproject.toml").read_text())
 GROUPS: dict[str, dict[str, str]] = PROJECT["project"]["entry-points"]
@@ -546,8 +545,3 @@ def test_all_of_a_strangers_members_restore_a_picture_together(
 def test_it_is_an_attribute_of_the_package() -> None:
     assert package.testing.check_operator is check_operator and package.testing.dot_test is dot_test
     assert package.dot_test is dot_test
-
-
-def test_a_strangers_file_is_short_and_says_its_formula() -> None:
-    for file in sorted((HERE / "pnp_stranger").glob("[a-z]*.py")):
-        assert len(file.read_text().splitlines()) <= 70 and "self" in file.read_text()
