@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
 import re
 import tomllib
@@ -15,6 +16,7 @@ import pytest
 import torch
 from conftest import GaussianDenoiser
 from test_cli import pnp, record
+from test_devices import META, Elsewhere, Made
 from torch import Tensor
 
 import pnp as package
@@ -457,6 +459,28 @@ def test_what_a_step_of_the_envelope_needs_of_the_noise_is_declared(monkeypatch:
     with monkeypatch.context() as patch, pytest.raises(AssertionError, match="the same of y"):
         patch.setattr(Descent, "__post_init__", lambda s: Solver.__post_init__(s))
         check_solver(Descent(envelope=0.3), reaches=None)
+
+
+# Devices
+
+
+CHECKS: dict[str, tuple[Callable[..., None], Any, str, Any]] = {
+    "operator": (check_operator, Broken(), "forward", lambda s, x: Blur.forward(s, x) + torch.zeros(12)),
+    "noise": (check_noise, BrokenNoise(0.1), "value", lambda s, u, y: Gaussian.value(s, u, y) + torch.zeros(1)),
+    "prior": (check_prior, Tikhonov(), "prox", lambda s, v, tau: v / (1 + tau) + torch.zeros(16)),
+    "solver": (check_solver, Right(), "size", lambda s, p: 0.99 / p.lipschitz() + torch.zeros(3, 1, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("kind", CHECKS)
+def test_the_device_is_where_everything_is_made(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a constant on the CPU."""
+    check, made, method, wrong = CHECKS[kind]
+    with Elsewhere(), Made():
+        check(copy.deepcopy(made), device=META)
+    monkeypatch.setattr(type(made), method, wrong)
+    with Elsewhere(), Made(), pytest.raises(AssertionError, match="a tensor of the CPU"):
+        check(copy.deepcopy(made), device=META)
 
 
 # A stranger's package

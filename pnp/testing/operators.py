@@ -23,7 +23,7 @@ def check_operator(
 ) -> None:
     """Examine a linear operator A by what `Operator` promises.
 
-        adjoint        |⟨Ax, y⟩ − ⟨x, Aᵀy⟩| <= accuracy ‖Ax‖ ‖y‖, and A 0 = 0
+        adjoint        |⟨Ax, y⟩ − ⟨x, Aᵀy⟩| <= accuracy ‖Ax‖ ‖y‖, and A(2 a − 3 b) = 2 A a − 3 A b
         normal         AᵀA x = Aᵀ(A x)
         solve_normal   ‖(AᵀA + rho I) x − b‖ = 0, for rho a number and (B, 1, 1, 1), with a guess x0 and without; the
                        generic solve likewise; ValueError for a rho that is not above 0
@@ -185,9 +185,8 @@ def _keeps(operator: Operator, x: Tensor) -> None:
         kept.unchanged(f"{name} of {operator.name}")
         _as_before(operator, before, numbers, name)
     other = x.flip(-1) + 0.1
-    with torch.inference_mode():
-        operator.solve_normal(operator.adjoint(operator(other)), 0.3)
-        operator.initial(operator(other))
+    operator.solve_normal(operator.adjoint(operator(other)), 0.3)
+    operator.initial(operator(other))
     for name, call in calls.items():
         same(first[name], call(), f"{name} gives something else when it is called again",
              "Look for state that is kept from one call to the next, and for a draw without a seed.")  # fmt: skip
