@@ -16,12 +16,11 @@ from ..core.problem import Problem
 from ..core.recording import Snapshot
 from ..core.solver import Solver, State, fits
 from ..core.stopping import StopRule, Tolerance
-from ..noises.base import Noise
 from ..noises.gaussian import Gaussian
 from ..operators import Blur, Identity, Operator, kernels
 from ..priors import Prior, Sum, Tikhonov
-from ..priors.base import Split
 from .common import Kept, alike, copied, expect, gaussian, near, pictures, raises, run, same, settings, unchanged
+from .declared import Declared, Plain
 
 SHAPE = (1, 10, 12)
 SIGMAS, LAMS = (0.05, 0.1, 0.2), (8.0, 2.0, 4.0)  # one for each image of the batch
@@ -119,88 +118,6 @@ def _frozen(solver: Solver) -> None:
             isinstance(said, tuple) and set(said) <= these,
             f"{name} of {_name(solver)} is {said!r}; expected a tuple of some of {', '.join(sorted(these))}.",
         )
-
-
-class Declared(Prior):
-    """A prior that offers what a solver says it needs, and fails where more is called."""
-
-    def __init__(self, prior: Prior, solver: Solver) -> None:
-        self.prior, self.solver = prior, solver
-        self.closed_convex, self.lam, self.kind = prior.closed_convex, prior.lam, prior.kind
-
-    def offers(self) -> set[str]:
-        return set(self.solver.needs)
-
-    def _asked(self, what: str) -> None:
-        expect(
-            what in self.solver.needs,
-            f"{_name(self.solver)} calls {what} of the prior; its needs are {self.solver.needs}. Add it to `needs`.",
-        )
-
-    def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
-        self._asked("prox")
-        return self.prior.prox(v, tau)
-
-    def grad(self, x: Tensor) -> Tensor:
-        self._asked("grad")
-        return self.prior.grad(x)
-
-    def value(self, x: Tensor) -> Tensor:
-        self._asked("value")
-        return self.prior.value(x)
-
-    def split(self) -> Split:
-        self._asked("split")
-        return self.prior.split()
-
-    def lipschitz(self) -> float:
-        return self.prior.lipschitz()
-
-    def smoothing(self) -> float:
-        return self.prior.smoothing()
-
-    def begin(self, x0: Tensor) -> Prior:
-        return Declared(self.prior.begin(x0), self.solver)
-
-
-class Plain(Noise):
-    """Gaussian noise that hides its closed form, offers what a solver says it needs, and fails where more is called."""
-
-    def __init__(self, noise: Gaussian, solver: Solver) -> None:
-        self.noise, self.solver = noise, solver
-        self.declared = set(solver.needs_noise)
-        self.declared |= {"slope"} if "curvature" in self.declared else set()
-        self.declared |= {"prox"} if "step" in self.declared else set()
-
-    def offers(self) -> set[str]:
-        return self.declared - {"step"}
-
-    def _asked(self, what: str) -> None:
-        expect(
-            what in self.declared,
-            f"{_name(self.solver)} calls {what} of the noise; its needs_noise are {self.solver.needs_noise}. Add it to "
-            "`needs_noise`.",
-        )
-
-    def draw(self, u: Tensor, generator: torch.Generator) -> Tensor:
-        return self.noise.draw(u, generator)
-
-    def value(self, u: Tensor, y: Tensor) -> Tensor:
-        return self.noise.value(u, y)
-
-    def level(self, y: Tensor) -> float | Tensor:
-        return self.noise.level(y)
-
-    def slope(self, u: Tensor, y: Tensor) -> Tensor:
-        self._asked("slope")
-        return self.noise.slope(u, y)
-
-    def prox(self, v: Tensor, y: Tensor, tau: float | Tensor) -> Tensor:
-        self._asked("prox")
-        return self.noise.prox(v, y, tau)
-
-    def curvature(self, y: Tensor) -> float | Tensor:
-        return self.noise.curvature(y) if "curvature" in self.declared else float("inf")  # there is always an answer
 
 
 def _declares(solver: Solver, problem: Problem) -> None:
