@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import interop, metrics, noises, operators, priors, registry, samples, solvers
+    from . import interop, metrics, noises, operators, priors, registry, samples, solvers, testing
     from .core import stopping
     from .core.certificate import Convergence
     from .core.loop import Result, Status, solve
@@ -55,7 +55,7 @@ _HOME = {
     "restore": "jobs",
     "solve": "core.loop",
 }
-_MODULES = ("interop", "metrics", "noises", "operators", "priors", "registry", "samples", "solvers")
+_MODULES = ("interop", "metrics", "noises", "operators", "priors", "registry", "samples", "solvers", "testing")
 
 __all__ = [
     "Convergence",
@@ -87,6 +87,7 @@ __all__ = [
     "solve",
     "solvers",
     "stopping",
+    "testing",
 ]
 
 

@@ -1,0 +1,1 @@
+"""Members of pnp from outside of it."""
