@@ -15,8 +15,8 @@ from typing import Any, ClassVar, NamedTuple
 import pytest
 import torch
 from conftest import GaussianDenoiser
+from elsewhere import META, Elsewhere, Made
 from test_cli import pnp, record
-from test_devices import META, Elsewhere, Made
 from torch import Tensor
 
 import pnp as package
@@ -27,7 +27,7 @@ from pnp.noises import Gaussian, Noise
 from pnp.operators import Blur, FromCallables, Identity, Mask, Operator, kernels
 from pnp.priors import L1, TV, PnP, Prior, Smooth, SmoothTV, Split, Tikhonov, WaveletL1
 from pnp.registry import DENOISERS, NOISES, OPERATORS, PRIORS, SOLVERS, Registry
-from pnp.solvers import FISTA, Descent, ProximalGradient, Solver
+from pnp.solvers import FISTA, ProximalGradient, Solver
 from pnp.testing import check_noise, check_operator, check_prior, check_solver, dot_test
 
 # Operators
@@ -453,12 +453,6 @@ def test_further_faults_of_a_solver_are_caught(monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(AssertionError, match="from the minimiser"):
             check_solver(FISTA())
 
-
-def test_what_a_step_of_the_envelope_needs_of_the_noise_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Descent(envelope=0.3).needs_noise == ("slope", "curvature") and Descent().needs_noise == ("slope",)
-    with monkeypatch.context() as patch, pytest.raises(AssertionError, match="the same of y"):
-        patch.setattr(Descent, "__post_init__", lambda s: Solver.__post_init__(s))
-        check_solver(Descent(envelope=0.3), reaches=None)
 
 
 # Devices
