@@ -13,7 +13,7 @@ keeps its commas to itself, as in `photo(1).png`; the + of a number, 1e+3, joins
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 _PATH = r"(?:[A-Za-z]:(?=[\\/]))?[^:=,()+*\"']*\.py"
@@ -68,6 +68,20 @@ class Spec:
                     yield from value.texts()
                 elif value is not None:
                     yield value
+
+    def changed(self, change: Callable[[str], str]) -> Spec:
+        """The spec with change(text) in the place of every text of `texts`."""
+
+        def made(value: str | Spec) -> str | Spec:
+            return value.changed(change) if isinstance(value, Spec) else change(value)
+
+        terms = []
+        for term in self.terms:
+            own = own_member(term.name)
+            name = change(term.name) if own is None else f"{change(own[0])}:{own[1]}"
+            first = None if term.first is None else made(term.first)
+            terms.append(Spec(name, {k: made(v) for k, v in term.options.items()}, first, term.weight))
+        return replace(terms[0], plus=tuple(terms[1:]))
 
     def __hash__(self) -> int:
         return hash((self.name, frozenset(self.options.items()), self.first, self.weight, self.plus))

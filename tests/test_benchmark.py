@@ -24,7 +24,7 @@ from pnp.benchmark.suite import Cell, Data, Suite
 from pnp.files import pictures
 from pnp.parameters import rules
 from pnp.priors import store
-from pnp.registry import DENOISERS, OPERATORS, PRIORS, SOLVERS, STOPS, Registry, SpecError
+from pnp.registry import DENOISERS, NOISES, OPERATORS, PRIORS, SOLVERS, STOPS, Registry, Spec, SpecError
 
 Ran = tuple[Path, list[run.Row]]  # the folder of the results, and the rows
 
@@ -93,7 +93,7 @@ def test_every_shipped_suite_is_read_and_stands_for_cells() -> None:
         bundled = list(suite.cells(found, Data.of(found, None)))
         assert bundled and all("{data}" not in c.task.measure + str(c.task.assume) for c in bundled)
         assert all(("not built",) not in keys.parts(c) for c in bundled[:3])
-        columns = {report.column(task.name, sigma) for task, sigma in suite.levels(found)}
+        columns = {suite.column(task.name, *level) for task, *level in suite.levels(found)}
         assert all(set(paper.values) <= columns for paper in found.published), name
 
 
@@ -117,6 +117,18 @@ def test_a_suite_is_every_task_at_its_levels_with_every_method(tiny: Suite) -> N
         ({"grey": 1}, "grey = 1 is no bool"),
         ({"methods": [{"name": "TV", "prior": "tv", "iterations": 2.5}]}, "iterations = 2.5 is no int"),
         ({"tasks": [{"name": "a", "measure": "blur", "pictures": "mine"}]}, "bundled"),
+        ({"methods": [{"name": "TV", "prior": "tv", "denoiser": "tv"}]}, "either a prior or a denoiser"),
+        ({"methods": [{"name": "TV", "denoiser": "tv", "lam": 5}]}, "takes no settings"),
+        ({"methods": [{"name": "TV", "denoiser": "tv", "sigma": "estimated"}]}, "takes no settings"),
+        ({"sigmas": [], "tasks": [{"name": "a", "measure": "blur"}]}, "for each task a sigma or a noise"),
+        ({"noise": "poisson:gain=0.02"}, "a noise or sigma, not both"),
+        ({"tasks": [{"name": "a", "measure": "blur", "sigma": 5, "noise": "poisson:gain=0.02"}]}, "not both"),
+        (
+            {"draw": "numpy", "tasks": [{"name": "a", "measure": "blur", "noise": "poisson:gain=0.02"}]},
+            "is for Gaussian",
+        ),
+        ({"draw": "dice"}, "unknown tiny: draw"),
+        ({"scores": ["mse"]}, "unknown tiny: scores"),
     ],
 )
 def test_a_suite_with_a_mistake_is_refused(change: dict, message: str) -> None:
@@ -368,9 +380,19 @@ def test_tables_hold_the_means_and_the_published_rows(tiny: Suite, ran: Ran, tmp
     with pytest.raises(ValueError, match="no place for the table"):
         report.into_readme(readme, tiny.name, text)
     assert readme.read_text() == "nothing"
-    assert any("Cannot estimate the noise" in line for line in report.skipped(rows))
-    worse = [replace(r, psnr=1.0) for r in rows if r.psnr]
-    assert any("below the measured picture" in line for line in report.skipped(worse))
+
+
+def test_a_cell_that_lost_or_was_left_out_is_marked_and_a_footnote_says_why(tiny: Suite, ran: Ran) -> None:
+    _, rows = ran
+    (missing,) = report.footnotes(rows)
+    assert missing.startswith("– did not run: ") and "Cannot estimate the noise" in missing
+    assert report.markdown(tiny, rows).endswith(missing) and "↓" not in report.markdown(tiny, rows)
+    assert report.marks(rows)["TV, blind", "sensed @ 2"] == "–"
+    victim = next(r for r in rows if r.method == "TV" and r.task == "blur")  # one picture of two
+    assert victim.psnr_initial is not None
+    text = report.markdown(tiny, [replace(r, psnr=r.psnr_initial - 1.25) if r is victim else r for r in rows])  # type: ignore[operator]
+    assert text.count("↓") == 2 and "↓ |" in next(line for line in text.splitlines() if line.startswith("| TV |"))
+    assert "below the measured picture on at least one picture, by at most 1.25 dB (TV, blur @ 5)" in text
 
 
 def test_the_page_is_whole_in_itself(tiny: Suite, ran: Ran, tmp_path: Path) -> None:
@@ -543,6 +565,13 @@ def test_verifying_finds_a_result_that_is_another_today(
         ('measure = "blur:std=1"', 'measure = "blurr"', "task 'blur': unknown operator 'blurr'"),
         ("blur:std=1", "blur:stdev=1", "unknown option of operator 'blur': 'stdev'"),
         ('"blur:std=1"', '"blur", pictures = "data", assume = "blurr"', "task 'blur': unknown operator 'blurr'"),
+        ('"blur:std=1"', '"blur:std=1", assume = "blur:stdev=1"', "unknown option of operator 'blur': 'stdev'"),
+        (
+            '"blur:std=1"',
+            '"blur:std=1", noise = "poisson:gian=1"',
+            "task 'blur': unknown option of noise 'poisson': 'gian'",
+        ),
+        ('prior = "tv", lam = 5, iterations = 3', 'denoiser = "nothing"', "method 'TV': unknown denoiser 'nothing'"),
     ],
 )
 def test_a_suite_that_names_what_does_not_exist_is_refused_before_it_runs(
@@ -561,3 +590,138 @@ def test_a_worker_has_one_thread_unless_more_are_asked_for(monkeypatch: pytest.M
         if value is not None:
             monkeypatch.setenv("OMP_NUM_THREADS", value)
         assert run._threads() == threads
+
+
+DENOISING = {
+    "title": "Denoising",
+    "crop": 48,
+    "limit": 2,
+    "sigmas": [25],
+    "draw": "numpy",
+    "rounded": True,
+    "scores": ["psnr", "ssim"],
+    "tasks": [{"name": "noise", "measure": "identity"}],
+    "methods": [{"name": "TV", "denoiser": "tv"}, {"name": "trd", "denoiser": "trd"}],
+    "grey": True,
+}  # fmt: skip
+
+
+@pytest.fixture
+def denoising() -> list[Cell]:
+    found = suite.parse(DENOISING, "denoising")
+    return list(suite.cells(found, Data.of(found, None)))
+
+
+def test_the_noise_of_numpy_is_that_of_the_published_tables(denoising: list[Cell]) -> None:
+    x = torch.rand(1, 3, 5, 7)
+    np.random.seed(0)
+    expected = x[0].permute(1, 2, 0).numpy() + np.random.normal(0, 25 / 255, (5, 7, 3))
+    drawn = solving._drawn(denoising[0], x)[0].permute(1, 2, 0)
+    torch.testing.assert_close(drawn, torch.from_numpy(expected).float())
+    assert float(solving._drawn(replace(denoising[0], sigma=255.0), x).min()) < 0  # nothing is clipped
+
+
+def test_a_denoiser_is_called_once_at_the_told_level_and_its_result_rounded(denoising: list[Cell]) -> None:
+    for cell in denoising:
+        x, sigma = solving.picture(cell), cell.sigma / 255
+        d = DENOISERS.build(str(cell.method.denoiser), shape=(1, 48, 48))
+        rounded = (255 * d(solving._drawn(cell, x), sigma).clamp(0, 1)).round() / 255
+        found = solving.solve_cell(cell, 1, keep=False).columns
+        assert found["psnr"] == pytest.approx(-10 * float((rounded - x).square().mean().log10()), abs=1e-4)
+        as_floats = solving.solve_cell(replace(cell, rounded=False), 1, keep=False).columns
+        assert abs(as_floats["psnr"] - found["psnr"]) > 1e-5
+        assert found["psnr"] > found["psnr_initial"] + 3 and found["sigma_used"] == pytest.approx(sigma)
+        assert found["parameters"] == {"TV": None, "trd": 31335}[cell.method.name]
+
+
+def test_the_key_of_a_denoiser_has_its_version_its_weights_and_the_protocol(
+    denoising: list[Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tv, trd = denoising[:2]
+    before = keys.key(tv), keys.key(trd)
+    others = [replace(tv, draw="torch"), replace(tv, rounded=False), by(tv, "tv", denoiser=None), trd]
+    assert len({before[0], *map(keys.key, others)}) == 5
+    assert any(part[0] == "weights" for part in keys.parts(trd))
+    raised(DENOISERS, "trd", monkeypatch)
+    assert (keys.key(tv) == before[0], keys.key(trd) == before[1]) == (True, False)
+
+
+def test_a_row_of_a_set_stands_for_its_pictures_and_for_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def here(missing: dict[str, Cell], *_: object, **__: object) -> Iterator[tuple[str, solving.Outcome]]:
+        yield from ((key, solving.solve_cell(cell, 1, False)) for key, cell in missing.items())
+
+    monkeypatch.setattr(run, "_outcomes", here)
+    (tmp_path / "set").mkdir()
+    for name in "ab":
+        x = torch.rand(1, 1, 6, 6, generator=torch.Generator().manual_seed(ord(name)))
+        pictures.write(tmp_path / "set" / f"{name}.png", x.repeat_interleave(8, 2).repeat_interleave(8, 3))
+    wanted = suite.parse({**DENOISING, "pictures": ["set/*.png"]}, "denoising")
+    data, single, results = Data.of(wanted, tmp_path), tmp_path / "single.jsonl", tmp_path / "denoising.jsonl"
+    rows = [row for row in run.run(wanted, data, single) if row.method == "TV"]
+    psnr, ssim = (round(sum(getattr(r, score) for r in rows) / 2, 4) for score in ("psnr", "ssim"))
+    whole = replace(rows[0], key=keys.key_of_set(r.key for r in rows), psnr=psnr, ssim=ssim, pictures=2, picture="set")
+    run._append(results, MACHINE, whole)
+    ran: list[run.Row] = []
+    found = run.run(wanted, data, results, say=lambda done, total, row: ran.append(row))
+    assert {row.method for row in ran} == {"trd"} and [r for r in found if r.method == "TV"] == [whole]
+    text = report.markdown(wanted, found)
+    assert f"| TV | {psnr:.2f} | {ssim:.4f} |" in text and "SSIM, noise @ 25" in text and "| 31 k |" in text
+    assert all(not run.differs(row, now) for row, now in run.verify(wanted, data, results, 3))
+    run._append(results, MACHINE, replace(whole, psnr=psnr + 0.02))
+    assert [row.picture for row, now in run.verify(wanted, data, results, 3) if run.differs(row, now)] == ["set"]
+    assert run.prune(wanted, data, results).kept == 3
+    one = replace(wanted, limit=1)
+    assert {r.pictures for r in run.run(one, Data.of(one, tmp_path), results)} == {None}
+    other = replace(wanted, sigmas=(30,))
+    run.run(other, data, results)
+    assert whole.key not in {r.key for r in run.run(other, data, results)}
+    run.prune(other, data, results)
+    assert whole.key not in {r.key for r in run.read(results)[1]}
+
+
+def test_a_task_may_have_any_noise(tiny: Suite) -> None:
+    tasks = [
+        {"name": "dim", "measure": "identity", "noise": "poisson:gain=0.02"},
+        {"name": "grain", "measure": "identity"},
+    ]
+    methods = [
+        {"name": "D", "denoiser": "tv"},
+        {"name": "TV", "prior": "tv", "lam": 5, "sigma": "estimated", "iterations": 3},
+    ]
+    parts = {**TINY, "published": [], "tasks": tasks, "methods": methods, "limit": 1}
+    cells = list(suite.cells(suite.parse(parts, "mine"), Data(None, ("camera",))))
+    assert [(c.noise, c.sigma) for c in cells] == [("poisson:gain=0.02", 0)] * 2 + [(None, 5)] * 2
+    x = solving.picture(cells[0])
+    expected = NOISES.build("poisson:gain=0.02").draw(x, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(solving._drawn(cells[0], x), expected)
+    outcomes = [solving.solve_cell(c, 1, keep=False).columns for c in cells[:2]]
+    assert all(o["psnr"] > 10 for o in outcomes)
+    assert outcomes[0]["sigma_used"] == pytest.approx((0.02 * float(expected.mean())) ** 0.5, rel=1e-3)
+    assert outcomes[0]["psnr_initial"] == pytest.approx(
+        -10 * float((expected.clamp(0, 1) - x).square().mean().log10()), abs=1e-3
+    )
+    assert outcomes[1]["psnr_initial"] == pytest.approx(outcomes[0]["psnr_initial"], abs=1e-3)
+    assert ("noise", "poisson", 1) in keys.parts(cells[0]) and ("noise", "gaussian", 1) in keys.parts(cells[2])
+    assert len({keys.key(c) for c in [*cells, replace(cells[0], noise="poisson:gain=0.01")]}) == 5
+    common = suite.parse({**parts, "sigmas": [], "noise": "saltpepper:fraction=0.1", "tasks": tasks[1:]}, "mine")
+    assert [suite.column(t.name, *level) for t, *level in suite.levels(common)] == ["grain @ saltpepper:fraction=0.1"]
+
+
+def test_a_place_with_commas_is_quoted_and_is_not_in_the_key(tmp_path: Path) -> None:
+    found = {}
+    for place in ("a", "b, c+d (1)"):
+        folder = tmp_path / place
+        folder.mkdir()
+        np.save(folder / "psf.npy", np.full((3, 3), 1 / 9))
+        pictures.write(folder / "x.png", torch.full((1, 1, 32, 32), 0.5))
+        (folder / "mine.py").write_text("from pnp.priors import TV\n\n\nclass Mine(TV):\n    pass\n")
+        task = {"name": "blur", "measure": "blur:kernel={data}/psf.npy,border=circular", "pictures": "data"}
+        wanted = suite.parse({**TINY, "pictures": ["x.png"], "tasks": [task], "published": []}, "mine")
+        cell = next(suite.cells(wanted, Data.of(wanted, folder)))
+        assert tuple(OPERATORS.build(cell.task.measure, shape=(1, 32, 32)).kernel.shape[-2:]) == (3, 3)
+        own = str(Spec(f"{folder / 'mine.py'}:Mine"))
+        found[place] = keys.key(cell), keys.key(by(cell, own))
+        assert ("not built",) not in keys.parts(cell) + keys.parts(by(cell, own))
+    assert found["a"] == found["b, c+d (1)"]

@@ -13,6 +13,7 @@ import torch
 from conftest import GaussianDenoiser, images, squares
 from torch import Tensor
 
+from pnp.noises import Gaussian
 from pnp.priors import (
     L1,
     RED,
@@ -31,7 +32,8 @@ from pnp.priors import (
     parse,
 )
 from pnp.priors.filterbank import UndecimatedTransform, WaveletTransform, filters
-from pnp.registry import PRIORS, SpecError
+from pnp.registry import DENOISERS, PRIORS, SpecError
+from pnp.samples import photograph
 from pnp.testing import check_prior
 
 SPECS = [spec for name in PRIORS for spec in PRIORS[name].examples if "deepinv" not in spec]  # test_interop_deepinv.py
@@ -449,3 +451,12 @@ def test_moreau_has_the_minimum_and_the_prox_of_its_definition() -> None:
     p = envelope.prox(v, tau)
     torch.testing.assert_close(p + tau * envelope.grad(p), v)  # 0 = ∇g_mu(p) + (p − v)/tau
     assert Moreau(PnP(Spy()), mu).offers() == {"prox", "grad", "split"}
+
+
+@pytest.mark.parametrize("name", ["tv", "wavelet", "nlm"])
+def test_classical_denoisers_gain_at_every_level(name: str) -> None:
+    x = photograph("camera")[..., 100:228, 180:308].contiguous()
+    for sigma, gain in ((15 / 255, 3), (50 / 255, 6)):
+        y = Gaussian(sigma).draw(x, torch.Generator().manual_seed(0))
+        before, after = ((v - x).square().mean() for v in (y, DENOISERS.build(name)(y, sigma)))
+        assert float(10 * (before / after).log10()) > gain

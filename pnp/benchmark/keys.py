@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,8 @@ from ..specs import own_member
 from .suite import Cell, said
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..operators.base import Operator
     from ..priors.base import Prior
 
@@ -40,6 +42,11 @@ def key(cell: Cell) -> str:
     """16 hexadecimal digits, the same for the same digits, on every machine."""
     text = json.dumps([cell.inputs(), parts(cell)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def key_of_set(keys: Iterable[str]) -> str:
+    """The key of the average over the results of several keys."""
+    return hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()[:16]
 
 
 def parts(cell: Cell) -> list[Part]:
@@ -65,11 +72,12 @@ def _named(cell: Cell) -> Iterator[Part]:
     """Members and files that stand in the specs of a cell, those inside other specs too, and the noise."""
     for measured in filter(None, (cell.task.measure, cell.task.assume)):
         yield from _members(OPERATORS, measured)
-    yield from _members(PRIORS, cell.method.prior)
-    if cell.method.solver:
-        yield from _members(SOLVERS, cell.method.solver)
+    method = cell.method
+    for registry, named in ((PRIORS, method.prior), (DENOISERS, method.denoiser), (SOLVERS, method.solver)):
+        if named:
+            yield from _members(registry, named)
     if not cell.task.given:
-        yield from _members(NOISES, "gaussian")
+        yield from _members(NOISES, cell.noise or "gaussian")
 
 
 def _members(registry: Registry[Any], text: str | Spec) -> Iterator[Part]:
@@ -89,26 +97,38 @@ def _members(registry: Registry[Any], text: str | Spec) -> Iterator[Part]:
 
 def _built(cell: Cell) -> Iterator[Part]:
     """What the objects of a cell tell: weights, the denoiser in a prior of its name, and what the rules choose."""
-    from torch import nn
-
     from .. import priors
-    from ..priors import store
     from .solving import picture
 
     shape = tuple(picture(cell).shape[1:])
+    if cell.method.prior is None:
+        yield from _weights(DENOISERS.build(str(cell.method.denoiser), shape=shape), shape[0])
+        return
     prior = priors.parse(cell.method.prior, shape=shape, seed=cell.seed)  # type: ignore[arg-type]
     operator = _operator(cell.task.assume or cell.task.measure, shape, cell.seed)
     for spec, (_, term) in zip(PRIORS.parse(cell.method.prior).terms, prior.terms or ((1.0, prior),), strict=True):
-        reached = list(_inside(term, shape[0]))
-        if any(hasattr(at, "denoiser") for at in reached):  # unet, trd, ...: the prior is the denoiser of its name
+        if any(hasattr(at, "denoiser") for at in _inside(term, shape[0])):  # unet, ...: the denoiser of its name
             yield from _members(DENOISERS, spec)
-        records = (store.record_of(at) for at in reached if isinstance(at, nn.Module))
-        yield from (("weights", record["sha256"]) for record in records if record)
+        yield from _weights(term, shape[0])
     yield from _chosen(prior, operator, cell.method.solver, cell.method.lam)
     drawn = [term for _, term in prior.terms if "parametrise" in term.offers()]
     rest = [term for _, term in prior.terms if "parametrise" not in term.offers()]
     if drawn and len(rest) == 1:  # what that one restores alone may be the first guess
         yield from _chosen(rest[0], operator, None, None)
+
+
+def _weights(thing: Any, channels: int) -> Iterator[Part]:
+    from ..priors import store
+
+    records = map(store.record_of, networks(thing, channels))
+    yield from (("weights", record["sha256"]) for record in records if record)
+
+
+def networks(thing: Any, channels: int) -> list[nn.Module]:
+    """All networks that a prior or a denoiser is made of, for a picture of so many channels."""
+    from torch import nn
+
+    return [at for at in _inside(thing, channels) if isinstance(at, nn.Module)]
 
 
 @lru_cache(maxsize=32)

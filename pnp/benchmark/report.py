@@ -11,33 +11,31 @@ from typing import Any
 
 from ..files import atomic
 from .run import Row
-from .suite import Published, Suite, levels
+from .suite import Published, Suite, column, levels
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 
 
-def cells_of(suite: Suite, rows: Sequence[Row]) -> list[tuple[str, float]]:
-    """(task, sigma) of those that were run: the columns of every table."""
-    there = {(row.task, row.sigma) for row in rows}
-    return [(task.name, sigma) for task, sigma in levels(suite) if (task.name, sigma) in there]
+NAMES = {"psnr": "PSNR in dB", "ssim": "SSIM"}
+LOST, LEFT = "↓", "–"  # a cell that lost against the measured picture; one that could not be run
 
 
-def column(task: str, sigma: float) -> str:
-    return f"{task} @ {sigma:g}"
+def columns_of(suite: Suite, rows: Sequence[Row]) -> list[str]:
+    """Those that were run, in the order of the suite."""
+    there = {row.column for row in rows}
+    return [name for task, sigma, noise in levels(suite) if (name := column(task.name, sigma, noise)) in there]
 
 
 def averages(suite: Suite, rows: Sequence[Row], quantity: str = "psnr") -> dict[str, dict[str, float]]:
     """method -> column -> mean over pictures and seeds (median for times); "measured" is what the person has."""
     found: dict[str, dict[str, float]] = {}
     for name in ("measured", *(m.name for m in suite.methods)):
-        for task, sigma in cells_of(suite, rows):
-            mine = [r for r in rows if (r.task, r.sigma) == (task, sigma) and (name in ("measured", r.method))]
+        for where in columns_of(suite, rows):
+            mine = [r for r in rows if r.column == where and name in ("measured", r.method)]
             which = "psnr_initial" if name == "measured" and quantity == "psnr" else quantity
-            values = [v for r in mine if (v := getattr(r, which)) is not None]
+            values = [v for r in mine for _ in range(r.pictures or 1) if (v := getattr(r, which)) is not None]
             if values and not (name == "measured" and quantity != "psnr"):
-                found.setdefault(name, {})[column(task, sigma)] = (
-                    median(values) if quantity == "total" else mean(values)
-                )
+                found.setdefault(name, {})[where] = median(values) if quantity == "total" else mean(values)
     return found
 
 
@@ -46,49 +44,96 @@ def published(row: Published) -> dict[str, float]:
     return {k: mean(v) if isinstance(v, list) else v for k, v in row.values.items()}
 
 
-def skipped(rows: Sequence[Row]) -> list[str]:
-    """One line for each reason why something did not run, or made nothing better."""
-    reasons = dict.fromkeys(f"{r.method}, {r.task}: {r.skipped}" for r in rows if r.skipped)
-    worse = [r for r in rows if r.psnr is not None and r.psnr_initial is not None and r.psnr < r.psnr_initial]
-    for method, where in dict.fromkeys((r.method, column(r.task, r.sigma)) for r in worse):
-        mine = [r for r in worse if (r.method, column(r.task, r.sigma)) == (method, where)]
-        loss = max((r.psnr_initial or 0) - (r.psnr or 0) for r in mine)
-        of = sum((r.method, column(r.task, r.sigma)) == (method, where) for r in rows)
-        reasons[f"{method}, {where}: below the measured picture on {len(mine)} of {of} by up to {loss:.2f} dB"] = None
-    return list(reasons)
+def marks(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
+    """(method, column) -> LOST where some picture became worse than the measured one, LEFT where none was restored."""
+    left = {(r.method, r.column): LEFT for r in rows if r.skipped}
+    done = {(r.method, r.column): "" for r in rows if not r.skipped}
+    return left | done | {(r.method, r.column): LOST for r in rows if _loss(r) > 0}
+
+
+def footnotes(rows: Sequence[Row]) -> list[str]:
+    """What the marks of the table stand for."""
+    worst = max(rows, key=_loss, default=None)
+    notes = []
+    if worst is not None and _loss(worst) > 0:
+        where = f"{worst.method}, {worst.column}"
+        notes.append(
+            f"{LOST} below the measured picture on at least one picture, by at most {_loss(worst):.2f} dB ({where})."
+        )
+    return [
+        *notes,
+        *(f"{LEFT} did not run: {reason}" for reason in dict.fromkeys(r.skipped for r in rows if r.skipped)),
+    ]
+
+
+def _loss(row: Row) -> float:
+    """By how many dB the result is below the measured picture, at least 0."""
+    return 0.0 if row.psnr is None or row.psnr_initial is None else max(0.0, row.psnr_initial - row.psnr)
+
+
+def heads(suite: Suite, rows: Sequence[Row]) -> list[str]:
+    """The names over `lines`."""
+    names = columns_of(suite, rows)
+    scores = [name if score == "psnr" else f"{NAMES[score]}, {name}" for score in suite.scores for name in names]
+    return [*scores, "s", *(["parameters"] if _learned(rows) else [])]
 
 
 def lines(suite: Suite, rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
-    """(name, one text a column and the median seconds): every method, then the published rows."""
-    columns = [column(*c) for c in cells_of(suite, rows)]
-    scores, seconds = averages(suite, rows), averages(suite, rows, "total")
-    papers = {f"{p.name}, published{f' ({p.note})' if p.note else ''}": published(p) for p in suite.published}
+    """(name, a text for each of `heads`): every method, then the published rows."""
+    names, marked, learned = columns_of(suite, rows), marks(rows), _learned(rows)
+    scores = {score: averages(suite, rows, score) for score in suite.scores}
+    seconds = averages(suite, rows, "total")
     made = []
-    for name, row in (scores | papers).items():
-        times = seconds.get(name)
-        cells = [f"{row[c]:.2f}" if c in row else "" for c in columns]
-        made.append((name, [*cells, f"{median(times.values()):.2g}" if times else ""]))
+    for method in ("measured", *(m.name for m in suite.methods)):
+        cells = [_cell(score, scores[score].get(method, {}).get(c), marked.get((method, c), ""))
+                 for score in suite.scores for c in names]  # fmt: skip
+        times = seconds.get(method)
+        cells.append(f"{median(times.values()):.2g}" if times else "")
+        cells += [f"{learned[method] / 1000:,.0f} k" if method in learned else ""] if learned else []
+        if any(cells):
+            made.append((method, cells))
+    for paper in suite.published:
+        values = published(paper)
+        cells = [_cell(score, values.get(c) if score == "psnr" else None) for score in suite.scores for c in names]
+        made.append((_called(paper), [*cells, *[""] * (2 if learned else 1)]))
     return made
 
 
+def _called(paper: Published) -> str:
+    return f"{paper.name}, published{f' ({paper.note})' if paper.note else ''}"
+
+
+def _cell(score: str, value: float | None, mark: str = "") -> str:
+    if value is None:
+        return mark
+    return f"{value:.2f} {mark}".strip() if score == "psnr" else f"{value:.4f}"
+
+
+def _learned(rows: Sequence[Row]) -> dict[str, int]:
+    """method -> how many numbers its denoiser has learned."""
+    return {row.method: row.parameters for row in rows if row.parameters is not None}
+
+
 def markdown(suite: Suite, rows: Sequence[Row]) -> str:
-    """A table of mean PSNR in dB with the median seconds of a picture, the published rows, and what was not better."""
-    columns = [column(*c) for c in cells_of(suite, rows)]
-    head = [f"| {suite.title} | {' | '.join(columns)} | s |", f"|---|{'---|' * (len(columns) + 1)}"]
-    worse = skipped(rows)
-    remarks = ["", "; ".join(worse) + "."] if worse else []
-    return "\n".join([*head, *(f"| {name} | {' | '.join(cells)} |" for name, cells in lines(suite, rows)), *remarks])
+    """A table of mean scores with the median seconds of a picture, the published rows, and what the marks mean."""
+    names = heads(suite, rows)
+    head = [f"| {suite.title} | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    body = [f"| {name} | {' | '.join(cells)} |" for name, cells in lines(suite, rows)]
+    notes = footnotes(rows)
+    return "\n".join([*head, *body, *(["", "  \n".join(notes)] if notes else [])])
 
 
 def table(suite: Suite, rows: Sequence[Row]) -> Any:
     """The same for a terminal."""
     from rich.table import Table
 
-    shown = Table(title=f"{suite.title}: mean PSNR in dB", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for name in ("method", *(column(*c) for c in cells_of(suite, rows)), "seconds"):
+    scores = ", ".join(NAMES[score] for score in suite.scores)
+    shown = Table(title=f"{suite.title}: mean {scores}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in ("method", *heads(suite, rows)):
         shown.add_column(name, justify="left" if name == "method" else "right")
+    papers = {_called(paper) for paper in suite.published}
     for name, cells in lines(suite, rows):
-        shown.add_row(name, *cells, style="dim" if ", published" in name else None)
+        shown.add_row(name, *cells, style="dim" if name in papers else None)
     return shown
 
 
@@ -96,34 +141,36 @@ def html(suite: Suite, rows: Sequence[Row], machines: dict[str, dict[str, Any]],
     """One page without outside links: tables, quality against time and against iterations, pictures side by side."""
     from jinja2 import Environment
 
-    columns = [column(*c) for c in cells_of(suite, rows)]
     used = {row.machine for row in rows}
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(TEMPLATE.read_text("utf-8"))
     return page.render(
         suite=suite,
-        columns=columns,
+        columns=columns_of(suite, rows),
         tables=[
             ("Mean PSNR, dB", averages(suite, rows), "%.2f"),
             ("Mean SSIM", averages(suite, rows, "ssim"), "%.4f"),
             ("Median seconds of a picture, with the choice of parameters", averages(suite, rows, "total"), "%.3g"),
         ],
         published=[(p, published(p)) for p in suite.published],
-        remarks=skipped(rows),
-        figures=[_curves(suite, rows, *cell) for cell in cells_of(suite, rows)],
+        marks=marks(rows),
+        footnotes=footnotes(rows),
+        figures=[
+            _curves(suite, rows, c) for c in columns_of(suite, rows) if any(r.curve for r in rows if r.column == c)
+        ],
         comparisons=[] if pictures is None else _pictures(suite, rows, pictures),
         rows=rows,
         machines={k: v for k, v in machines.items() if k in used},
     )
 
 
-def _curves(suite: Suite, rows: Sequence[Row], task: str, sigma: float) -> tuple[str, str]:
+def _curves(suite: Suite, rows: Sequence[Row], where: str) -> tuple[str, str]:
     """(title, data URI): PSNR of the first picture against seconds and against iterations, a line for each method."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
-    mine = [r for r in rows if (r.task, r.sigma) == (task, sigma) and r.curve]
-    first = mine[0].picture if mine else ""
+    mine = [r for r in rows if r.column == where and r.curve]
+    first = mine[0].picture
     for i, method in enumerate(suite.methods):
         for row in [r for r in mine if r.method == method.name and r.picture == first][:1]:
             steps, seconds, values = zip(*row.curve, strict=True)
@@ -133,9 +180,8 @@ def _curves(suite: Suite, rows: Sequence[Row], task: str, sigma: float) -> tuple
     axes[0].set_xlabel("seconds")
     axes[1].set_xlabel("iterations")
     axes[0].set_ylabel("PSNR, dB")
-    if mine:
-        axes[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return f"{column(task, sigma)}, {first}", _drawn(figure)
+    axes[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return f"{where}, {first}", _drawn(figure)
 
 
 def _drawn(figure: Any) -> str:
@@ -147,14 +193,14 @@ def _drawn(figure: Any) -> str:
 def _pictures(suite: Suite, rows: Sequence[Row], folder: Path) -> list[tuple[str, list[tuple[str, str]]]]:
     """For each column the first picture: truth, measured, and every method's, as data URIs with their PSNR."""
     found = []
-    for task, sigma in cells_of(suite, rows):
-        mine = [r for r in rows if (r.task, r.sigma) == (task, sigma) and (folder / f"{r.key}-restored.png").is_file()]
+    for where in columns_of(suite, rows):
+        mine = [r for r in rows if r.column == where and (folder / f"{r.key}-restored.png").is_file()]
         mine = [r for r in mine if r.picture == mine[0].picture and r.seed == mine[0].seed]
         if mine:
             shown = [("truth", folder / f"{mine[0].key}-truth.png")]
             shown.append((f"measured, {mine[0].psnr_initial:.2f} dB", folder / f"{mine[0].key}-initial.png"))
             shown += [(f"{r.method}, {r.psnr:.2f} dB", folder / f"{r.key}-restored.png") for r in mine]
-            found.append((f"{column(task, sigma)}, {mine[0].picture}", [(t, _uri(p.read_bytes())) for t, p in shown]))
+            found.append((f"{where}, {mine[0].picture}", [(t, _uri(p.read_bytes())) for t, p in shown]))
     return found
 
 

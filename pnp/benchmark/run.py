@@ -7,17 +7,19 @@ import json
 import math
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
+from statistics import mean
 from typing import IO, Any
 
 from ..files import atomic
-from ..registry import OPERATORS, SOLVERS, Spec, SpecError
+from ..registry import DENOISERS, NOISES, OPERATORS, PRIORS, SOLVERS, Registry, Spec, SpecError
 from .keys import key as key_of
+from .keys import key_of_set
 from .solving import Outcome, solve_cell
-from .suite import BUNDLED, Cell, Data, Suite, cells
+from .suite import BUNDLED, Cell, Data, Suite, cells, column, levels
 
 AGREES = 0.01  # dB: how far a result that is run again may be from its row
 
@@ -29,6 +31,8 @@ class Row:
     seconds: in the solver's steps alone; total: from the picture to the result, with the choice of parameters and the
     stop rules, without the scores.  curve: (iteration, seconds since the picture was there, PSNR), some thirty at most.
     reason: what ended the iteration; chosen: the iteration whose image is the result.
+    noise: its spec, where it is not Gaussian of `sigma`.  parameters: how many numbers a denoiser has learned.
+    pictures: how many there are in the set whose average this is (a median for the times); `picture` is its name.
     """
 
     key: str
@@ -53,6 +57,13 @@ class Row:
     lam: float | None = None
     curve: tuple[tuple[int, float, float], ...] = ()
     skipped: str | None = None
+    noise: str | None = None
+    parameters: int | None = None
+    pictures: int | None = None
+
+    @property
+    def column(self) -> str:
+        return column(self.task, self.sigma, self.noise)
 
 
 def read(path: Path) -> tuple[dict[str, dict[str, Any]], list[Row]]:
@@ -113,8 +124,8 @@ def run(
     """
     check(suite, data)
     have = _have(results)
-    wanted = [(key_of(cell), cell) for cell in cells(suite, data)]
-    missing = {key: cell for key, cell in wanted if key not in have}
+    wanted = _wanted(suite, data, have)
+    missing = {key: cell for key, (cell, *_) in wanted if key not in have}
     if missing:
         results.parent.mkdir(parents=True, exist_ok=True)
         for key, outcome in _outcomes(missing, workers, threads, scheduler, pictures is not None):
@@ -127,7 +138,21 @@ def run(
             if pictures is not None:
                 _keep(pictures, key, outcome.pictures)
             say(len(have), len(wanted), row)
-    return [_named(have[key], cell) for key, cell in wanted]
+    return [_named(have[key], *of) for key, of in wanted]
+
+
+def _wanted(suite: Suite, data: Data, have: Container[str]) -> list[tuple[str, list[Cell]]]:
+    """(key of a row, its cell), or its cells: where a row is there that is the average over a set of pictures."""
+    sets: dict[Any, list[tuple[str, list[Cell]]]] = {}
+    for cell in cells(suite, data):
+        what = (cell.task, cell.sigma, cell.noise, cell.method, cell.seed)
+        sets.setdefault(what, []).append((key_of(cell), [cell]))
+    found = []
+    for single in sets.values():
+        whole = key_of_set(key for key, _ in single)
+        together = whole in have and any(key not in have for key, _ in single)
+        found += [(whole, [cell for _, (cell,) in single])] if together else single
+    return found
 
 
 def _have(results: Path) -> dict[str, Row]:
@@ -140,24 +165,29 @@ def check(suite: Suite, data: Data) -> None:
 
     Other mistakes, and what is not installed, are the affair of single cells, whose rows say so.
     """
-    from .. import operators as operators  # they fill their registries
-    from .. import priors
-    from .. import solvers as solvers
     from .solving import picture
 
-    for task in suite.tasks:  # those that this data leaves out, too
+    for task, _, noise in levels(suite):  # those that this data leaves out, too
         for spec in filter(None, (task.measure, task.assume)):
             with _refused(suite, f"task {task.name!r}"):
                 OPERATORS[Spec.parse(spec).name]
+        with _refused(suite, f"task {task.name!r}" if task.noise else "noise"):
+            if noise is not None:
+                NOISES.build(noise)
     for method in suite.methods:
-        with _refused(suite, f"method {method.name!r}"):
-            priors.parse(method.prior, shape=(1, 64, 64))
-        with _refused(suite, f"method {method.name!r}"):
-            if method.solver:
-                SOLVERS.build(method.solver)
+        made: list[tuple[Registry[Any], str | None]] = [
+            (PRIORS, method.prior),
+            (DENOISERS, method.denoiser),
+            (SOLVERS, method.solver),
+        ]
+        for registry, named in made:
+            with _refused(suite, f"method {method.name!r}"):
+                if named is not None:
+                    registry.build(named, shape=(1, 64, 64), seed=0)
     for cell in {cell.task: cell for cell in cells(suite, data)}.values():
-        with _refused(suite, f"task {cell.task.name!r}"):
-            OPERATORS.build(cell.task.measure, shape=tuple(picture(cell).shape[1:]), seed=cell.seed)
+        for spec in filter(None, (cell.task.measure, cell.task.assume)):
+            with _refused(suite, f"task {cell.task.name!r}"):
+                OPERATORS.build(spec, shape=tuple(picture(cell).shape[1:]), seed=cell.seed)
 
 
 @contextmanager
@@ -189,11 +219,12 @@ def prune(suite: Suite, data: Data, results: Path) -> Pruned:
     Raises ValueError where no row belongs to any cell with `data`: then these are not the pictures of the file.
     """
     _require(suite, results, results.is_file())
-    mine, bundled = ({key_of(c): c for c in cells(suite, d)} for d in (data, Data(None, BUNDLED)))
-    here = {Path(cell.picture).stem for cell in (mine | bundled).values()}
     with _locked(results) as file:
         lines = list(_lines(results, file.read()))
         rows = {value.key: (line, value) for line, value in lines if isinstance(value, Row)}
+        mine, bundled = (dict(_wanted(suite, d, rows)) for d in (data, Data(None, BUNDLED)))
+        pictures = [Path(cell.picture) for of in (mine | bundled).values() for cell in of]
+        here = {name for path in pictures for name in (path.stem, path.parent.name)}
         _require(suite, results, not rows.keys().isdisjoint(mine))
         elsewhere = {key for key, (_, row) in rows.items() if row.picture not in here}
         kept = {key: rows[key] for key in rows if key in mine or key in bundled or key in elsewhere}
@@ -229,12 +260,16 @@ def verify(
     """
     check(suite, data)
     have = _have(results)
-    found = {key: cell for cell in cells(suite, data) if (key := key_of(cell)) in have}
+    found = {key: of for key, of in _wanted(suite, data, have) if key in have}
     _require(suite, results, bool(found))
-    drawn = {key: found[key] for key in random.Random(0).sample(sorted(found), min(count, len(found)))}
-    outcomes = _outcomes(drawn, workers, threads, scheduler, keep=False)
-    rows = ((have[key], drawn[key], _rounded(outcome.columns)) for key, outcome in outcomes)
-    return [(_named(row, cell), replace(row, **columns)) for row, cell, columns in rows]
+    drawn = random.Random(0).sample(sorted(found), min(count, len(found)))
+    again = {key_of(cell): cell for key in drawn for cell in found[key]}
+    columns = {key: outcome.columns for key, outcome in _outcomes(again, workers, threads, scheduler, keep=False)}
+    pairs = []
+    for key in drawn:
+        now = _together([columns[key_of(cell)] for cell in found[key]])
+        pairs.append((_named(have[key], *found[key]), replace(have[key], **_rounded(now))))
+    return pairs
 
 
 def differs(row: Row, now: Row) -> bool:
@@ -244,10 +279,28 @@ def differs(row: Row, now: Row) -> bool:
     return abs(row.psnr - now.psnr) > AGREES
 
 
-def _named(row: Row, cell: Cell) -> Row:
-    """The row under the names that the suite has for its cell."""
-    task, method, picture = cell.task.name, cell.method.name, Path(cell.picture).stem
-    return replace(row, suite=cell.suite, task=task, method=method, sigma=cell.sigma, picture=picture, seed=cell.seed)
+def _named(row: Row, cell: Cell, *more: Cell) -> Row:
+    """The row under the names that the suite has for its cell; a set of several pictures has the name of its folder."""
+    path = Path(cell.picture)
+    return replace(
+        row,
+        suite=cell.suite,
+        task=cell.task.name,
+        sigma=cell.sigma,
+        noise=cell.noise,
+        method=cell.method.name,
+        picture=path.parent.name if more else path.stem,
+        pictures=1 + len(more) if more else None,
+        seed=cell.seed,
+    )
+
+
+def _together(columns: list[dict[str, Any]]) -> dict[str, Any]:
+    """The columns of a set from its pictures': mean scores, or why one has none."""
+    skipped = next((c["skipped"] for c in columns if "skipped" in c), None)
+    if len(columns) == 1 or skipped:
+        return columns[0] if not skipped else {"skipped": skipped}
+    return {score: mean(c[score] for c in columns) for score in ("psnr", "ssim")}
 
 
 def _append(results: Path, machine: dict[str, Any], row: Row) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import re
+import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from ..registry import SpecError, unknown
+from ..registry import Spec, SpecError, unknown
 
 BUNDLED = ("camera", "astronaut", "coffee")  # photographs that come with scikit-image
 FOLDER = Path(__file__).parent / "suites"
@@ -23,7 +23,8 @@ FOLDER = Path(__file__).parent / "suites"
 class Task:
     """What happens to a picture.  `measure` makes y; `assume` is what the solver is told, by default the same.
 
-    {data} in a spec is the folder of --data.  sigma: its own noise level, of 255, in place of the suite's.
+    {data} in a spec is the folder of --data.  sigma: its own noise level, of 255, in place of the suite's; noise: the
+    spec of its own noise.
     pictures: data for a task of the suite's own pictures, whose folder has its kernels too; bundled for one that stands
     in for such a task where they are not; else all.
     given: folder of published measurements, each under its picture's name, in place of what `measure` would make.
@@ -33,22 +34,35 @@ class Task:
     measure: str
     assume: str | None = None
     sigma: float | None = None
+    noise: str | None = None
     pictures: str = "all"
     given: str | None = None
 
 
 @dataclass(frozen=True)
 class Method:
-    """What restores it.  sigma: given to the solver or estimated from y; for `blind` solvers neither matters."""
+    """What restores it: a prior, by a solver; or a denoiser alone, called once at the noise level that is told.
+
+    sigma: given to the solver or estimated from y; for `blind` solvers neither matters.
+    """
 
     name: str
-    prior: str
+    prior: str | None = None
     solver: str | None = None
     lam: float | None = None
     iterations: int | None = None
     sigma: str = "given"
+    denoiser: str | None = None
 
     def __post_init__(self) -> None:
+        if (self.prior is None) == (self.denoiser is None):
+            raise SpecError(f"method {self.name!r} needs either a prior or a denoiser.")
+        if self.denoiser is not None and said(self).keys() - {"name", "denoiser"}:
+            raise SpecError(
+                f"method {self.name!r}: a denoiser is called once at the given sigma; it takes no settings."
+            )
+        if self.sigma not in ("given", "estimated"):
+            raise SpecError(unknown(f"sigma of method {self.name!r}:", self.sigma, ["given", "estimated"]))
         if self.lam is not None:
             object.__setattr__(self, "lam", float(self.lam))  # 5 and 5.0 are the same
 
@@ -64,13 +78,20 @@ class Published:
 
 @dataclass(frozen=True)
 class Suite:
-    """The file as it was read.  sigmas: of 255.  crop: side of the centre square to keep, 0 for whole pictures."""
+    """The file as it was read.  sigmas: of 255; noise: the spec of one noise, in their place.
+
+    crop: side of the centre square to keep, 0 for whole pictures.
+    draw: who draws Gaussian noise from the seed: torch, or numpy's RandomState in the order (H, W, C), as the published
+    tables of denoisers have it.  rounded: the result is clipped and rounded to 8 bits before it is scored.
+    scores: what the tables show, psnr and ssim.
+    """
 
     name: str
     title: str
     tasks: tuple[Task, ...]
-    sigmas: tuple[float, ...]
     methods: tuple[Method, ...]
+    sigmas: tuple[float, ...] = ()
+    noise: str | None = None
     pictures: tuple[str, ...] = ()
     about: str = ""
     seeds: tuple[int, ...] = (0,)
@@ -78,6 +99,9 @@ class Suite:
     grey: bool = False
     limit: int = 0  # at most so many pictures, 0 for all
     published: tuple[Published, ...] = ()
+    draw: str = "torch"
+    rounded: bool = False
+    scores: tuple[str, ...] = ("psnr",)
 
 
 @dataclass(frozen=True)
@@ -86,26 +110,36 @@ class Cell:
 
     suite: str
     task: Task
-    sigma: float
+    sigma: float  # of 255; 0 where `noise` says what there is
     method: Method
     picture: str  # a path, or the name of a bundled photograph
     seed: int
     crop: int
     grey: bool
+    noise: str | None = None
+    draw: str = "torch"
+    rounded: bool = False
 
     def inputs(self) -> dict[str, Any]:
         """What was asked for, the picture by its bytes; without the names given, and without where files lie."""
-        method = {**said(self.method), "prior": _placeless(self.method.prior), "solver": _placeless(self.method.solver)}
+        method = {**said(self.method), "prior": self.method.prior, "solver": self.method.solver}
         method.pop("name")
+        method["prior"] = _placeless(method["prior"], Spec.sum)
+        method |= {part: _placeless(method[part]) for part in ("solver", "denoiser") if part in method}
         task = [_placeless(spec) for spec in (self.task.measure, self.task.assume)]
         given = picture_hash(str(self.measurement())) if self.task.given else None
         parts = {**said(self), "method": method, "task": task, "picture": picture_hash(self.picture), "given": given}
         parts.pop("suite")
-        return parts
+        return {**parts, "noise": _placeless(self.noise)} if self.noise else parts
 
     def measurement(self) -> Path | None:
         """The file of the published measurement, if there is one."""
         return None if self.task.given is None else Path(self.task.given, Path(self.picture).name)
+
+
+def column(task: str, sigma: float, noise: str | None = None) -> str:
+    """How a task at a noise level is called, in tables and in published rows."""
+    return f"{task} @ {f'{sigma:g}' if noise is None else noise}"
 
 
 def said(settings: Any) -> dict[str, Any]:
@@ -114,9 +148,21 @@ def said(settings: Any) -> dict[str, Any]:
     return {k: float(v) if type(v) is int else v for k, (v, default) in found.items() if v != default}
 
 
-def _placeless(spec: str | None) -> str | None:
-    """A spec with the names of its files in place of their paths: where they lie is no input, what they hold is."""
-    return spec and re.sub(r"[^=:,]+", lambda part: Path(part[0]).name if Path(part[0]).is_file() else part[0], spec)
+def _placeless(text: str | None, read: Callable[[str], Spec] = Spec.parse) -> str | None:
+    """A spec with the names of its files in place of their paths: where they lie is not an input, what they hold is."""
+    if text is None:
+        return None
+    try:
+        return str(read(text).changed(_named))
+    except SpecError:  # the cell's row will say what is wrong
+        return text
+
+
+def _named(value: str) -> str:
+    """The name of a file in place of its path, for each of a list too."""
+    if Path(value).is_file():
+        return Path(value).name
+    return os.pathsep.join(Path(path).name if Path(path).is_file() else path for path in value.split(os.pathsep))
 
 
 @lru_cache
@@ -147,15 +193,21 @@ def parse(read: dict[str, Any], name: str) -> Suite:
     lists = {"tasks": Task, "methods": Method, "published": Published}
     for key, kind in lists.items():
         parts[key] = tuple(_made(kind, row, f"{name}: {key}") for row in parts.get(key, []))
-    for key in ("sigmas", "seeds", "pictures"):
+    for key in ("sigmas", "seeds", "pictures", "scores"):
         if isinstance(parts.get(key), list):
             parts[key] = tuple(parts[key])
     suite: Suite = _made(Suite, {"name": name, **parts}, name)
-    if not suite.tasks or not suite.methods or not suite.sigmas:
-        raise SpecError(f"suite {name} needs at least one task, one method and one sigma.")
-    for method in suite.methods:
-        if method.sigma not in ("given", "estimated"):
-            raise SpecError(unknown(f"{name}: sigma of method {method.name!r}:", method.sigma, ["given", "estimated"]))
+    if not suite.tasks or not suite.methods or {task for task, *_ in levels(suite)} != set(suite.tasks):
+        raise SpecError(f"suite {name} needs at least one task, one method, and for each task a sigma or a noise.")
+    if suite.draw not in ("torch", "numpy"):
+        raise SpecError(unknown(f"{name}: draw:", suite.draw, ["torch", "numpy"]))
+    for score in suite.scores:
+        if score not in ("psnr", "ssim"):
+            raise SpecError(unknown(f"{name}: scores:", score, ["psnr", "ssim"]))
+    if (suite.noise and suite.sigmas) or any(task.noise and task.sigma is not None for task in suite.tasks):
+        raise SpecError(f"{name}: give a noise or sigma, not both; sigma is Gaussian noise.")
+    if suite.draw == "numpy" and any(noise for *_, noise in levels(suite)):
+        raise SpecError(f"{name}: draw = 'numpy' is for Gaussian noise, given by sigma.")
     for task in suite.tasks:
         if task.pictures not in ("all", "data", "bundled"):
             raise SpecError(
@@ -183,6 +235,8 @@ def _made(kind: Any, row: dict[str, Any], where: str) -> Any:
         return kind(**row)
     except TypeError as error:
         raise SpecError(f"{where}: {str(error).partition(' ')[2]}") from None
+    except SpecError as error:
+        raise SpecError(f"{where}: {error}") from None
 
 
 def _is(value: Any, hint: Any) -> bool:
@@ -229,20 +283,36 @@ class Data:
         return cls(folder, tuple(found[: suite.limit or None]), bool(own))
 
 
-def levels(suite: Suite) -> list[tuple[Task, float]]:
-    """Every task at each of its noise levels."""
-    return [(t, sigma) for t in suite.tasks for sigma in (suite.sigmas if t.sigma is None else (t.sigma,))]
+def levels(suite: Suite) -> list[tuple[Task, float, str | None]]:
+    """(task, sigma, noise): every task at each of its noise levels; sigma is 0 where a noise stands in its place."""
+    common = [(sigma, None) for sigma in suite.sigmas] if suite.noise is None else [(0.0, suite.noise)]
+    found = []
+    for task in suite.tasks:
+        own = task.sigma is not None or task.noise is not None
+        found += [(task, *level) for level in ([(task.sigma or 0.0, task.noise)] if own else common)]
+    return found
 
 
 def cells(suite: Suite, data: Data) -> Iterator[Cell]:
     """Every solve of the suite, picture by picture."""
-    for picture, (task, sigma), method, seed in itertools.product(
+    protocol = {"crop": suite.crop, "grey": suite.grey, "draw": suite.draw, "rounded": suite.rounded}
+    for picture, (task, sigma, noise), method, seed in itertools.product(
         data.found, levels(suite), suite.methods, suite.seeds
     ):
-        if task.pictures not in ("all", "data" if data.own else "bundled"):
-            continue
-        where = "" if data.folder is None else str(data.folder)
-        texts = (task.measure, task.assume, task.given)
-        measure, assume, given = (text and text.replace("{data}", where) for text in texts)
-        placed = replace(task, measure=measure or "", assume=assume, given=given)
-        yield Cell(suite.name, placed, sigma, method, picture, seed, suite.crop, suite.grey)
+        if task.pictures in ("all", "data" if data.own else "bundled"):
+            placed = _placed(task, data.folder)
+            yield Cell(suite.name, placed, sigma, method, picture, seed, noise=noise, **protocol)  # type: ignore[arg-type]
+
+
+def _placed(task: Task, folder: Path | None) -> Task:
+    """The task with the folder in place of {data}: quoted in a spec where it has to be."""
+    where = "" if folder is None else str(folder)
+
+    def placed(text: str) -> str:
+        return text.replace("{data}", where)
+
+    def in_spec(text: str) -> str:
+        return str(Spec.parse(text).changed(placed)) if "{data}" in text else text
+
+    measure, assume, given = in_spec(task.measure), task.assume and in_spec(task.assume), task.given
+    return replace(task, measure=measure, assume=assume, given=given and placed(given))

@@ -25,7 +25,7 @@ class _Suites(click.Group):
 
 @click.group(cls=_Suites)
 def bench() -> None:
-    """Compare methods on pictures whose truth is known: `pnp bench SUITE`, or `pnp bench denoise`.
+    """Compare methods on pictures whose truth is known: `pnp bench SUITE`.
 
     Suites that are shipped: `pnp bench suites`.
     """
@@ -117,10 +117,10 @@ def _suite(
     if not found.own or limit is not None:
         wanted = replace(wanted, published=())  # those figures are of other pictures
     Console(width=None if sys.stdout.isatty() else 200).print(reports.table(wanted, rows))
-    for line in reports.skipped(rows):
-        click.echo(f"note: {line}", err=True)
+    for line in reports.footnotes(rows):
+        click.echo(line, err=True)
     if all(row.skipped for row in rows):
-        raise ValueError("nothing ran; the notes say why.")
+        raise ValueError("nothing ran; the lines above say why.")
     if report is not None:
         atomic.write(report, reports.html(wanted, rows, runner.read(path)[0], pictures))
         click.echo(f"wrote {report}")
@@ -143,67 +143,7 @@ def _verify(wanted: Suite, found: Data, path: Path, count: int, **places: Any) -
     other = [(row, now) for row, now in pairs if runner.differs(row, now)]
     for row, now in other:
         what = now.skipped or f"{now.psnr:.3f} dB"
-        click.echo(f"{row.method}, {row.task} @ {row.sigma:g}, {row.picture}: {row.psnr} dB in {path}, now {what}")
+        click.echo(f"{row.method}, {row.column}, {row.picture}: {row.psnr} dB in {path}, now {what}")
     click.echo(f"{path}: {len(pairs)} results run again, {len(other)} differ by more than {runner.AGREES} dB")
     if other:
         sys.exit(1)
-
-
-@bench.command()
-@click.option("--data", multiple=True, envvar="PNP_DATA", metavar="PATH", help="Folder or glob of clean pictures. "
-              "Default: photographs that come with scikit-image.")  # fmt: skip
-@click.option("--denoiser", "specs", multiple=True, metavar="SPEC", help="Default: all that are at hand.")
-@click.option("--sigma", "sigmas", multiple=True, type=click.FloatRange(0, min_open=True), default=(15, 25, 50),
-              show_default=True, metavar="S", help="Noise level, of 255; repeatable.")  # fmt: skip
-@click.option("--grey/--as-stored", default=False, help="Take colour pictures as grey ones.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the rows and the machine as JSON.")
-@click.option("--readme", type=click.Path(path_type=Path, exists=True), help="Put the table into this Markdown file, "
-              "between <!-- bench:denoise-FOLDER --> and <!-- /bench -->.")  # fmt: skip
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def denoise(debug: bool, **options: Any) -> None:
-    """PSNR, SSIM and time per picture of each denoiser.
-
-    The standard protocol: noise from seed 0 for each picture, neither clipped nor rounded; the result clipped and
-    rounded to 8 bits; whole pictures.
-    """
-    with one_line_errors(debug):
-        _denoise(**options)
-
-
-def _denoise(
-    data: tuple[str, ...],
-    specs: tuple[str, ...],
-    sigmas: tuple[float, ...],
-    grey: bool,
-    output: Path | None,
-    readme: Path | None,
-) -> None:
-    from rich.console import Console
-
-    from ..benchmark import denoising
-    from ..benchmark.report import around, into_readme
-    from ..files.pictures import check_target, expand
-    from ..jobs import report
-    from ..registry import DENOISERS, Spec
-
-    if output is not None:
-        check_target(output)
-    for spec in specs:
-        DENOISERS[Spec.parse(spec).name]  # one that was asked for and is unknown is no row but an error
-    name = Path(data[0]).name if len(data) == 1 else "bundled photographs" if not data else "several folders"
-    if readme is not None:
-        around(readme, f"denoise-{name}")  # before the run, not after it
-    pictures = denoising.load(expand(list(data)) if data else [], grey)
-    console = Console(stderr=True)
-    rows = []
-    with console.status("denoising") as status:
-        for row in denoising.compare(pictures, list(specs or denoising.DEFAULT), list(sigmas), say=status.update):
-            rows.append(row)
-    Console(width=None if sys.stdout.isatty() else 130).print(denoising.table(rows, name))
-    if all(row.skipped for row in rows):
-        raise ValueError("nothing ran; the table says why.")
-    if output is not None:
-        report.write_json(output, denoising.record(rows, data=name, grey=grey, pictures=len(pictures)))
-        click.echo(f"wrote {output}")
-    if readme is not None:
-        into_readme(readme, f"denoise-{name}", denoising.markdown(rows, name))
