@@ -15,7 +15,7 @@ from .loop import Memory
 from .restore import Job
 
 NAME = "checkpoint.pt"
-OPTIONS = ("op", "prior", "sigma", "lam", "simulate", "noise", "seed", "size")  # of a Job: what makes the problem
+OPTIONS = ("op", "prior", "sigma", "floor", "lam", "simulate", "noise", "seed", "size")  # of a Job: the problem
 
 
 def write(path: Path, memory: Memory, job: Job, pixels: Tensor) -> None:

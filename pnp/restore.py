@@ -17,7 +17,7 @@ from . import noise as noise  # they fill their registries
 from . import operators as operators
 from .choose import default_solver, fit_lam
 from .loop import Callback, Memory, Result, Status, solve
-from .noise_level import estimate_noise
+from .noise_level import estimate_noise, over_scales
 from .operators.base import Operator
 from .problem import Problem
 from .registry import NOISES, OPERATORS, SOLVERS, Spec, SpecError
@@ -41,7 +41,8 @@ class Job:
     """What to do with a picture, all of it as text and numbers, so that it can be repeated from a record.
 
     simulate: the picture is clean; degrade it first with `noise` (default: Gaussian of `sigma`, 0.01 if not given).
-    sigma: noise level told to the solver; None: estimated.  lam: weight of the prior; None: that of the table of rules,
+    sigma: noise level told to the solver; None: estimated, and then `floor` is the std of what the picture's file has
+    rounded away (`Picture.rounding`), which is added.  lam: weight of the prior; None: that of the table of rules,
     the prior's own, or fitted by discrepancy.  solver: None is the table's, or the first that fits.  stop: specs of
     stop rules, `wmv+discrepancy`; None is the table's, or a relative change of `tol`.
     size: (C, H, W) of the image, where y does not tell.  recursive: the pages are frames (`movie.restore_movie`).
@@ -62,6 +63,7 @@ class Job:
     recursive: bool = False
     device: str = "cpu"
     size: tuple[int, int, int] | None = None
+    floor: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -294,7 +296,17 @@ def _sigma(job: Job, operator: Operator, y: Tensor, say: Callable[[str], None]) 
         say(f"noise: grows with brightness as that of photons, gain {_shown(photons.gain)}; its mean is taken")
     if added is not None and float((sigma / added).log().abs().max()) > 0.3:
         warnings.warn(f"the estimated sigma is far from the noise that was added, {added}.", stacklevel=2)
-    say(f"sigma: {_shown(sigma)} (estimated from the measurement)")
+    source = "estimated from the measurement"
+    if operator.known() is None:
+        coloured, size = over_scales(y, sigma)
+        sigma = torch.where(which, sigma, coloured)
+        if (seen := int(torch.where(which, 1, size).max())) > 1:
+            source += f", strongest at {'half' if seen == 2 else 'a quarter of its'} size"
+    if job.floor > 0:
+        if bool((sigma < job.floor).any()):
+            source = "mostly what the file's format has rounded away"
+        sigma = (sigma**2 + job.floor**2).sqrt()
+    say(f"sigma: {_shown(sigma)} ({source})")
     return _compact(sigma), "estimated"
 
 
