@@ -20,6 +20,9 @@ SHARES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # of the windows, the flatt
 CUT = 1e-3  # of the pixels: as many have the darkest or the brightest value where noise was clipped there
 FAR = 1e3  # image units, far beyond any picture
 LEAST_SHARE = 0.6  # of the variance that clipping leaves: where it seems to be less, the means of windows mislead
+MARGIN = 1.4  # of white noise a reduced size shows up to 1.2 of the level at full size, of noise smoothed by 0.5, 1.5
+FLAT = 1.5  # level of the flattest tenth of windows over that of the flattest: noise 1.0 to 1.4, texture more
+LEAST_SIDE = 128  # a smaller picture has too few windows at half and quarter size
 SPARE = 8  # a window with holes has so many known pixels more than its fit has coefficients
 # (side of a window, degree of what is fitted), the best first; where they are equal no pixel of the window is missing
 KINDS = ((8, 8), *((8, d) for d in range(7, 1, -1)), (6, 6), (4, 4), (3, 3), (2, 2), (16, 3), (16, 2))
@@ -83,6 +86,40 @@ def estimate_noise(y: Tensor, known: Tensor | None = None) -> tuple[Tensor, Pois
     gain, variance, fit = torch.tensor([_line(spectra) for spectra in found], dtype=torch.float64).T.to(y)
     photons = PoissonGaussian(gain, variance.sqrt(), torch.tensor(means).to(y).clamp_min(0), fit)
     return torch.tensor([_level(spectra) for spectra in found]).to(y), photons
+
+
+def over_scales(y: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """sigma of noise that need not be white, (B,), and the reduction at which it is strongest, (B,): 1, 2 or 4.
+
+        s_k = k · (sigma of the means of k x k pixels),  s_1 = sigma;    sigma² = (s_1² + s_2² + s_4²)/3
+
+    Of white noise all s_k are equal.  Noise that was smoothed, by demosaicking, by resizing or in the camera, has lost
+    the high frequencies by which s_1 is read, and s_2 and s_4 are larger.  What a coarse size shows is taken where it
+    is `MARGIN` times the level of the finer ones, and is noise: as strong in a tenth of the windows as in the flattest
+    (`FLAT`).  Else sigma stays as it is.  The largest of the three fits what deblurring amplifies, and denoises noise
+    smoothed by a pixel twice too strongly; their mean is within a quarter of its standard deviation.
+    y: (B, C, H, W), without missing pixels; sigma: (B,), as by `estimate_sigma`.
+    """
+    if min(y.shape[-2:]) < LEAST_SIDE:
+        return sigma, torch.ones_like(sigma)
+    found = [_coloured(x, float(s)) for x, s in zip(y.detach().to("cpu", torch.float64), sigma, strict=True)]
+    level, size = torch.tensor(found, dtype=torch.float64).T.to(sigma)
+    return torch.where(size > 1, level, sigma), size
+
+
+def _coloured(y: Tensor, sigma: float) -> tuple[float, int]:
+    """The level of one picture (C, H, W) over its sizes, and the reduction at which it is strongest."""
+    levels, size = [sigma], 1
+    for k in (2, 4):
+        means = F.avg_pool2d(y, k)
+        spectra = _spectra(means, torch.ones_like(means, dtype=torch.bool))
+        level = k * _level(spectra)
+        if spectra is not None and level > MARGIN * levels[-1] and k * spectra.variance((0.1,)) ** 0.5 < FLAT * level:
+            size = k
+        else:
+            level = levels[-1]
+        levels.append(level)
+    return (sum(s**2 for s in levels) / 3) ** 0.5, size
 
 
 def _pairs(y: Tensor, known: Tensor | None) -> list[tuple[Tensor, Tensor]]:

@@ -1,0 +1,77 @@
+"""The noise level of files as cameras and editors write them: rounded, compressed, with noise that is not white."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pnp.files import pictures
+from pnp.noises.gaussian import Gaussian
+from pnp.noises.level import estimate_sigma, over_scales
+from pnp.samples import photograph
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def camera() -> Tensor:
+    return pictures.crop_centre(photograph("camera"), 256)
+
+
+def saved(x: Tensor, path: Path, **options: int) -> pictures.Picture:
+    Image.fromarray((x[0, 0].clamp(0, 1) * 255).round().byte().numpy()).save(path, **options)
+    return pictures.read(path)
+
+
+@pytest.mark.parametrize("quality", [30, 85])
+def test_a_jpeg_knows_from_its_tables_how_far_it_is_from_what_was_compressed(tmp_path: Path, quality: int) -> None:
+    x = camera()
+    picture = saved(x, tmp_path / "x.jpg", quality=quality)
+    error = float((picture.pixels - x).std())
+    assert 0.8 * error < picture.rounding < 2.5 * error
+
+
+def test_integers_are_rounded_and_floats_are_not(tmp_path: Path) -> None:
+    x = camera()
+    png = saved(x * 0.9, tmp_path / "x.png")
+    assert png.rounding == pytest.approx(float((png.pixels - x * 0.9).std()), rel=0.1)
+    pictures.write(tmp_path / "x.npy", x)
+    assert pictures.read(tmp_path / "x.npy").rounding == 0
+
+
+@pytest.mark.parametrize("std", [0.5, 1.0])
+def test_smoothed_noise_is_read_at_the_size_where_it_is_strong(std: float) -> None:
+    """Planted: the level at full size, which is 0.64 and 0.04 of the truth."""
+    r = torch.arange(-4.0, 5)
+    row = torch.exp(-(r**2) / (2 * std**2))
+    kernel = torch.outer(row, row)[None, None]
+    noise = torch.nn.functional.conv2d(torch.randn(1, 1, 264, 264, generator=seeded()), kernel / kernel.norm())
+    y = camera() + 0.05 * noise
+    fine = estimate_sigma(y)
+    found, size = over_scales(y, fine)
+    assert float(fine) < 0.04 and int(size) > 1
+    assert float(found) == pytest.approx(0.05, rel=0.35)
+
+
+@pytest.mark.parametrize("name", ["camera", "astronaut", "coffee"])
+@pytest.mark.parametrize("sigma", [0.01, 0.05, 0.2])
+def test_white_noise_is_left_as_it_is(name: str, sigma: float) -> None:
+    y = Gaussian(sigma).draw(pictures.crop_centre(photograph(name), 256), seeded())
+    fine = estimate_sigma(y)
+    found, size = over_scales(y, fine)
+    assert torch.equal(found, fine) and size.tolist() == [1]
+
+
+def test_a_blurred_jpeg_is_restored_to_more_than_it_was(tmp_path: Path) -> None:
+    from pnp.jobs.restore import Job, restore
+    from pnp.registry import OPERATORS
+
+    x, op = camera()[..., :128, :128], "blur:kernel=disk,radius=3"
+    blur = OPERATORS.build(op, border="valid", shape=(1, 122, 122), measured=True, seed=0)
+    y = saved(blur(x), tmp_path / "y.jpg", quality=85)
+    told = restore(Job(op, "unet", floor=y.rounding), y.pixels, truth=x).record["metrics"]
+    not_told = restore(Job(op, "unet"), y.pixels, truth=x).record["metrics"]
+    assert told["psnr"][0] > told["psnr_initial"][0] + 1 > not_told["psnr"][0]
