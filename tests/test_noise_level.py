@@ -9,8 +9,10 @@ from torch import Tensor
 
 from pnp.files import pictures
 from pnp.noises.gaussian import Gaussian
-from pnp.noises.level import estimate_sigma, over_scales
+from pnp.noises.level import estimate_sigma, of_file
 from pnp.samples import photograph
+
+ROUNDING = 12**-0.5 / 255  # of 8 bits
 
 
 def seeded() -> torch.Generator:
@@ -26,18 +28,21 @@ def saved(x: Tensor, path: Path, **options: int) -> pictures.Picture:
     return pictures.read(path)
 
 
-@pytest.mark.parametrize("quality", [30, 85])
+@pytest.mark.parametrize("quality", [30, 85, 95])
 def test_a_jpeg_knows_from_its_tables_how_far_it_is_from_what_was_compressed(tmp_path: Path, quality: int) -> None:
+    """Planted: the rounding to integers alone."""
     x = camera()
     picture = saved(x, tmp_path / "x.jpg", quality=quality)
     error = float((picture.pixels - x).std())
-    assert 0.8 * error < picture.rounding < 2.5 * error
+    assert 0.8 * error < picture.hidden < 1.5 * error
+    assert picture.rounding < 0.5 * error
 
 
 def test_integers_are_rounded_and_floats_are_not(tmp_path: Path) -> None:
     x = camera()
     png = saved(x * 0.9, tmp_path / "x.png")
     assert png.rounding == pytest.approx(float((png.pixels - x * 0.9).std()), rel=0.1)
+    assert png.hidden == 0
     pictures.write(tmp_path / "x.npy", x)
     assert pictures.read(tmp_path / "x.npy").rounding == 0
 
@@ -50,28 +55,36 @@ def test_smoothed_noise_is_read_at_the_size_where_it_is_strong(std: float) -> No
     kernel = torch.outer(row, row)[None, None]
     noise = torch.nn.functional.conv2d(torch.randn(1, 1, 264, 264, generator=seeded()), kernel / kernel.norm())
     y = camera() + 0.05 * noise
-    fine = estimate_sigma(y)
-    found, size = over_scales(y, fine)
-    assert float(fine) < 0.04 and int(size) > 1
+    fine, (found, _, source) = estimate_sigma(y), of_file(y, floor=ROUNDING, pixelwise=True)
+    amplified, _, _ = of_file(y, floor=ROUNDING)
+    assert float(fine) < 0.04 and "size" in source
     assert float(found) == pytest.approx(0.05, rel=0.35)
+    assert float(amplified) > float(found)
 
 
-@pytest.mark.parametrize("name", ["camera", "astronaut", "coffee"])
-@pytest.mark.parametrize("sigma", [0.01, 0.05, 0.2])
+@pytest.mark.parametrize("name", ["camera", "astronaut", "coffee", "grass", "brick"])
+@pytest.mark.parametrize("sigma", [0.005, 0.01, 0.05, 0.2])
 def test_white_noise_is_left_as_it_is(name: str, sigma: float) -> None:
     y = Gaussian(sigma).draw(pictures.crop_centre(photograph(name), 256), seeded())
-    fine = estimate_sigma(y)
-    found, size = over_scales(y, fine)
-    assert torch.equal(found, fine) and size.tolist() == [1]
+    assert torch.equal(of_file(y, floor=ROUNDING)[0], estimate_sigma(y))
 
 
-def test_a_blurred_jpeg_is_restored_to_more_than_it_was(tmp_path: Path) -> None:
+def test_a_picture_without_noise_has_that_of_its_rounding(tmp_path: Path) -> None:
+    """Planted: the level that is read, which is less where a blur has left whole windows of one value."""
+    ramp = torch.linspace(0.2, 0.7, 256).expand(1, 1, 256, 256) * 0.1
+    y = saved(ramp, tmp_path / "y.png")
+    assert float(of_file(y.pixels, floor=y.rounding)[0]) >= y.rounding > float(estimate_sigma(y.pixels))
+
+
+@pytest.mark.parametrize("noise", [0.0, 4 / 255])
+def test_a_blurred_jpeg_is_restored_to_more_than_it_was(tmp_path: Path, noise: float) -> None:
+    """Planted: the level that is read at full size, as of a picture that never was a JPEG."""
     from pnp.jobs.restore import Job, restore
     from pnp.registry import OPERATORS
 
-    x, op = camera()[..., :128, :128], "blur:kernel=disk,radius=3"
-    blur = OPERATORS.build(op, border="valid", shape=(1, 122, 122), measured=True, seed=0)
-    y = saved(blur(x), tmp_path / "y.jpg", quality=85)
-    told = restore(Job(op, "unet", floor=y.rounding), y.pixels, truth=x).record["metrics"]
+    x, op = camera(), "blur:kernel=disk,radius=3"
+    blur = OPERATORS.build(op, border="valid", shape=(1, 250, 250), measured=True, seed=0)
+    y = saved(blur(x) + noise * torch.randn(1, 1, 250, 250, generator=seeded()), tmp_path / "y.jpg", quality=85)
+    told = restore(Job(op, "unet", floor=y.rounding, hidden=y.hidden), y.pixels, truth=x).record["metrics"]
     not_told = restore(Job(op, "unet"), y.pixels, truth=x).record["metrics"]
     assert told["psnr"][0] > told["psnr_initial"][0] + 1 > not_told["psnr"][0]

@@ -168,7 +168,7 @@ def _solve_one(job: Job, plan: Plan, truth: Path | None, resume: bool = False) -
     interrupts.check()
     _check_targets(job, plan, truth, pages=len(pixels))
     if picture is not None and not job.simulate:
-        job = replace(job, floor=picture.rounding)
+        job = replace(job, floor=picture.rounding, hidden=picture.hidden)
     clean = None if truth is None else pictures.read(truth).pixels
     if clean is not None and len(clean) != len(pixels):
         raise ValueError(f"the truth has {len(clean)} pages; the measurement has {len(pixels)}.")

@@ -21,7 +21,7 @@ from .restore import Job
 
 NAME = "checkpoint.pt"
 EVERY = 60.0  # seconds between two checkpoints of a running solve: more than a kill costs nobody
-OPTIONS = ("op", "prior", "sigma", "floor", "lam", "simulate", "noise", "seed", "size")  # of a Job: the problem
+OPTIONS = ("op", "prior", "sigma", "floor", "hidden", "lam", "simulate", "noise", "seed", "size")  # the problem
 
 
 def write(path: Path, memory: Memory, job: Job, pixels: Tensor) -> None:

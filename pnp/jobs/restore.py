@@ -22,7 +22,7 @@ from ..core.stopping import Seconds, StopRule, Tolerance
 from ..core.stopping import parse as parse_stop
 from ..noises import ClippedGaussian, Gaussian
 from ..noises.clipped import find
-from ..noises.level import estimate_noise, over_scales
+from ..noises.level import of_file
 from ..operators.base import Operator
 from ..parameters import rules
 from ..parameters.default import default_solver
@@ -45,10 +45,10 @@ class Job:
     """What to do with a picture, all of it as text and numbers, so that it can be repeated from a record.
 
     simulate: the picture is clean; degrade it first with `noise` (default: Gaussian of `sigma`, 0.01 if not given).
-    sigma: noise level told to the solver; None: estimated, and then `floor` is the std of what the picture's file has
-    rounded away (`Picture.rounding`), which is added.  lam: weight of the prior; None: that of the table of rules,
-    the prior's own, or fitted by discrepancy.  solver: None is the table's, or the first that fits.  stop: specs of
-    stop rules, `wmv+discrepancy`; None is the table's, or a relative change of `tol`.
+    sigma: noise level told to the solver; None: estimated, with what the file's format has rounded away: floor and
+    hidden are stds in image units (`Picture.rounding`, `Picture.hidden`).  lam: weight of the prior; None: that of the
+    table of rules, the prior's own, or fitted by discrepancy.  solver: None is the table's, or the first that fits.
+    stop: specs of stop rules, `wmv+discrepancy`; None is the table's, or a relative change of `tol`.
     size: (C, H, W) of the image, where y does not tell.  recursive: the pages are frames (`movie.restore_movie`).
     rules: file of a table whose rows go before those of the shipped one.
     """
@@ -70,6 +70,7 @@ class Job:
     size: tuple[int, int, int] | None = None
     rules: str | None = None
     floor: float = 0.0
+    hidden: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -296,23 +297,9 @@ def _sigma(job: Job, operator: Operator, y: Tensor, say: Callable[[str], None]) 
         raise ValueError(
             "this measurement is no picture, so its noise cannot be estimated.  Give sigma, or a blind solver."
         )
-    sigma, photons = estimate_noise(y, operator.known())
-    which = photons.dominates(sigma)
-    if bool(which.any()):
-        sigma = torch.where(which, photons.sigma(), sigma)
-        say(f"noise: grows with brightness as that of photons, gain {_shown(photons.gain)}; its mean is taken")
+    sigma, _, source = of_file(y, operator.known(), job.floor, job.hidden, pixelwise=operator.pixelwise)
     if added is not None and float((sigma / added).log().abs().max()) > 0.3:
         warnings.warn(f"the estimated sigma is far from the noise that was added, {added}.", stacklevel=2)
-    source = "estimated from the measurement"
-    if operator.known() is None:
-        coloured, size = over_scales(y, sigma)
-        sigma = torch.where(which, sigma, coloured)
-        if (seen := int(torch.where(which, 1, size).max())) > 1:
-            source += f", strongest at {'half' if seen == 2 else 'a quarter of its'} size"
-    if job.floor > 0:
-        if bool((sigma < job.floor).any()):
-            source = "mostly what the file's format has rounded away"
-        sigma = (sigma**2 + job.floor**2).sqrt()
     say(f"sigma: {_shown(sigma)} ({source})")
     return _compact(sigma), "estimated"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import NamedTuple
 
@@ -20,9 +21,10 @@ SHARES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # of the windows, the flatt
 CUT = 1e-3  # of the pixels: as many have the darkest or the brightest value where noise was clipped there
 FAR = 1e3  # image units, far beyond any picture
 LEAST_SHARE = 0.6  # of the variance that clipping leaves: where it seems to be less, the means of windows mislead
-MARGIN = 1.4  # of white noise a reduced size shows up to 1.2 of the level at full size, of noise smoothed by 0.5, 1.5
-FLAT = 1.5  # level of the flattest tenth of windows over that of the flattest: noise 1.0 to 1.4, texture more
-LEAST_SIDE = 128  # a smaller picture has too few windows at half and quarter size
+MARGIN = 1.5  # a coarse level counts from so many times the finer one
+FLAT = 1.2  # level of the flattest tenth of windows over that of the flattest: more is texture
+AMPLIFIED = 1.25  # of deblurred training JPEGs: 0.8 dB lost to the best sigma on average, with 1 it is 1.2
+LEAST_SIDE = 192  # a smaller picture has too few windows at half and quarter size
 SPARE = 8  # a window with holes has so many known pixels more than its fit has coefficients
 # (side of a window, degree of what is fitted), the best first; where they are equal no pixel of the window is missing
 KINDS = ((8, 8), *((8, d) for d in range(7, 1, -1)), (6, 6), (4, 4), (3, 3), (2, 2), (16, 3), (16, 2))
@@ -88,38 +90,75 @@ def estimate_noise(y: Tensor, known: Tensor | None = None) -> tuple[Tensor, Pois
     return torch.tensor([_level(spectra) for spectra in found]).to(y), photons
 
 
-def over_scales(y: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+def of_file(
+    y: Tensor, known: Tensor | None = None, floor: float = 0.0, hidden: float = 0.0, *, pixelwise: bool = False
+) -> tuple[Tensor, PoissonGaussian, str]:
+    """sigma to restore a picture from a file with, (B,); `estimate_noise`'s photons; where sigma is from, in words.
+
+        level  = that of photons where they dominate, else `over_sizes`
+        sigma  = max(level, floor)                     of a file without loss
+        sigma  = t √(max(level, floor)² + hidden²)     of a JPEG;  t = 1 if pixelwise, else `AMPLIFIED`
+
+    floor: std of the rounding to integers, which is white and part of what is read.  hidden: std of what JPEG has
+    rounded away, which is not (`Picture.rounding`, `Picture.hidden`).  pixelwise: as of the operator; others amplify
+    some of the noise, and lose more by a sigma that is too small than by one that is too large.
+    Without both the picture is not from a file of integers, its noise is taken as white, and level is
+    `estimate_sigma`'s.  So it is where pixels are missing.  Errors as there.
+    """
+    sigma, photons = estimate_noise(y, known)
+    many = photons.dominates(sigma)
+    white = known is not None or not (floor or hidden)
+    coarse, size = (sigma, torch.ones_like(sigma)) if white else over_sizes(y, sigma, pixelwise=pixelwise)
+    level = torch.where(many, photons.sigma(), coarse)
+    source = "estimated from the measurement"
+    if (seen := int(torch.where(many, 1, size).max())) > 1:
+        source += f", strongest at {'half' if seen == 2 else 'a quarter of its'} size"
+    if bool(many.any()):
+        gains = ", ".join(f"{gain:.3g}" for gain in photons.gain.tolist()[:8])
+        source += f"; it grows with brightness as that of photons, gain {gains}, and its mean is taken"
+    if floor > 0:
+        level = level.clamp_min(floor)
+    if hidden > 0:
+        level = (1.0 if pixelwise else AMPLIFIED) * (level**2 + hidden**2).sqrt()
+        source += ", with what JPEG has rounded away"
+    return level, photons, source
+
+
+def over_sizes(y: Tensor, sigma: Tensor, *, pixelwise: bool) -> tuple[Tensor, Tensor]:
     """sigma of noise that need not be white, (B,), and the reduction at which it is strongest, (B,): 1, 2 or 4.
 
-        s_k = k · (sigma of the means of k x k pixels),  s_1 = sigma;    sigma² = (s_1² + s_2² + s_4²)/3
+        s_k     = k · (sigma of the means of k x k pixels);   s_1 = sigma
+        sigma   = √((s_1² + s_2² + s_4²)/3) if pixelwise, else max s_k
 
     Of white noise all s_k are equal.  Noise that was smoothed, by demosaicking, by resizing or in the camera, has lost
-    the high frequencies by which s_1 is read, and s_2 and s_4 are larger.  What a coarse size shows is taken where it
-    is `MARGIN` times the level of the finer ones, and is noise: as strong in a tenth of the windows as in the flattest
-    (`FLAT`).  Else sigma stays as it is.  The largest of the three fits what deblurring amplifies, and denoises noise
-    smoothed by a pixel twice too strongly; their mean is within a quarter of its standard deviation.
+    the high frequencies by which s_1 is read, and s_2 and s_4 are larger.  s_k counts where it is `MARGIN` times the
+    level before and as strong in a tenth of the windows as in the flattest (`FLAT`); else the level before stays.
+    s_4/s_2 > s_2/s_1 is texture, and sigma stays s_1: the spectrum of smoothed noise flattens towards low frequencies.
     y: (B, C, H, W), without missing pixels; sigma: (B,), as by `estimate_sigma`.
     """
     if min(y.shape[-2:]) < LEAST_SIDE:
         return sigma, torch.ones_like(sigma)
-    found = [_coloured(x, float(s)) for x, s in zip(y.detach().to("cpu", torch.float64), sigma, strict=True)]
-    level, size = torch.tensor(found, dtype=torch.float64).T.to(sigma)
+    found = [_sizes(x, float(s)) for x, s in zip(y.detach().to("cpu", torch.float64), sigma, strict=True)]
+    levels = torch.tensor(found, dtype=torch.float64).to(sigma)  # (B, 3)
+    size = 1 + (levels[:, 1] > levels[:, 0]) + 2 * (levels[:, 2] > levels[:, 1])
+    level = levels.square().mean(1).sqrt() if pixelwise else levels.amax(1)
     return torch.where(size > 1, level, sigma), size
 
 
-def _coloured(y: Tensor, sigma: float) -> tuple[float, int]:
-    """The level of one picture (C, H, W) over its sizes, and the reduction at which it is strongest."""
-    levels, size = [sigma], 1
-    for k in (2, 4):
-        means = F.avg_pool2d(y, k)
-        spectra = _spectra(means, torch.ones_like(means, dtype=torch.bool))
-        level = k * _level(spectra)
-        if spectra is not None and level > MARGIN * levels[-1] and k * spectra.variance((0.1,)) ** 0.5 < FLAT * level:
-            size = k
-        else:
-            level = levels[-1]
-        levels.append(level)
-    return (sum(s**2 for s in levels) / 3) ** 0.5, size
+def _sizes(y: Tensor, sigma: float) -> tuple[float, float, float]:
+    """s_1, s_2, s_4 of one picture (C, H, W); what does not count is the one before."""
+    (half, even), (quarter, evener) = _coarse(y, 2), _coarse(y, 4)
+    if half <= MARGIN * sigma or even >= FLAT or quarter / half > half / sigma:
+        return sigma, sigma, sigma
+    return sigma, half, quarter if quarter > MARGIN * half and evener < FLAT else half
+
+
+def _coarse(y: Tensor, k: int) -> tuple[float, float]:
+    """s_k of one picture, and s_k in the flattest tenth of the windows over that in the flattest."""
+    means = F.avg_pool2d(y, k)
+    spectra = _spectra(means, torch.ones_like(means, dtype=torch.bool))
+    level = k * _level(spectra)
+    return level, math.inf if spectra is None else k * spectra.variance((0.1,)) ** 0.5 / level
 
 
 def _pairs(y: Tensor, known: Tensor | None) -> list[tuple[Tensor, Tensor]]:
