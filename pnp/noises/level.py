@@ -21,8 +21,9 @@ SHARES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # of the windows, the flatt
 CUT = 1e-3  # of the pixels: as many have the darkest or the brightest value where noise was clipped there
 FAR = 1e3  # image units, far beyond any picture
 LEAST_SHARE = 0.6  # of the variance that clipping leaves: where it seems to be less, the means of windows mislead
-MARGIN = 1.5  # a coarse level counts from so many times the finer one
-FLAT = 1.2  # level of the flattest tenth of windows over that of the flattest: more is texture
+# a coarse level counts from so many times the finer one, if that of the flattest tenth of windows is less than so many
+# times that of the flattest: more is texture, or in a JPEG blocks of which nothing is left
+COUNTS, COUNTS_IN_JPEG = (1.5, 1.2), (1.2, 2.0)
 AMPLIFIED = 1.25  # of deblurred training JPEGs: 0.8 dB lost to the best sigma on average, with 1 it is 1.2
 LEAST_SIDE = 192  # a smaller picture has too few windows at half and quarter size
 SPARE = 8  # a window with holes has so many known pixels more than its fit has coefficients
@@ -108,7 +109,9 @@ def of_file(
     sigma, photons = estimate_noise(y, known)
     many = photons.dominates(sigma)
     white = known is not None or not (floor or hidden)
-    coarse, size = (sigma, torch.ones_like(sigma)) if white else over_sizes(y, sigma, pixelwise=pixelwise)
+    coarse, size = (
+        (sigma, torch.ones_like(sigma)) if white else over_sizes(y, sigma, pixelwise=pixelwise, jpeg=hidden > 0)
+    )
     level = torch.where(many, photons.sigma(), coarse)
     source = "estimated from the measurement"
     if (seen := int(torch.where(many, 1, size).max())) > 1:
@@ -124,33 +127,38 @@ def of_file(
     return level, photons, source
 
 
-def over_sizes(y: Tensor, sigma: Tensor, *, pixelwise: bool) -> tuple[Tensor, Tensor]:
+def over_sizes(y: Tensor, sigma: Tensor, *, pixelwise: bool, jpeg: bool = False) -> tuple[Tensor, Tensor]:
     """sigma of noise that need not be white, (B,), and the reduction at which it is strongest, (B,): 1, 2 or 4.
 
         s_k     = k · (sigma of the means of k x k pixels);   s_1 = sigma
         sigma   = √((s_1² + s_2² + s_4²)/3) if pixelwise, else max s_k
 
     Of white noise all s_k are equal.  Noise that was smoothed, by demosaicking, by resizing or in the camera, has lost
-    the high frequencies by which s_1 is read, and s_2 and s_4 are larger.  s_k counts where it is `MARGIN` times the
-    level before and as strong in a tenth of the windows as in the flattest (`FLAT`); else the level before stays.
-    s_4/s_2 > s_2/s_1 is texture, and sigma stays s_1: the spectrum of smoothed noise flattens towards low frequencies.
+    the high frequencies by which s_1 is read, and s_2 and s_4 are larger.  s_k counts where it is well above the level
+    before, and as strong in a tenth of the windows as in the flattest (`COUNTS`); else the level before stays.  s_4
+    does not count without s_2, nor where s_4/s_2 > s_2/s_1: the spectrum of smoothed noise flattens towards low
+    frequencies, texture's does not.
     y: (B, C, H, W), without missing pixels; sigma: (B,), as by `estimate_sigma`.
     """
     if min(y.shape[-2:]) < LEAST_SIDE:
         return sigma, torch.ones_like(sigma)
-    found = [_sizes(x, float(s)) for x, s in zip(y.detach().to("cpu", torch.float64), sigma, strict=True)]
+    found = [
+        _sizes(x, float(s), *(COUNTS_IN_JPEG if jpeg else COUNTS))
+        for x, s in zip(y.detach().to("cpu", torch.float64), sigma, strict=True)
+    ]
     levels = torch.tensor(found, dtype=torch.float64).to(sigma)  # (B, 3)
     size = 1 + (levels[:, 1] > levels[:, 0]) + 2 * (levels[:, 2] > levels[:, 1])
     level = levels.square().mean(1).sqrt() if pixelwise else levels.amax(1)
     return torch.where(size > 1, level, sigma), size
 
 
-def _sizes(y: Tensor, sigma: float) -> tuple[float, float, float]:
+def _sizes(y: Tensor, sigma: float, margin: float, flat: float) -> tuple[float, float, float]:
     """s_1, s_2, s_4 of one picture (C, H, W); what does not count is the one before."""
     (half, even), (quarter, evener) = _coarse(y, 2), _coarse(y, 4)
-    if half <= MARGIN * sigma or even >= FLAT or quarter / half > half / sigma:
+    if half <= margin * sigma or even >= flat:
         return sigma, sigma, sigma
-    return sigma, half, quarter if quarter > MARGIN * half and evener < FLAT else half
+    counts = margin < quarter / half <= half / sigma and evener < flat
+    return sigma, half, quarter if counts else half
 
 
 def _coarse(y: Tensor, k: int) -> tuple[float, float]:
