@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from . import exif
+from . import exif, jpeg
 
 SUFFIXES = {
     ".png": "PNG",
@@ -65,6 +65,7 @@ class Stored(NamedTuple):
     format: str
     orientation: int  # EXIF's number; 1 is upright
     meta: Meta
+    error: float = 0.0  # std of what lossy compression has changed, in units of a sample
 
 
 def decode(path: Path, format: str) -> Stored:
@@ -107,6 +108,7 @@ def _read_pillow(path: Path) -> Stored:
         chunks = png_chunks(data) if format == "PNG" else [(b"", b"")]
         deep = chunks[0][1][8:9] == b"\x10"  # the bit depth follows width and height, four bytes each
         samples = _png16(data) if deep else np.asarray(_plain(im))
+        error = jpeg.quantisation_error(im)
         block, orientation = exif.upright(dict(chunks).get(b"eXIf") or im.info.get("exif", b""))
         meta = Meta(
             icc=im.info.get("icc_profile"),
@@ -116,7 +118,7 @@ def _read_pillow(path: Path) -> Stored:
             chunks=tuple(chunk for chunk in chunks if chunk[0] in PNG_KEPT),
         )
     samples = samples.reshape(1, *samples.shape[:2], -1)
-    return Stored(samples, 65535.0 if deep else 255.0, format, orientation, meta)
+    return Stored(samples, 65535.0 if deep else 255.0, format, orientation, meta, error)
 
 
 def _open(data: bytes) -> Image.Image:

@@ -45,6 +45,8 @@ class Picture:
     dtype: str  # of the file's samples: one of formats.EVERY_DEPTH; single bits count as uint8
     peak: float  # the sample value that means 1: 255, 65535, 4095 for twelve bits, 1 for floats
     meta: Meta
+    rounding: float = 0.0  # std of rounding to integers, in image units; 0 for floats
+    hidden: float = 0.0  # std of what JPEG has rounded away beside, in image units
 
 
 def read(path: str | os.PathLike[str]) -> Picture:
@@ -187,7 +189,9 @@ def _picture(stored: Stored) -> Picture:
     x = _finite(_upright(x, stored.orientation))
     colours = 3 if x.shape[1] > 2 else 1
     alpha = x[:, colours:].contiguous() if x.shape[1] > colours else None
-    return Picture(x[:, :colours].contiguous(), alpha, stored.format, dtype, stored.peak, stored.meta)
+    steps = 0.0 if dtype.startswith("float") else 12**-0.5  # of a uniform error, in levels
+    lost = (steps / stored.peak, stored.error / stored.peak)
+    return Picture(x[:, :colours].contiguous(), alpha, stored.format, dtype, stored.peak, stored.meta, *lost)
 
 
 def _float32(array: np.ndarray, peak: float) -> np.ndarray:

@@ -20,7 +20,9 @@ from .job import Job
 
 NAME = "checkpoint.pt"
 EVERY = 60.0  # seconds between two checkpoints of a running solve: more than a kill costs nobody
-OPTIONS = ("operator", "prior", "sigma", "lam", "simulate", "noise", "seed", "size")  # of a Job: what makes the problem
+OPTIONS = (
+    "operator", "prior", "sigma", "floor", "hidden", "lam", "simulate", "noise", "seed", "size",
+)  # fmt: skip  # of a Job: what makes the problem
 
 
 def write(path: Path, memory: Memory, job: Job, pixels: Tensor) -> None:

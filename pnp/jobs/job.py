@@ -31,6 +31,8 @@ class Job:
     sigma: noise level; None: estimated.  lam: weight of the prior; None: the table's, the prior's own, or fitted by
     discrepancy.  solver: None is the table's, or the first that fits.  stop: stop rules, `wmv+discrepancy`; None is the
     table's, or a relative change of `tol`.
+    floor, hidden: what the file's format has rounded away, stds in image units that an estimated sigma counts
+    (`Picture.rounding`, `Picture.hidden`).
     size: (C, H, W) of the image, where y does not tell.  recursive: the pages are frames (`movie.restore_movie`).
     rules: file of a table whose rows go before the shipped ones.  device: None is where the picture is.
     """
@@ -51,6 +53,8 @@ class Job:
     device: str | None = None
     size: tuple[int, int, int] | None = None
     rules: str | None = None
+    floor: float = 0.0
+    hidden: float = 0.0
 
     def settings(self) -> dict[str, Any]:
         """The job as JSON knows it: specs as text, objects by their names."""

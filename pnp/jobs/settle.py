@@ -22,7 +22,7 @@ from ..core.stopping import parse as parse_stop
 from ..noises.base import Noise
 from ..noises.clipped import ClippedGaussian, find
 from ..noises.gaussian import Gaussian
-from ..noises.level import estimate_noise
+from ..noises.level import estimate_noise, of_file
 from ..parameters import rules
 from ..parameters.default import default_solver
 from ..parameters.rules import Rule
@@ -127,14 +127,13 @@ def _sigma(job: Job, parts: Parts, say: Say) -> tuple[float | Tensor, str]:
             "Cannot estimate the noise of compressive measurements. "
             "Pass --sigma, or use --solver mean-shift:blind=true."
         )
-    sigma, photons = estimate_noise(parts.y, parts.operator.known())
-    which = photons.dominates(sigma)
-    if bool(which.any()):
-        sigma = torch.where(which, photons.sigma(), sigma)
-        say(f"noise: grows with brightness as photon noise does, gain {shown(photons.gain)}; its mean is taken")
+    pixelwise = parts.operator.pixelwise
+    # a weight that fits the residual to sigma would take out as much of the picture as sigma counts beside white noise
+    lost = (0.0, 0.0) if pixelwise and parts.prior.closed_convex else (job.floor, job.hidden)
+    sigma, _, source = of_file(parts.y, parts.operator.known(), *lost, pixelwise=pixelwise)
     if added is not None and float((sigma / added).log().abs().max()) > 0.3:
         warnings.warn(f"the estimated sigma is far from the noise that was added, {added}.", stacklevel=2)
-    say(f"sigma: {shown(sigma)} (estimated from the measurement)")
+    say(f"sigma: {shown(sigma)} ({source})")
     return compact(sigma), "estimated"
 
 

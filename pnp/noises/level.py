@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import NamedTuple
 
@@ -20,6 +21,11 @@ SHARES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # of the windows, the flatt
 CUT = 1e-3  # of the pixels: as many have the darkest or the brightest value where noise was clipped there
 FAR = 1e3  # image units, far beyond any picture
 LEAST_SHARE = 0.6  # of the variance that clipping leaves: where it seems to be less, the means of windows mislead
+# a coarse level counts from so many times the finer one, if that of the flattest tenth of windows is less than so many
+# times that of the flattest: more is texture, or in a JPEG blocks of which nothing is left
+COUNTS, COUNTS_IN_JPEG = (1.5, 1.2), (1.2, 2.0)
+AMPLIFIED = 1.25  # 78 blurred training JPEGs lost 0.7 dB to their best sigma on average so, and 1.1 with 1 (unet)
+LEAST_SIDE = 192  # a smaller picture has too few windows at half and quarter size
 SPARE = 8  # a window with holes has so many known pixels more than its fit has coefficients
 # (side of a window, degree of what is fitted), the best first; where they are equal no pixel of the window is missing
 KINDS = ((8, 8), *((8, d) for d in range(7, 1, -1)), (6, 6), (4, 4), (3, 3), (2, 2), (16, 3), (16, 2))
@@ -83,6 +89,84 @@ def estimate_noise(y: Tensor, known: Tensor | None = None) -> tuple[Tensor, Pois
     gain, variance, fit = torch.tensor([_line(spectra) for spectra in found], dtype=torch.float64).T.to(y)
     photons = PoissonGaussian(gain, variance.sqrt(), torch.tensor(means).to(y).clamp_min(0), fit)
     return torch.tensor([_level(spectra) for spectra in found]).to(y), photons
+
+
+def of_file(
+    y: Tensor, known: Tensor | None = None, floor: float = 0.0, hidden: float = 0.0, *, pixelwise: bool = False
+) -> tuple[Tensor, PoissonGaussian, str]:
+    """sigma to restore a picture from a file with, (B,); `estimate_noise`'s photons; where sigma is from, in words.
+
+        level  = that of photons where they dominate, else `over_sizes`
+        sigma  = max(level, floor)                     of a file without loss
+        sigma  = t √(max(level, floor)² + hidden²)     of a JPEG;  t = 1 if pixelwise, else `AMPLIFIED`
+
+    floor: std of the rounding to integers, which is white and part of what is read.  hidden: std of what JPEG has
+    rounded away, which is not (`Picture.rounding`, `Picture.hidden`).  pixelwise: as of the operator; others amplify
+    some of the noise, and lose more by a sigma that is too small than by one that is too large.
+    Without both the picture is not from a file of integers, its noise is taken as white, and level is
+    `estimate_sigma`'s.  So it is where pixels are missing.  Errors as there.
+    """
+    sigma, photons = estimate_noise(y, known)
+    many = photons.dominates(sigma)
+    white = known is not None or not (floor or hidden)
+    coarse, size = (
+        (sigma, torch.ones_like(sigma)) if white else over_sizes(y, sigma, pixelwise=pixelwise, jpeg=hidden > 0)
+    )
+    level = torch.where(many, photons.sigma(), coarse)
+    source = "estimated from the measurement"
+    if (seen := int(torch.where(many, 1, size).max())) > 1:
+        source += f", strongest at {'half' if seen == 2 else 'a quarter of its'} size"
+    if bool(many.any()):
+        gains = ", ".join(f"{gain:.3g}" for gain in photons.gain.tolist()[:8])
+        source += f"; it grows with brightness as that of photons, gain {gains}, and its mean is taken"
+    if floor > 0:
+        level = level.clamp_min(floor)
+    if hidden > 0:
+        level = (1.0 if pixelwise else AMPLIFIED) * (level**2 + hidden**2).sqrt()
+        source += ", with what JPEG has rounded away"
+    return level, photons, source
+
+
+def over_sizes(y: Tensor, sigma: Tensor, *, pixelwise: bool, jpeg: bool = False) -> tuple[Tensor, Tensor]:
+    """sigma of noise that need not be white, (B,), and the reduction at which it is strongest, (B,): 1, 2 or 4.
+
+        s_k     = k · (sigma of the means of k x k pixels);   s_1 = sigma
+        sigma   = √((s_1² + s_2² + s_4²)/3) if pixelwise, else max s_k
+
+    Of white noise all s_k are equal.  Noise that was smoothed, by demosaicking, by resizing or in the camera, has lost
+    the high frequencies by which s_1 is read, and s_2 and s_4 are larger.  s_k counts where it is well above the level
+    before, and as strong in a tenth of the windows as in the flattest (`COUNTS`); else the level before stays.  s_4
+    does not count without s_2, nor where s_4/s_2 > s_2/s_1: the spectrum of smoothed noise flattens towards low
+    frequencies, texture's does not.
+    y: (B, C, H, W), without missing pixels; sigma: (B,), as by `estimate_sigma`.
+    """
+    if min(y.shape[-2:]) < LEAST_SIDE:
+        return sigma, torch.ones_like(sigma)
+    found = [
+        _sizes(x, float(s), *(COUNTS_IN_JPEG if jpeg else COUNTS))
+        for x, s in zip(y.detach().to("cpu", torch.float64), sigma, strict=True)
+    ]
+    levels = torch.tensor(found, dtype=torch.float64).to(sigma)  # (B, 3)
+    size = 1 + (levels[:, 1] > levels[:, 0]) + 2 * (levels[:, 2] > levels[:, 1])
+    level = levels.square().mean(1).sqrt() if pixelwise else levels.amax(1)
+    return torch.where(size > 1, level, sigma), size
+
+
+def _sizes(y: Tensor, sigma: float, margin: float, flat: float) -> tuple[float, float, float]:
+    """s_1, s_2, s_4 of one picture (C, H, W); what does not count is the one before."""
+    (half, even), (quarter, evener) = _coarse(y, 2), _coarse(y, 4)
+    if half <= margin * sigma or even >= flat:
+        return sigma, sigma, sigma
+    counts = margin < quarter / half <= half / sigma and evener < flat
+    return sigma, half, quarter if counts else half
+
+
+def _coarse(y: Tensor, k: int) -> tuple[float, float]:
+    """s_k of one picture, and s_k in the flattest tenth of the windows over that in the flattest."""
+    means = F.avg_pool2d(y, k)
+    spectra = _spectra(means, torch.ones_like(means, dtype=torch.bool))
+    level = k * _level(spectra)
+    return level, math.inf if spectra is None else k * spectra.variance((0.1,)) ** 0.5 / level
 
 
 def _pairs(y: Tensor, known: Tensor | None) -> list[tuple[Tensor, Tensor]]:

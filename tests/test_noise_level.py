@@ -1,0 +1,109 @@
+"""The noise level of files as cameras and editors write them: rounded, compressed, with noise that is not white."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pnp.files import pictures
+from pnp.noises.gaussian import Gaussian
+from pnp.noises.level import estimate_sigma, of_file
+from pnp.samples import photograph
+
+ROUNDING = 12**-0.5 / 255  # of 8 bits
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def camera() -> Tensor:
+    return pictures.crop_centre(photograph("camera"), 256)
+
+
+def saved(x: Tensor, path: Path, **options: int) -> pictures.Picture:
+    Image.fromarray((x[0, 0].clamp(0, 1) * 255).round().byte().numpy()).save(path, **options)
+    return pictures.read(path)
+
+
+@pytest.mark.parametrize("quality", [30, 85, 95])
+def test_a_jpeg_knows_from_its_tables_how_far_it_is_from_what_was_compressed(tmp_path: Path, quality: int) -> None:
+    """Planted: the rounding to integers alone."""
+    x = camera()
+    picture = saved(x, tmp_path / "x.jpg", quality=quality)
+    error = float((picture.pixels - x).std())
+    assert 0.8 * error < picture.hidden < 1.5 * error
+    assert picture.rounding < 0.5 * error
+
+
+def test_integers_are_rounded_and_floats_are_not(tmp_path: Path) -> None:
+    x = camera()
+    png = saved(x * 0.9, tmp_path / "x.png")
+    assert png.rounding == pytest.approx(float((png.pixels - x * 0.9).std()), rel=0.1)
+    assert png.hidden == 0
+    pictures.write(tmp_path / "x.npy", x)
+    assert pictures.read(tmp_path / "x.npy").rounding == 0
+
+
+@pytest.mark.parametrize("std", [0.5, 1.0])
+def test_smoothed_noise_is_read_at_the_size_where_it_is_strong(std: float) -> None:
+    """Planted: the level at full size, which is 0.64 and 0.04 of the truth."""
+    r = torch.arange(-4.0, 5)
+    row = torch.exp(-(r**2) / (2 * std**2))
+    kernel = torch.outer(row, row)[None, None]
+    noise = torch.nn.functional.conv2d(torch.randn(1, 1, 264, 264, generator=seeded()), kernel / kernel.norm())
+    y = camera() + 0.05 * noise
+    fine, (found, _, source) = estimate_sigma(y), of_file(y, floor=ROUNDING, pixelwise=True)
+    amplified, _, _ = of_file(y, floor=ROUNDING)
+    assert float(fine) < 0.04 and "size" in source
+    assert float(found) == pytest.approx(0.05, rel=0.35)
+    assert float(amplified) > float(found)
+
+
+@pytest.mark.parametrize("name", ["camera", "astronaut", "coffee", "grass", "brick"])
+@pytest.mark.parametrize("sigma", [0.005, 0.01, 0.05, 0.2])
+def test_white_noise_is_left_as_it_is(name: str, sigma: float) -> None:
+    y = Gaussian(sigma).draw(pictures.crop_centre(photograph(name), 256), seeded())
+    assert torch.equal(of_file(y, floor=ROUNDING)[0], estimate_sigma(y))
+
+
+def test_a_picture_without_noise_has_that_of_its_rounding(tmp_path: Path) -> None:
+    """Planted: the level that is read, which is less where a blur has left whole windows of one value."""
+    ramp = torch.linspace(0.2, 0.7, 256).expand(1, 1, 256, 256) * 0.1
+    y = saved(ramp, tmp_path / "y.png")
+    assert float(of_file(y.pixels, floor=y.rounding)[0]) >= y.rounding > float(estimate_sigma(y.pixels))
+
+
+@pytest.mark.parametrize("noise", [0.0, 4 / 255])
+def test_a_blurred_jpeg_is_restored_to_more_than_it_was(tmp_path: Path, noise: float) -> None:
+    """Planted: the level that is read at full size, as of a picture that never was a JPEG."""
+    from pnp.jobs import Job, run
+    from pnp.registry import OPERATORS
+
+    x, op = camera(), "blur:kernel=disk,radius=3"
+    blur = OPERATORS.build(op, border="valid", shape=(1, 250, 250), measured=True, seed=0)
+    y = saved(blur(x) + noise * torch.randn(1, 1, 250, 250, generator=seeded()), tmp_path / "y.jpg", quality=85)
+    told = run(Job(op, "unet", floor=y.rounding, hidden=y.hidden), y.pixels, truth=x).record.metrics
+    not_told = run(Job(op, "unet"), y.pixels, truth=x).record.metrics
+    assert told is not None and not_told is not None
+    assert told["psnr"][0] > told["psnr_initial"][0] + 1 > not_told["psnr"][0]
+
+
+def test_a_weight_that_fits_the_residual_goes_by_white_noise_alone_where_nothing_is_amplified(tmp_path: Path) -> None:
+    """Planted: deblurring, where all that the file has lost counts."""
+    from pnp.jobs import Job, run
+
+    x = camera()
+    y = saved(x + 4 / 255 * torch.randn(x.shape, generator=seeded()), tmp_path / "y.jpg", quality=30)
+    levels = {
+        (op, prior): run(
+            Job(op, prior, floor=y.rounding, hidden=y.hidden, lam=1.0, iterations=1), y.pixels
+        ).record.sigma.value
+        for op in ("identity", "blur:std=1")
+        for prior in ("tv", "unet")
+    }
+    white = float(estimate_sigma(y.pixels))
+    assert levels["identity", "tv"] == pytest.approx(white, rel=1e-6)
+    assert all(float(v) > 1.2 * white for at, v in levels.items() if at != ("identity", "tv"))  # type: ignore[arg-type]
