@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,8 +42,18 @@ def device(name: str) -> torch.device:
     return found
 
 
+def part(value: Any, name: str, kinds: tuple[Any, ...], expected: str) -> None:
+    """TypeError unless `value` is an object of one of these kinds."""
+    if isinstance(value, type):
+        raise TypeError(f"{name} is the class {value.__name__}; expected an object: {value.__name__}(...).")
+    if not isinstance(value, kinds):
+        raise TypeError(f"{name} is a {type(value).__name__}; expected {expected}.")
+
+
 def positive(value: float, name: str) -> float:
     """`value` itself if it is a finite number above 0."""
+    if not isinstance(value, Real):
+        raise TypeError(f"{name} is {value!r}; expected a number above 0.")
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name} is {value}; expected a number above 0.")
     return value

@@ -26,7 +26,7 @@ def module(source: str) -> ModuleType:
     except ImportError as error:
         hint = "" if source.endswith(".py") else ".  A file goes by its path: ./file.py:Name"
         raise SpecError(f"cannot import {source}: {error}{hint}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends itself
         raise SpecError(f"{source} cannot be run: {type(error).__name__}: {error}") from error
 
 

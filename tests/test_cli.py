@@ -280,6 +280,9 @@ BAD = {
     "two moving variances": (["photo.png", "--op", "blur", "--prior", "dip", "--stop", "wmv+emv"], "one moving"),
     "unknown stop rule": (["photo.png", "--op", "blur", "--prior", "tv", "--stop", "wmvv"], "Did you mean 'wmv'"),
     "seconds NaN": (["photo.png", "--op", "blur", "--prior", "tv", "--seconds", "nan"], "not above 0"),
+    "an empty name": (["", "--op", "blur", "--prior", "tv"], "the name of a picture is empty"),
+    "seed too large": (["photo.png", "--op", "blur", "--prior", "tv", "--seed", "9" * 30], "seed is 999"),
+    "a file that ends itself": (["photo.png", "--op", "./ends.py:Mine", "--prior", "tv"], "ends.py cannot be run"),
     "nothing to go on from": (["photo.png", "--op", "blur", "--prior", "tv", "--resume"], "no checkpoint"),
 }
 
@@ -293,12 +296,20 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
     pictures.write("pages.tif", torch.rand(2, 1, 72, 80))
     Path("photo-restored.png").write_bytes(Path("photo.png").read_bytes())
     Path("cut.png").write_bytes(Path("photo.png").read_bytes()[:900])
+    Path("ends.py").write_text("raise SystemExit(7)")
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
     arguments, says = BAD[case]
     assert pnp("solve", *arguments) == 2
     error = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert len(error) == 1 and says in error[0] and "Traceback" not in error[0]
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
+
+
+@pytest.mark.parametrize("name", ["flat.png", "party 🎉.png"])
+def test_what_the_figure_cannot_draw_is_no_note(folder: Path, capsys: pytest.CaptureFixture, name: str) -> None:
+    pictures.write(name, torch.full((1, 1, 40, 40), 0.5) if name == "flat.png" else pictures.read("photo.png").pixels)
+    assert pnp("solve", name, "--op", "identity", "--prior", "tv", "--sigma", "0.1", "--lam", "1", *FAST) == 0
+    assert "note" not in capsys.readouterr().err
 
 
 def test_a_picture_in_other_units_is_noted_but_for_convex_priors(

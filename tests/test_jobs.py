@@ -216,3 +216,70 @@ def test_choices_are_said_with_their_reasons() -> None:
     pnp.restore(y, operator=operators.ValidBlur(KERNEL), prior="unet", say=lines.append)
     assert [line.split(":")[0] for line in lines] == ["sigma", "solver", "lam"]
     assert "estimated from the measurement" in lines[0] and "√(lam tau) from" in lines[1] and "the rule for" in lines[2]
+
+
+def test_photons_of_each_picture_of_a_batch_have_the_gain_that_it_has_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.cat([noises.Poisson(gain).draw(camera(), generator) for gain in (0.03, 0.002)])
+    settings: dict[str, Any] = {"operator": "identity", "prior": "tv", "noise": "poisson", "lam": 5.0, "iterations": 5}
+    both = pnp.restore(y, **settings)
+    for i in range(2):
+        alone = pnp.restore(y[i : i + 1], **settings)
+        torch.testing.assert_close(both.restored[i : i + 1], alone.restored)
+        assert both.record.sigma.value[i] == pytest.approx(alone.record.sigma.value[0])  # type: ignore[index]
+    with pytest.raises(ValueError, match="noise of page 2 does not grow"):
+        pnp.restore(torch.cat([y[:1], blurred()[1] + 0.05 * torch.randn(y[:1].shape, generator=generator)]), **settings)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, "learns"])
+@pytest.mark.parametrize("prior", ["tv", "unet"])
+def test_tensors_of_half_precision_and_tensors_that_learn_are_pictures(kind: Any, prior: str) -> None:
+    y = (camera() + 0.1 * torch.randn(camera().shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    given = y.requires_grad_() if kind == "learns" else y.to(kind)
+    done = pnp.restore(given, operator="identity", prior=prior, lam=1.0, iterations=2)
+    assert done.picture.dtype == given.dtype and not done.picture.requires_grad
+    assert given.requires_grad == (kind == "learns")
+
+
+@pytest.mark.parametrize("prior", ["dip:width=8", "dae:denoiser=nlm", "tv"])
+def test_inference_mode_is_no_hindrance(prior: str) -> None:
+    with torch.inference_mode():
+        picture = camera().clone()
+        inside = pnp.restore(picture, operator="identity", prior=prior, sigma=0.1, iterations=2)
+    outside = pnp.restore(picture, operator="identity", prior=prior, sigma=0.1, iterations=2)
+    torch.testing.assert_close(inside.restored, outside.restored)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "says"),
+    [
+        ({"operator": None}, TypeError, "operator is a NoneType; expected a spec"),
+        ({"operator": operators.Identity}, TypeError, "operator is the class Identity; expected an object"),
+        ({"prior": priors.TV}, TypeError, "prior is the class TV"),
+        ({"prior": 3}, TypeError, "prior is a int"),
+        ({"solver": solvers.ADMM}, TypeError, "solver is the class ADMM"),
+        ({"noise": 0.03}, TypeError, "noise is a float; .* a number is sigma"),
+        ({"sigma": "much"}, TypeError, "sigma is 'much'; expected a number"),
+        ({"seconds": -1}, ValueError, "seconds is -1"),
+        ({"seed": 10**30}, ValueError, "seed is 1000"),
+        ({"picture": torch.eye(8).to_sparse()}, TypeError, "expected a dense one"),
+        ({"picture": torch.eye(8, device="meta")}, TypeError, "expected a dense one"),
+    ],
+)
+def test_parts_of_another_kind_are_named(settings: dict[str, Any], error: type[Exception], says: str) -> None:
+    settings = {"picture": camera(), "operator": "identity", "prior": "tv", **settings}
+    with pytest.raises(error, match=says):
+        pnp.restore(settings.pop("picture"), **settings)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda y: pnp.Problem("identity", y, priors.TV()), "operator is a str"),  # type: ignore[arg-type]
+        (lambda y: pnp.Problem(operators.Identity(), y, lambda x, sigma: x), "prior is a function; .* PnP"),  # type: ignore[arg-type]
+        (lambda y: pnp.solve(pnp.Problem(operators.Identity(), y, priors.TV()), "admm"), "solver is a str"),  # type: ignore[arg-type]
+    ],
+)
+def test_parts_of_a_problem_of_another_kind_are_named(make: Callable[[Tensor], Any], says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+        make(camera())

@@ -37,7 +37,8 @@ class Problem:
     y: the measurement, batch first.  noise: a `Noise`; a number s, or sigma = s, is short for Gaussian(s), whose f is
     ‖Ax − y‖²/(2 s²).
     lam: weight of the prior, a number, or (B, 1, 1, 1) with one value an image.
-    Raises ValueError for shapes that do not fit, a noise that y contradicts, and numbers that are not above 0.
+    Raises ValueError for shapes that do not fit, a noise that y contradicts, and numbers that are not above 0;
+    TypeError for parts of another kind.
     """
 
     operator: Operator
@@ -62,8 +63,9 @@ class Problem:
             noise = 1.0 if sigma is None else sigma
         if isinstance(noise, int | float | Tensor):
             noise = Gaussian(noise)
-        if not isinstance(noise, Noise):
-            raise TypeError(f"noise is a {type(noise).__name__}; expected a Noise, or the sigma of Gaussian noise.")
+        checks.part(operator, "operator", (Operator,), "an Operator; pnp.interop and FromCallables make one of others")
+        checks.part(prior, "prior", (Prior,), "a Prior; PnP(denoiser) makes one of a denoiser")
+        checks.part(noise, "noise", (Noise,), "a Noise, or the sigma of Gaussian noise")
         checks.image(y, "y")
         checks.per_image(lam, "lam", len(y))
         operator.image_shape(tuple(y.shape[1:]))  # a wrong shape is an error here, not in the loop

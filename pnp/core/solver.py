@@ -145,6 +145,7 @@ def fits(solver: type[Solver] | Solver, prior: Prior, data: set[str] | None = No
 
 def require(solver: Solver, problem: Problem) -> None:
     """TypeError unless the solver `fits` the problem's prior and noise; it names the solvers that do."""
+    checks.part(solver, "solver", (Solver,), "a Solver, e.g. ADMM()")
     prior, data = problem.prior, problem.offers()
     if fits(solver, prior, data):
         return

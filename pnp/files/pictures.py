@@ -118,6 +118,8 @@ def expand(inputs: Sequence[str]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for text in inputs:
+        if not text.strip():  # a variable of the shell that was not set; as a path it would be the whole folder
+            raise PictureError("the name of a picture is empty; give a picture, or . for all of this folder.")
         path = Path(text)
         if path.is_dir():
             matches = _pictures(path.iterdir())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from types import NoneType
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -55,6 +56,18 @@ class Job:
     rules: str | None = None
     floor: float = 0.0
     hidden: float = 0.0
+
+    def __post_init__(self) -> None:
+        spec = "a spec, as in `pnp list`, or"
+        checks.part(self.operator, "operator", (str, Spec, Operator), f"{spec} an Operator")
+        checks.part(self.solver, "solver", (str, Spec, Solver, NoneType), f"{spec} a Solver")
+        checks.part(self.noise, "noise", (str, Spec, Noise, NoneType), f"{spec} a Noise; a number is sigma")
+        checks.part(self.prior, "prior", (str, Spec, Prior, Callable), f"{spec} a Prior or a denoiser")
+        for name in ("sigma", "lam", "seconds", "tol", "iterations"):
+            if (value := getattr(self, name)) is not None:
+                checks.positive_tensor(value, name)
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed is {self.seed}; expected a whole number from 0 to 2^63 − 1.")
 
     def settings(self) -> dict[str, Any]:
         """The job as JSON knows it: specs as text, objects by their names."""
@@ -152,19 +165,22 @@ def as_pixels(picture: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
 
     picture: a tensor (H, W), (C, H, W) or (B, C, H, W), or a NumPy array (H, W) or (H, W, C) with C = 1 or 3, or
     (B, C, H, W).  Unsigned integers are divided by their largest value, and come back clipped and rounded; floats stay
-    as they are.  Raises TypeError or ValueError for anything else.
+    as they are, those of half precision by way of float32.  Raises TypeError or ValueError for anything else.
     """
     if isinstance(picture, Tensor):
         lead = 4 - picture.ndim
         if not 0 <= lead <= 2:
             raise ValueError(f"picture has shape {tuple(picture.shape)}; expected (H, W), (C, H, W) or (B, C, H, W).")
+        if picture.layout != torch.strided or picture.is_meta:
+            raise TypeError(f"picture is a {picture.layout} tensor on {picture.device}; expected a dense one.")
         scale = _scale(picture.dtype.is_floating_point, str(picture.dtype).removeprefix("torch."))
-        x = picture[(None,) * lead]
-        x = x if picture.is_floating_point() else x.float() / scale
+        x = picture.detach()[(None,) * lead]  # nothing here is differentiated with respect to a picture
+        x = x if picture.dtype in (torch.float32, torch.float64) else x.float() / scale
+        x = x.clone() if x.is_inference() else x  # which autograd refuses
 
         def back(restored: Tensor) -> Tensor:
             out = restored[(0,) * lead]
-            return out if picture.is_floating_point() else (out.clamp(0, 1) * scale).round().to(picture.dtype)
+            return (out if picture.is_floating_point() else (out.clamp(0, 1) * scale).round()).to(picture.dtype)
 
         return x, back
     if not isinstance(picture, np.ndarray):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ def write_figure(path: Path, done: Restoration, title: str) -> None:
     _difference(axes[2], done.restored - reference, f"restored − {name}")
     _convergence(axes[3], done)
     figure.suptitle(title.replace("$", r"\$"), fontsize=10)  # else it is a formula
-    with atomic.atomic(path) as file:
+    with atomic.atomic(path) as file, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a letter of the title that no font here has is an empty box
         figure.savefig(file, format="png", dpi=110)
 
 
@@ -96,9 +98,12 @@ def _difference(axis: Any, d: Tensor, title: str) -> None:
 def _convergence(axis: Any, done: Restoration) -> None:
     history = done.result.history
     iterations = range(1, len(history["change"]) + 1)
-    axis.semilogy(iterations, history["change"][:, 0].tolist(), color="C0", label="relative change")
     noise = torch.as_tensor(done.result.problem.noise_norm()).flatten()[0].item()
-    axis.semilogy(iterations, (history["residual"][:, 0] / noise).tolist(), color="C1", label="residual / noise")
+    change, residual = history["change"][:, 0], history["residual"][:, 0] / noise
+    axis.plot(iterations, change.tolist(), color="C0", label="relative change")
+    axis.plot(iterations, residual.tolist(), color="C1", label="residual / noise")
+    if bool((change > 0).any() or (residual > 0).any()):
+        axis.set_yscale("log")
     axis.set_xlabel("iteration", fontsize=8)
     axis.tick_params(labelsize=7)
     if "psnr" in history:

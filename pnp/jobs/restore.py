@@ -78,11 +78,12 @@ def restore(
     Returns the picture in the kind it came in, and the record of all choices.
     Raises ValueError (SpecError for specs), TypeError for a solver that prior or noise does not fit.
     """
-    pixels, back = as_pixels(picture)
     job = Job(operator, prior, solver, noise, sigma, lam, simulate, seed, iterations, stop, tol, seconds, False, device,
               size, rules)  # fmt: skip
-    clean = None if truth is None else as_pixels(truth)[0]
-    done = run(job, pixels, truth=clean, callbacks=callbacks, say=say)
+    with torch.inference_mode(False):  # priors that learn, and those with a gradient, need autograd
+        pixels, back = as_pixels(picture)
+        clean = None if truth is None else as_pixels(truth)[0]
+        done = run(job, pixels, truth=clean, callbacks=callbacks, say=say)
     return replace(done, picture=back(done.restored))
 
 

@@ -98,19 +98,23 @@ def level(job: Job, parts: Parts, say: Say) -> Level:
     return Level(ClippedGaussian(sigma) if clipped else Gaussian(sigma), sigma, source)
 
 
-def _gain(parts: Parts, say: Say) -> float:
-    """The brightness of one photon, by how the noise grows with brightness.  Raises ValueError where it does not."""
+def _gain(parts: Parts, say: Say) -> float | Tensor:
+    """The brightness of one photon in each image, by how its noise grows with brightness.
+
+    Raises ValueError where it does not.
+    """
     if not parts.operator.pictorial:
         raise ValueError("Cannot estimate the gain from compressive measurements. Give it: --noise poisson:gain=...")
-    photons = estimate_noise(parts.y, parts.operator.known())[1]
-    gain = float(photons.gain.mean())
-    if gain <= 0:
+    gain = estimate_noise(parts.y, parts.operator.known())[1].gain
+    flat = [i + 1 for i, grows in enumerate((gain > 0).flatten().tolist()) if not grows]
+    if flat:
+        which = f"page {', '.join(map(str, flat))}" if len(parts.y) > 1 else "this picture"
         raise ValueError(
-            "The noise of this picture does not grow with its brightness, so it is not photon noise. "
+            f"The noise of {which} does not grow with its brightness, so it is not photon noise. "
             "Leave --noise out, or give the gain: --noise poisson:gain=..."
         )
-    say(f"noise: photons of gain {gain:.3g} (estimated from the measurement)")
-    return gain
+    say(f"noise: photons of gain {shown(gain)} (estimated from the measurement)")
+    return compact(gain)
 
 
 def _sigma(job: Job, parts: Parts, say: Say) -> tuple[float | Tensor, str]:

@@ -26,17 +26,17 @@ class Poisson(Noise):
         slope       = (1 − y/w)/gain
         prox(v, y, tau): w is the positive root of w² + (tau/gain − v − b) w − tau y/gain = 0
 
-    gain: the brightness of one photon, in image units; b: a background that is there without the picture.  With b > 0
-    and u >= 0 the slope has the Lipschitz constant max(y)/(gain b²); without a background it has none.
+    gain: the brightness of one photon, in image units, a number or (B, 1, 1, 1); b: a background that is there without
+    the picture.  With b > 0 and u >= 0 the slope has the Lipschitz constant max(y)/(gain b²); without it has none.
     Figueiredo & Bioucas-Dias 2010 (PIDAL), eq. 25 for the prox.
     """
 
-    gain: float
+    gain: float | Tensor
     background: float = 0.0
     known: Tensor | None = field(default=None, repr=False, compare=False)  # of one measurement
 
     def __post_init__(self) -> None:
-        checks.positive(self.gain, "gain")
+        checks.positive_tensor(self.gain, "gain")
         if not 0 <= self.background < float("inf"):
             raise ValueError(f"background is {self.background}; expected a number from 0.")
 
@@ -45,22 +45,24 @@ class Poisson(Noise):
         if low < -1e-5 * max(1.0, float(y.abs().max())):
             raise ValueError(f"y goes down to {low:.3g}; photon counts are not negative.  Subtract the camera's offset "
                              "less, or take gaussian noise.")  # fmt: skip
-        return replace(self, known=known)
+        checks.per_image(self.gain, "gain", len(y))
+        return replace(self, gain=self.gain.to(y) if isinstance(self.gain, Tensor) else self.gain, known=known)
 
     def draw(self, u: Tensor, generator: torch.Generator) -> Tensor:
         """Raises ValueError for a u below 0."""
-        rate = (checks.image(u, "u").detach().to("cpu", torch.float64) + self.background) / self.gain
+        gain = torch.as_tensor(self.gain, dtype=torch.float64, device="cpu")
+        rate = (checks.image(u, "u").detach().to("cpu", torch.float64) + self.background) / gain
         if float(rate.min()) < -1e-5 * float(rate.abs().max()):  # a blur by FFT leaves -1e-8 where it should leave 0
             raise ValueError(f"u goes down to {float(u.min()):.3g}; Poisson noise counts photons, so it needs u >= 0.")
-        return (self.gain * torch.poisson(rate.clamp_min(0), generator=generator)).to(u)
+        return (gain * torch.poisson(rate.clamp_min(0), generator=generator)).to(u)
 
     def value(self, u: Tensor, y: Tensor) -> Tensor:
         w, y = u + self.background, y.clamp_min(0)
         terms = torch.xlogy(y, y.clamp_min(1e-30)) - torch.xlogy(y, w.clamp_min(0)) + w - y
-        return torch.where(w < 0, torch.inf, terms).flatten(1).sum(1) / self.gain
+        return torch.where(w < 0, torch.inf, terms).flatten(1).sum(1) / batched(self.gain)
 
     def slope(self, u: Tensor, y: Tensor) -> Tensor:
-        return (1 - y / (u + self.background).clamp_min(self._least(u))) / self.gain
+        return (1 - y / (u + self.background).clamp_min(self._least())) / self.gain
 
     def prox(self, v: Tensor, y: Tensor, tau: float | Tensor) -> Tensor:
         t = per_image(tau, v) / self.gain
@@ -76,11 +78,12 @@ class Poisson(Noise):
         return y.flatten(1).amax(1).view(-1, 1, 1, 1).clamp_min(1e-12) / (self.gain * self.background**2)
 
     def described(self) -> str:
-        return f"Poisson, gain {self.gain:g}" + (f", background {self.background:g}" if self.background else "")
+        gains = ", ".join(f"{gain:g}" for gain in torch.as_tensor(self.gain).flatten().tolist())
+        return f"Poisson, gain {gains}" + (f", background {self.background:g}" if self.background else "")
 
     def level(self, y: Tensor) -> Tensor:
         """√(gain · mean y)."""
-        return (self.gain * self._mean(y.clamp_min(0))).clamp_min(1e-12).sqrt().view(-1, 1, 1, 1)
+        return (batched(self.gain) * self._mean(y.clamp_min(0))).clamp_min(1e-12).sqrt().view(-1, 1, 1, 1)
 
     def misfit(self, u: Tensor, y: Tensor) -> Tensor:
         """level times 2√((u + b)/gain + 3/8) − 2√(y/gain + 3/8): of equal variance, bright or dark.   Anscombe 1948."""
@@ -104,7 +107,7 @@ class Poisson(Noise):
         seen = self.known.to(x).expand_as(x)
         return (x * seen).flatten(1).sum(1) / seen.flatten(1).sum(1).clamp_min(1)
 
-    def _least(self, u: Tensor) -> float:
+    def _least(self) -> float | Tensor:
         """A brightness far below one photon: the slope stays finite at 0."""
         return 1e-6 * self.gain
 
