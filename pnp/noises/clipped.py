@@ -83,6 +83,10 @@ class ClippedGaussian(Noise):
         short.view(-1)[self.ends.at] = torch.where(self.ends.above, -value, value)
         return short
 
+    def completed(self, u: Tensor, y: Tensor) -> Tensor:
+        """y within, u ∓ sigma h(z) at an end: the mean of u + sigma n where that is beyond it."""
+        return y if self.ends is None else u - self.misfit(u, y)
+
     def expected(self, y: Tensor) -> float | Tensor:
         """sigma, less where pixels were clipped."""
         return batched(self.sigma) * (1.0 if self.ends is None else self.ends.share.sqrt())
