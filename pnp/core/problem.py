@@ -240,7 +240,12 @@ class Problem:
 
     def weighted(self, lam: float | Tensor) -> Problem:
         """The same problem with another weight of the prior."""
-        return self._with(lam=checks.per_image(lam, "lam", len(self.y)))
+        checks.per_image(lam, "lam", len(self.y))
+        return self._with(lam=lam.to(self.y) if isinstance(lam, Tensor) else lam)
+
+    def beside(self, prior: Prior) -> Problem:
+        """The same problem with another prior."""
+        return self._with(prior=prior)
 
     def _with(self, **changes: object) -> Problem:
         """The same problem but for its prior or lam, with what was computed here of A, y and the noise."""

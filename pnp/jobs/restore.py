@@ -107,17 +107,17 @@ def run(
     noise, _, source = level = settle.level(job, parts, say)
     rule = settle.rule_for(job, parts)
     problem = Problem(parts.operator, parts.y, parts.prior, noise)
-    solver = settle.solver(job, problem, rule, say)
+    solver = settle.solver(job, parts, problem, rule, say)
     stop = settle.stop(job, rule, solver, say)
     x0 = problem.initial()
     initial = parts.operator.visible(x0)
     _check_truth(parts, initial)
-    lam, lam_source, x0 = settle.weight(job, problem, solver, rule, x0, say)
+    lam, lam_source, x0 = settle.weight(job, parts, problem, solver, rule, x0, say)
     if after is None and solver.constrained:  # who is led by a first guess
         x0 = settle.first_guess(job, problem, x0, say)
     problem = problem.weighted(lam)
     before = time.perf_counter() - begun
-    solver, stop = _sooner(job, solver, stop, sooner)
+    solver, stop = _sooner(job, parts, solver, stop, sooner)
     if job.seconds is not None:
         stop = [*stop, Seconds(max(1e-3, job.seconds - before))]
     metric = None if parts.truth is None else _Psnr(parts.operator, parts.truth)
@@ -165,9 +165,9 @@ def run(
     return Restoration(restored, restored, initial, parts.truth, result, solver, record)
 
 
-def _sooner(job: Job, solver: Solver, stop: list[StopRule], factor: int) -> tuple[Solver, list[StopRule]]:
+def _sooner(job: Job, parts: Parts, solver: Solver, stop: list[StopRule], factor: int) -> tuple[Solver, list[StopRule]]:
     """Stop rules that wait less; where nothing but a small change ends the solve, fewer iterations."""
-    asked = job.iterations or job.stop or settle.sets(job, "iterations")
+    asked = job.iterations or job.stop or parts.sets("iterations")
     if factor > 1 and not asked and all(isinstance(rule, Tolerance) for rule in stop):
         solver = replace(solver, iterations=max(1, solver.iterations // factor))  # type: ignore[call-arg]
     return solver, [rule.sooner(factor) for rule in stop]
