@@ -75,3 +75,12 @@ def test_what_the_noise_leaves_is_found_once_in_a_solve(monkeypatch: pytest.Monk
     y = noise.draw(0.3 + 0.4 * images(1, 1, 16, 16), seeded())
     result = solve(Problem(BLUR64, y, TV(), noise), ADMM(iterations=8), stop=[Discrepancy(0.01)])
     assert result.iterations == (8,) and len(asked) == 1
+
+
+def test_what_a_mask_hides_is_no_photon_count_and_the_level_is_a_number() -> None:
+    mask = Mask((torch.rand(1, 24, 24, generator=seeded(1)) > 0.3).float())
+    noise = Poisson(0.02)
+    y = noise.draw(0.2 + 0.6 * photograph("camera")[..., 100:124, 200:224], seeded())
+    y = torch.where(mask.mask > 0, y, -1.0)
+    record = pnp.restore(y, operator=mask, prior="tv", noise=noise, lam=3, iterations=3).record
+    assert isinstance(record.sigma.value, float) and 0.05 < record.sigma.value < 0.15

@@ -104,7 +104,7 @@ def run(
     """
     begun = time.perf_counter()
     parts = build(job, pixels, truth)
-    noise, _, source = level = settle.level(job, parts, say)
+    noise, source = settle.level(job, parts, say)
     rule = settle.rule_for(job, parts)
     problem = Problem(parts.operator, parts.y, parts.prior, noise)
     solver = settle.solver(job, parts, problem, rule, say)
@@ -145,7 +145,7 @@ def run(
         solver=settings_of(solver, job.iterations or solver.iterations),
         shape={"measurement": list(parts.y.shape), "image": list(restored.shape)},
         noise=problem.noise.described(),
-        sigma=Chosen(numbers(level.sigma) if known else None, source),
+        sigma=Chosen(numbers(settle.compact(problem.sigma)) if known else None, source),
         lam=Chosen(numbers(lam), lam_source),
         precision="; ".join(dict.fromkeys(map(str, parts.prior.runs_in(parts.y.device)))) or None,
         status=[s.name.lower() for s in result.status],

@@ -37,10 +37,9 @@ Say = Callable[[str], None]
 
 
 class Level(NamedTuple):
-    """A noise with its level: a number, or (B, 1, 1, 1); source: where it comes from."""
+    """A noise with its level, and where that comes from."""
 
     noise: Noise
-    sigma: float | Tensor
     source: str
 
 
@@ -57,7 +56,6 @@ def level(job: Job, parts: Parts, say: Say) -> Level:
 
     Raises ValueError where it cannot be estimated.
     """
-    known = parts.operator.known()
     given = job.noise
     if isinstance(given, str | Spec):
         spec = NOISES.parse(given)
@@ -69,13 +67,12 @@ def level(job: Job, parts: Parts, say: Say) -> Level:
     if isinstance(given, Noise):
         if job.sigma is not None:
             raise SpecError(f"{given.name} noise is given with its level; leave --sigma out.")
-        found = given.begin(parts.y, known).level(parts.y)
-        return Level(given, found, "of the noise that was given")
+        return Level(given, "of the noise that was given")
     sigma, source = _sigma(job, parts, say)
     if given is not None:
-        return Level(NOISES.build(given, sigma=sigma), sigma, source)
-    clipped = find(parts.y, sigma, known) is not None
-    return Level(ClippedGaussian(sigma) if clipped else Gaussian(sigma), sigma, source)
+        return Level(NOISES.build(given, sigma=sigma), source)
+    clipped = find(parts.y, sigma, parts.operator.known()) is not None
+    return Level(ClippedGaussian(sigma) if clipped else Gaussian(sigma), source)
 
 
 def _gain(parts: Parts, say: Say) -> float:
@@ -224,8 +221,10 @@ def _half(job: Job) -> float:
     return math.inf if job.seconds is None else job.seconds / 2
 
 
-def compact(values: Tensor) -> float | Tensor:
+def compact(values: float | Tensor) -> float | Tensor:
     """A number for a batch of one, (B, 1, 1, 1) for more."""
+    if not isinstance(values, Tensor):
+        return values
     return float(values) if values.numel() == 1 else values.view(-1, 1, 1, 1)
 
 
