@@ -123,3 +123,17 @@ def test_black_that_is_black_all_around_is_taken_at_its_word() -> None:
     assert there.ends is not None
     assert torch.equal(there.ends.at, (near & (x == 0)).flatten().nonzero()[:, 0]) and not bool(there.ends.above.any())
     assert float(there.ends.share) == pytest.approx(float(near.double().mean()), abs=0.05)
+
+
+def test_a_picture_of_a_batch_that_is_not_clipped_is_solved_as_if_alone() -> None:
+    blur = Blur(kernels.gaussian(1.0, 5).double())
+    x = photo("camera", 64).clamp(0.02, 1).expand(2, 1, 64, 64)
+    y = Gaussian(0.2).draw(blur(x), seeded(1))
+    y[0] = y[0].clamp(0, 1)
+    both = solve(Problem(blur, y, TV(), ClippedGaussian(0.2), lam=4.0), ADMM())
+    for i, noise in enumerate((ClippedGaussian(0.2), Gaussian(0.2))):
+        alone = solve(Problem(blur, y[i : i + 1], TV(), noise, lam=4.0), ADMM())
+        assert alone.iterations[0] == both.iterations[i]
+        torch.testing.assert_close(both.x[i : i + 1], alone.x, atol=1e-9, rtol=0)
+    unclipped = Problem(blur, y[1:], TV(), ClippedGaussian(0.2), lam=4.0)
+    assert unclipped.exact and torch.equal(solve(unclipped, ADMM()).x, alone.x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from torch import Tensor
 import pnp
 from pnp import noises, operators, priors, solvers
 from pnp.jobs import Job, run, settle
+from pnp.jobs.job import _operator as operator_of
 from pnp.jobs.job import as_pixels
-from pnp.registry import SpecError
+from pnp.registry import SOLVERS, Entry, SpecError
 from pnp.samples import photograph
 
 KERNEL = operators.kernels.gaussian(1.2, 7)
@@ -226,7 +228,7 @@ def test_photons_of_each_picture_of_a_batch_have_the_gain_that_it_has_alone() ->
     for i in range(2):
         alone = pnp.restore(y[i : i + 1], **settings)
         torch.testing.assert_close(both.restored[i : i + 1], alone.restored)
-        assert both.record.sigma.value[i] == pytest.approx(alone.record.sigma.value[0])  # type: ignore[index]
+        assert both.record.sigma.value[i] == pytest.approx(alone.record.sigma.value)  # type: ignore[index]
     with pytest.raises(ValueError, match="noise of page 2 does not grow"):
         pnp.restore(torch.cat([y[:1], blurred()[1] + 0.05 * torch.randn(y[:1].shape, generator=generator)]), **settings)
 
@@ -283,3 +285,95 @@ def test_parts_of_another_kind_are_named(settings: dict[str, Any], error: type[E
 def test_parts_of_a_problem_of_another_kind_are_named(make: Callable[[Tensor], Any], says: str) -> None:
     with pytest.raises(TypeError, match=says):
         make(camera())
+
+
+def test_the_first_value_of_a_solver_counts_as_given_and_its_spec_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    build = SOLVERS.build
+
+    def counted(spec: Any, **context: Any) -> solvers.Solver:
+        read.append(str(spec))
+        return build(spec, **context)
+
+    monkeypatch.setattr(SOLVERS, "build", counted)
+    y, _ = blurred()
+    record = pnp.restore(y, operator=operators.ValidBlur(KERNEL), prior="unet", sigma=0.02, solver="hqs:0.005").record
+    assert record.solver["tau"] == 0.005 and record.solver["iterations"] == 8  # the row's
+    assert read.count("hqs:0.005") == 1
+
+
+def test_a_rule_whose_solver_does_not_fit_the_noise_leaves_the_choice() -> None:
+    class Smooth(noises.Noise):
+        """‖u − y‖²/(2 · 0.05²), of which no prox is known."""
+
+        def draw(self, u: Tensor, generator: torch.Generator) -> Tensor:
+            return noises.Gaussian(0.05).draw(u, generator)
+
+        def value(self, u: Tensor, y: Tensor) -> Tensor:
+            return noises.Gaussian(0.05).value(u, y)
+
+        def slope(self, u: Tensor, y: Tensor) -> Tensor:
+            return noises.Gaussian(0.05).slope(u, y)
+
+        def curvature(self, y: Tensor) -> float:
+            return 1 / 0.05**2
+
+        def level(self, y: Tensor) -> float:
+            return 0.05
+
+    done = pnp.restore(camera(32), operator="blur", prior="unet", noise=Smooth(), simulate=True, iterations=2)
+    assert done.record.solver["name"] == "ProximalGradient"
+
+
+def test_a_simulation_knows_the_level_of_the_noise_that_is_named_without_one() -> None:
+    for noise in (None, "gaussian"):
+        done = pnp.restore(camera(24), operator="sensing", prior="tv", noise=noise, simulate=True, iterations=1)
+        assert done.record.sigma == (0.01, "simulated")
+    with pytest.raises(SpecError, match="leave --sigma out"):  # it would change nothing
+        pnp.restore(camera(24), operator="identity", prior="tv", noise="gaussian:sigma=0.05", sigma=0.1, simulate=True)
+
+
+def test_the_operator_that_is_given_stays_where_it_was() -> None:
+    own = operators.Blur(KERNEL)
+    there = torch.zeros(1, 1, 8, 8, device="meta")
+    made = operator_of(Job(own, "tv"), there)
+    assert made is not own and {b.device for b in made.buffers()} == {there.device}
+    assert {b.device for b in own.buffers()} == {torch.device("cpu")}
+    assert operator_of(Job(own, "tv"), there.new_zeros(there.shape, device="cpu")) is own
+
+
+def test_half_precision_and_gradients_stay_with_the_caller() -> None:
+    for picture in (camera(24)[0, 0].half(), camera(24).bfloat16(), camera(24).requires_grad_()):
+        made = pnp.restore(picture, operator="identity", prior="tv", sigma=0.05, lam=8, iterations=3).picture
+        assert made.dtype == picture.dtype and made.shape == picture.shape and not made.requires_grad
+
+
+def test_a_solver_that_needs_settings_is_no_choice_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True)
+    class Needy(solvers.HQS):
+        speed: float = field(kw_only=True)
+
+    pnp.default_solver(priors.TV())  # the registry is full
+    monkeypatch.setitem(SOLVERS._entries, "needy", Entry("needy", Needy, rank=0))
+    assert pnp.default_solver(priors.TV()) == "admm"
+    y, _ = blurred()
+    with pytest.raises(TypeError, match="Solvers that fit: admm"):
+        pnp.solve(pnp.Problem(operators.ValidBlur(KERNEL), y, priors.TV()), solvers.GradientDescent())
+
+
+def test_a_problem_with_another_prior_keeps_what_is_known_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    made = operators.ValidBlur.initial
+
+    def initial(self: operators.ValidBlur, y: Tensor) -> Tensor:
+        calls.append(1)
+        return made(self, y)
+
+    monkeypatch.setattr(operators.ValidBlur, "initial", initial)
+    y, _ = blurred()
+    first = pnp.restore(y, operator=operators.ValidBlur(KERNEL), prior="dip+tv", sigma=0.02, iterations=1)
+    assert len(calls) == 1  # beside the first guess by tv alone
+    pnp.solve(first.result.problem, first.solver, iterations=1, after=first.result.memory)
+    assert len(calls) == 1
+    weighted = first.result.problem.weighted(torch.ones(1, 1, 1, 1, dtype=torch.float64))
+    assert isinstance(weighted.lam, Tensor) and weighted.lam.dtype == y.dtype

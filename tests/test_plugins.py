@@ -29,7 +29,7 @@ from typing import Annotated, ClassVar
 
 import torch
 
-from pnp.noises import Noise
+from pnp.noises import Gaussian, Noise
 from pnp.operators import Operator
 from pnp.priors import Denoiser, Prior, Tikhonov
 from pnp.registry import DENOISERS
@@ -75,6 +75,13 @@ def again(denoiser: Annotated[Denoiser, DENOISERS] = "tv.0.5", nothing: Annotate
 def ridge(weight: float = 3.0) -> Prior:
     """A prior from a function."""
     return Tikhonov()
+
+
+class White(Gaussian):
+    """Noise whose level has a default."""
+
+    def __init__(self, sigma: float = 0.5):
+        super().__init__(sigma)
 
 
 class Flat(Noise):
@@ -182,10 +189,14 @@ def test_own_members_solve(here: Path, capsys: pytest.CaptureFixture) -> None:
     from pnp.files import pictures
 
     pictures.write(here / "photo.png", photograph("camera")[..., 100:132, 200:232])
-    command = ("solve", "photo.png", "--simulate", "--sigma", "0.01", "--iterations", "2", "--lam", "1")
+    command = ("solve", "photo.png", "--simulate", "--iterations", "2", "--lam", "1")
     own = ("--op", "./mine.py:Gain:gain=0.5,times=1", "--prior", "people_own.nets:Shrink:strength=2+tv")
     assert pnp(*command, *own, "--solver", "./mine.py:Mine", "--noise", "./mine.py:Flat") == 0, capsys.readouterr().err
-    assert record()["solver"]["name"] == "Mine"
+    assert record()["solver"]["name"] == "Mine" and record()["sigma"]["value"] == 0.1
+    white = (*command, *own, "--noise", "./mine.py:White", "--sigma", "0.02")
+    assert pnp(*white) == 0 and record()["sigma"] == {"value": 0.02, "source": "given"}
+    assert pnp(*command, *own, "--noise", "./mine.py:Flat", "--sigma", "0.02") == 2
+    assert "Flat noise is given with its level; leave --sigma out." in capsys.readouterr().err
     assert pnp(*command, "--op", "./mine.py:Gian", "--prior", "tv") == 2
     assert "Did you mean 'Gain'" in capsys.readouterr().err
 

@@ -138,7 +138,7 @@ def test_rows_of_an_own_table_go_before_the_shipped_ones_of_their_place_alone(tm
         ([HEADER, "red\tblur\t\thqs\t5\t1\t0.1\t1\t-1"], "line 3: floor is -1.0; expected 0 or more"),
         ([HEADER, "red\tblur\t\thqz\t5\t1"], "line 3: unknown solver 'hqz'. Did you mean 'hqs'"),
         ([HEADER, "red\tblur\tadmn\thqs\t5\t1"], "line 3: unknown solver 'admn'. Did you mean 'admm'"),
-        ([HEADER, "red\tblur\t\tfixed-point\t5\t1\t0.1\t1"], "line 3: fixed-point takes no falling strength"),
+        ([HEADER, "red\tblur\t\tfixed-point\t5\t1\t0.1\t1"], "line 3: FixedPoint takes no falling strength"),
         ([HEADER, "red\tblur\t\thqs\t5\t1\t\t\t\tnever"], "line 3: unknown stop rule 'never'"),
         ([HEADER, "red\tblur-admm\t\thqs\t5\t1"], "line 3: task 'blur-admm' has a hyphen"),
         ([HEADER, *2 * ["red\tblur\t\thqs\t5\t1"]], "line 4: this is a second row for red and blur"),

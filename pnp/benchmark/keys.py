@@ -163,14 +163,14 @@ def _inside(thing: Any, channels: int) -> Iterator[Any]:
 
 def _chosen(prior: Prior, operator: Operator, solver: str | None, lam: float | None) -> Iterator[Part]:
     """The row of the rules, the solver, the stop rules and the search for lam that a prior comes to on an operator."""
-    from ..core.solver import fits
+    from ..core.solver import fitting
     from ..parameters import rules
     from ..parameters.default import default_solver
 
     rule = rules.find(prior, operator, solver)
     if rule is not None:
         yield "rule", json.dumps(said(rule), sort_keys=True)
-    elif solver is None and not any(fits(entry.make(), prior) for entry in SOLVERS.values()):
+    elif solver is None and not fitting(prior):
         return
     yield from _members(SOLVERS, solver or (default_solver(prior) if rule is None else rule.solver))
     stops: list[str | Spec] = [] if rule is None or not rule.stop else list(STOPS.parse(rule.stop).terms)

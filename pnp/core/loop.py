@@ -126,7 +126,7 @@ def solve(
         raise ValueError(f"x0 has shape {tuple(x0.shape)}; the image has {expected}.")
     if after is not None:
         after = after.fit_for(problem, solver)
-        problem = replace(problem, prior=problem.prior.starting(after.learned))
+        problem = problem.beside(problem.prior.starting(after.learned))
     problem = problem.begin(x0)
     watched = tuple(dict.fromkeys([*record, *(q for rule in stop for q in rule.watches)]))
     recorder = Recorder(watched, metrics or {}, {k: m for rule in stop for k, m in rule.measures().items()})

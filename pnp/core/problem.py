@@ -100,15 +100,24 @@ class Problem:
     @property
     def exact(self) -> bool:
         """Whether prox_{tau f∘A} has a closed form or an exact linear solve: one `data_prox`, not a sequence."""
-        return self.noise.quadratic or (self.operator.pixelwise and "prox" in self.noise.offers())
+        if self.noise.quadratic or (self.operator.pixelwise and "prox" in self.noise.offers()):
+            return True
+        plain = self.noise.plain(self.y)
+        return plain is not None and bool(plain.all())
+
+    @property
+    def smooth(self) -> bool:
+        """Whether f is convex and `lipschitz` holds for every picture: what theorems on gradient steps ask of it."""
+        return self.noise.convex and self.noise.everywhere and "curvature" in self.noise.offers()
 
     def offers(self) -> set[str]:
-        """What the data term has: of slope, prox, curvature (`Noise.offers`), and `step`, an exact prox of f∘A."""
+        """What the data term has: what the noise has (`Noise.offers`), and `step`, where f∘A has an exact prox."""
         return self.noise.offers() | ({"step"} if self.exact else set())
 
     def misfit(self, x: Tensor) -> Tensor:
-        """What Ax leaves of y, in image units: Ax − y, or what the noise says in its place."""
-        return self.noise.misfit(self.operator(x), self.y)
+        """What Ax leaves of y, in image units: Ax − y, or what the noise says; 0 where nothing was measured."""
+        left, known = self.noise.misfit(self.operator(x), self.y), self.operator.known()
+        return left if known is None else left * known.to(left)
 
     def data_prox(self, v: Tensor, tau: float | Tensor, x0: Tensor | None = None) -> Tensor:
         """prox_{tau f∘A}(v), exact; x0: where to begin.  Raises ValueError where there is no exact step (`exact`).
@@ -118,10 +127,10 @@ class Problem:
         differs by less than one part in 5000.  Other noise, A a mask or the identity: the noise's prox where y was
         measured, v elsewhere.
         """
-        if self.noise.quadratic:
-            return self._solve(self.aty, self.sigma**2 / tau, v, x0)
         if not self.exact:
             raise ValueError(f"{self.noise.name} noise has no exact step with {self.operator.name}; use data_step.")
+        if self.noise.quadratic or not self.operator.pixelwise:
+            return self._solve(self.aty, self.sigma**2 / tau, v, x0)
         found, known = self.noise.prox(v, self.y, tau), self.operator.known()
         return found if known is None else torch.where(known > 0, found, v)
 
@@ -140,11 +149,16 @@ class Problem:
         """
         if split is None:
             return self.data_prox(v, tau, x0), None
-        t, (w, d) = SHARE * self.sigma**2, split
+        t, (w, d), plain = SHARE * self.sigma**2, split, self.noise.plain(self.y)
+        gaussian = None if plain is None else self._solve(self.aty, self.sigma**2 / tau, v, x0)
         for _ in range(sweeps):
             x0 = self._solve(self.operator.adjoint(w - d), t / tau, v, x0)
+            if gaussian is not None:  # each image as if it were alone
+                x0 = torch.where(plain.view(-1, 1, 1, 1), gaussian, x0)  # type: ignore[union-attr]
             u = self.operator(x0)
             w = self.noise.prox(u + d, self.y, t)
+            if plain is not None:
+                w = torch.where(plain.view(-1, *[1] * (w.ndim - 1)), u, w)
             d = d + u - w
         assert x0 is not None
         return x0, DataSplit(w, d)
@@ -161,20 +175,19 @@ class Problem:
     ) -> tuple[Tensor, DataSplit | None]:
         """The data step beside a denoiser: v moved towards y so that white noise is left, as a denoiser expects.
 
-        Gaussian noise: its prox.  Noise of curvature c: the prox of the quadratic that touches f∘A at `at` and lies
-        above it, which for clipped noise is the step of the EM algorithm: y is completed to what it would have been,
+        Noise that has cut y, as clipping does: one step of the EM algorithm, ỹ what y would have been if the picture
+        were `at` (`Noise.completed`),
 
-            (AᵀA + rho I)⁻¹(AᵀA at − Aᵀf'(A at)/c + rho v),   rho = 1/(c tau).
+            (AᵀA + rho I)⁻¹(Aᵀỹ + rho v),   rho = sigma²/tau.
 
         The exact prox would take a clipped pixel to its likeliest value, far beyond the mean.  Any other noise:
-        `data_step`.
-        Hunter & Lange 2004, A tutorial on MM algorithms.
+        `data_step`, its prox.
+        Dempster, Laird & Rubin 1977.
         """
-        if self.noise.quadratic or "curvature" not in self.noise.offers():
+        if "completed" not in self.noise.offers():
             return self.data_step(v, tau, split, at)
-        c, u = self.noise.curvature(self.y), self.operator(at)
-        completed = self.operator.normal(at) - self.operator.adjoint(self.noise.slope(u, self.y) / c)
-        return self._solve(completed, 1 / (c * tau), v, at), split
+        whole = self.noise.completed(self.operator(at), self.y)
+        return self._solve(self.operator.adjoint(whole), self.sigma**2 / tau, v, at), split
 
     def _solve(self, aty: Tensor, rho: float | Tensor, v: Tensor, x0: Tensor | None) -> Tensor:
         """(AᵀA + rho I)⁻¹(aty + rho v), rho as large as rounding needs."""
@@ -207,11 +220,19 @@ class Problem:
         return norm(self.misfit(x)).flatten()
 
     def noise_norm(self) -> Tensor | float:
-        """The residual to expect at the truth, (B,) or a number: sigma √m for Gaussian noise."""
+        """The residual to expect at the truth, (B,) or a number: sigma √m for Gaussian noise; found once."""
+        return self._noise_norm
+
+    @cached_property
+    def _noise_norm(self) -> Tensor | float:
         return self.noise.expected(self.y) * self.measurements() ** 0.5
 
     def measurements(self) -> float:
-        """m, how many numbers of each y were measured."""
+        """m, how many numbers of each y were measured; counted once."""
+        return self._measurements
+
+    @cached_property
+    def _measurements(self) -> float:
         known = self.operator.known()
         return self.y[0].numel() if known is None else float(known.expand(1, *self.y.shape[1:]).sum())
 
@@ -229,7 +250,12 @@ class Problem:
 
     def weighted(self, lam: float | Tensor) -> Problem:
         """The same problem with another weight of the prior."""
-        return self._with(lam=checks.per_image(lam, "lam", len(self.y)))
+        checks.per_image(lam, "lam", len(self.y))
+        return self._with(lam=lam.to(self.y) if isinstance(lam, Tensor) else lam)
+
+    def beside(self, prior: Prior) -> Problem:
+        """The same problem with another prior."""
+        return self._with(prior=prior)
 
     def _with(self, **changes: object) -> Problem:
         """The same problem but for its prior or lam, with what was computed here of A, y and the noise."""

@@ -143,22 +143,28 @@ def fits(solver: type[Solver] | Solver, prior: Prior, data: set[str] | None = No
     return all(set(solver.needs) <= term.offers() for _, term in terms_of(solver, prior))
 
 
+def fitting(prior: Prior, data: set[str] | None = None) -> list[str]:
+    """The names of the registered solvers that fit as they are, in the order of choice; data: as for `fits`."""
+    ready = (name for name, entry in SOLVERS.items() if not entry.missing({}))
+    return [name for name in ready if fits(SOLVERS[name].make(), prior, data)]
+
+
 def require(solver: Solver, problem: Problem) -> None:
     """TypeError unless the solver `fits` the problem's prior and noise; it names the solvers that do."""
     checks.part(solver, "solver", (Solver,), "a Solver, e.g. ADMM()")
     prior, data = problem.prior, problem.offers()
     if fits(solver, prior, data):
         return
-    fitting = ", ".join(name for name, entry in SOLVERS.items() if fits(entry.make(), prior, data)) or "none"
+    others = ", ".join(fitting(prior, data)) or "none"
     name = type(solver).__name__
     if not fits(solver, prior):
         raise TypeError(
             f"{name} needs {' and '.join(solver.needs)}; prior {prior.name} offers "
-            f"{', '.join(sorted(prior.offers())) or 'nothing'}. Solvers that fit: {fitting}."
+            f"{', '.join(sorted(prior.offers())) or 'nothing'}. Solvers that fit: {others}."
         )
     raise TypeError(
         f"{name} needs the {' and '.join(solver.needs_noise)} of the noise; {problem.noise.name} offers "
-        f"{', '.join(sorted(data)) or 'nothing'}. Solvers that fit: {fitting}."
+        f"{', '.join(sorted(data)) or 'nothing'}. Solvers that fit: {others}."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, fields
 from types import NoneType
 from typing import Any, NamedTuple, get_args
@@ -17,7 +18,7 @@ from ..core.stopping import StopRule
 from ..noises.base import Noise
 from ..operators.base import Operator
 from ..priors.base import Denoiser, Prior
-from ..registry import NOISES, OPERATORS, PRIORS, Spec, SpecError
+from ..registry import NOISES, OPERATORS, PRIORS, SOLVERS, Spec, SpecError
 
 SIMULATED_SIGMA = 0.01
 
@@ -74,17 +75,29 @@ class Job:
         return {field.name: _said(getattr(self, field.name)) for field in fields(self)}
 
 
+class Asked(NamedTuple):
+    """The solver that a job asks for, by what name, and which of its settings it sets."""
+
+    solver: Solver
+    name: str
+    sets: frozenset[str]
+
+
 class Parts(NamedTuple):
     """The objects of a job, and the measurement where they live.
 
-    truth: the clean picture, where it is known.  added: the noise that a simulation drew.
+    truth: the clean picture, where it is known.  asked: the solver; None where the job asks for none.
     """
 
     operator: Operator
     y: Tensor
     prior: Prior
     truth: Tensor | None
-    added: Noise | None
+    asked: Asked | None
+
+    def sets(self, option: str) -> bool:
+        """Whether the solver that was asked for sets this."""
+        return self.asked is not None and option in self.asked.sets
 
 
 def build(job: Job, pixels: Tensor, truth: Tensor | None = None) -> Parts:
@@ -92,10 +105,9 @@ def build(job: Job, pixels: Tensor, truth: Tensor | None = None) -> Parts:
     pixels = pixels if job.device is None else pixels.to(checks.device(job.device))
     _check_range(job.sigma, pixels)
     operator = _operator(job, pixels)
-    y, added = pixels, None
+    y = pixels
     if job.simulate:
-        truth, added = pixels, _added(job)
-        y = added.draw(operator(pixels), torch.Generator().manual_seed(job.seed))
+        truth, y = pixels, _drawn(job, operator, pixels)
     shape = operator.image_shape(tuple(y.shape[1:]))
     prior: Any = job.prior
     if isinstance(prior, str | Spec):
@@ -105,18 +117,19 @@ def build(job: Job, pixels: Tensor, truth: Tensor | None = None) -> Parts:
 
         prior = PnP(prior)
     target = None if truth is None else _seen(operator, truth.to(y.device), shape)
-    return Parts(operator, y, prior, target, added)
+    return Parts(operator, y, prior, target, _asked(job))
 
 
 def simulated(job: Job, clean: Tensor) -> tuple[Operator, Tensor]:
     """The operator of a job, and what it measures of a clean picture, with noise."""
     operator = _operator(job, clean)
-    return operator, _added(job).draw(operator(clean), torch.Generator().manual_seed(job.seed))
+    return operator, _drawn(job, operator, clean)
 
 
 def _operator(job: Job, pixels: Tensor) -> Operator:
     if isinstance(job.operator, Operator):
-        return job.operator.to(pixels.device)
+        there = {tensor.device for tensor in (*job.operator.parameters(), *job.operator.buffers())} <= {pixels.device}
+        return job.operator if there else deepcopy(job.operator).to(pixels.device)  # `to` would move the caller's
     shape = tuple(pixels.shape[1:])
     if job.simulate:
         return OPERATORS.build(job.operator, shape=shape, seed=job.seed).to(pixels.device)
@@ -140,11 +153,23 @@ def _pictorial(spec: str | Spec) -> bool:
     return any(getattr(kind, "pictorial", True) for kind in kinds)
 
 
-def _added(job: Job) -> Noise:
-    """The noise of a simulation."""
-    if isinstance(job.noise, Noise):
-        return job.noise
-    return NOISES.build(job.noise or "gaussian", sigma=SIMULATED_SIGMA if job.sigma is None else job.sigma)
+def _drawn(job: Job, operator: Operator, clean: Tensor) -> Tensor:
+    """What a simulation measures of a clean picture."""
+    noise: Any = job.noise
+    if not isinstance(noise, Noise):
+        noise = NOISES.build(noise or "gaussian", sigma=SIMULATED_SIGMA if job.sigma is None else job.sigma)
+    return noise.draw(operator(clean), torch.Generator().manual_seed(job.seed))
+
+
+def _asked(job: Job) -> Asked | None:
+    if job.solver is None:
+        return None
+    if isinstance(job.solver, Solver):
+        kind = type(job.solver)
+        name = next((name for name, entry in SOLVERS.items() if entry.make is kind), kind.__name__)
+        return Asked(job.solver, name, frozenset(field.name for field in fields(job.solver)))
+    spec = SOLVERS.parse(job.solver)
+    return Asked(SOLVERS.build(spec), spec.name, frozenset(SOLVERS[spec.name].values(spec, "solver")))
 
 
 def _check_range(sigma: float | None, pixels: Tensor) -> None:
@@ -180,7 +205,7 @@ def as_pixels(picture: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
 
         def back(restored: Tensor) -> Tensor:
             out = restored[(0,) * lead]
-            return (out if picture.is_floating_point() else (out.clamp(0, 1) * scale).round()).to(picture.dtype)
+            return (out if picture.is_floating_point() else (out.clamp(0, 1) * scale).round()).to(picture)
 
         return x, back
     if not isinstance(picture, np.ndarray):

@@ -105,20 +105,20 @@ def run(
     """
     begun = time.perf_counter()
     parts = build(job, pixels, truth)
-    noise, _, source = level = settle.level(job, parts, say)
+    noise, source = settle.level(job, parts, say)
     rule = settle.rule_for(job, parts)
     problem = Problem(parts.operator, parts.y, parts.prior, noise)
-    solver = settle.solver(job, problem, rule, say)
+    solver = settle.solver(job, parts, problem, rule, say)
     stop = settle.stop(job, rule, solver, say)
     x0 = problem.initial()
     initial = parts.operator.visible(x0)
     _check_truth(parts, initial)
-    lam, lam_source, x0 = settle.weight(job, problem, solver, rule, x0, say)
+    lam, lam_source, x0 = settle.weight(job, parts, problem, solver, rule, x0, say)
     if after is None and solver.constrained:  # who is led by a first guess
         x0 = settle.first_guess(job, problem, x0, say)
     problem = problem.weighted(lam)
     before = time.perf_counter() - begun
-    solver, stop = _sooner(job, solver, stop, sooner)
+    solver, stop = _sooner(job, parts, solver, stop, sooner)
     if job.seconds is not None:
         stop = [*stop, Seconds(max(1e-3, job.seconds - before))]
     metric = None if parts.truth is None else _Psnr(parts.operator, parts.truth)
@@ -146,7 +146,7 @@ def run(
         solver=settings_of(solver, job.iterations or solver.iterations),
         shape={"measurement": list(parts.y.shape), "image": list(restored.shape)},
         noise=problem.noise.described(),
-        sigma=Chosen(numbers(level.sigma) if known else None, source),
+        sigma=Chosen(numbers(settle.compact(problem.sigma)) if known else None, source),
         lam=Chosen(numbers(lam), lam_source),
         precision="; ".join(dict.fromkeys(map(str, parts.prior.runs_in(parts.y.device)))) or None,
         status=[s.name.lower() for s in result.status],
@@ -166,9 +166,9 @@ def run(
     return Restoration(restored, restored, initial, parts.truth, result, solver, record)
 
 
-def _sooner(job: Job, solver: Solver, stop: list[StopRule], factor: int) -> tuple[Solver, list[StopRule]]:
+def _sooner(job: Job, parts: Parts, solver: Solver, stop: list[StopRule], factor: int) -> tuple[Solver, list[StopRule]]:
     """Stop rules that wait less; where nothing but a small change ends the solve, fewer iterations."""
-    asked = job.iterations or job.stop or settle.sets(job, "iterations")
+    asked = job.iterations or job.stop or parts.sets("iterations")
     if factor > 1 and not asked and all(isinstance(rule, Tolerance) for rule in stop):
         solver = replace(solver, iterations=max(1, solver.iterations // factor))  # type: ignore[call-arg]
     return solver, [rule.sooner(factor) for rule in stop]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import fields, replace
 from typing import NamedTuple
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from ..core.loop import Status, solve
 from ..core.problem import Problem
-from ..core.solver import Solver
+from ..core.solver import Solver, fits
 from ..core.stopping import Seconds, StopRule, Tolerance
 from ..core.stopping import parse as parse_stop
 from ..noises.base import Noise
@@ -38,10 +37,9 @@ Say = Callable[[str], None]
 
 
 class Level(NamedTuple):
-    """A noise with its level: a number, or (B, 1, 1, 1); source: where it comes from."""
+    """A noise with its level, and where that comes from."""
 
     noise: Noise
-    sigma: float | Tensor
     source: str
 
 
@@ -53,49 +51,28 @@ class Weight(NamedTuple):
     x0: Tensor
 
 
-class Asked(NamedTuple):
-    """The solver that a job asks for, and which of its settings it sets."""
-
-    solver: Solver
-    name: str
-    sets: frozenset[str]
-
-
-def asked(job: Job) -> Asked | None:
-    """None where the job asks for no solver."""
-    if job.solver is None:
-        return None
-    if isinstance(job.solver, Solver):
-        kind = type(job.solver)
-        name = next((name for name, entry in SOLVERS.items() if entry.make is kind), kind.__name__)
-        return Asked(job.solver, name, frozenset(field.name for field in fields(job.solver)))
-    spec = SOLVERS.parse(job.solver)
-    return Asked(SOLVERS.build(spec), spec.name, frozenset(spec.options))
-
-
 def level(job: Job, parts: Parts, say: Say) -> Level:
     """The noise of the measurement: the one that was given, or the kind that it shows, its level told or estimated.
 
     Raises ValueError where it cannot be estimated.
     """
-    known = parts.operator.known()
     given = job.noise
     if isinstance(given, str | Spec):
         spec = NOISES.parse(given)
         entry = NOISES[spec.name]
-        missing = entry.missing(entry.values(spec, "noise"))
-        if "sigma" not in missing:
-            given = NOISES.build(spec, gain=_gain(parts, say)) if "gain" in missing else NOISES.build(spec)
+        said = entry.values(spec, "noise")
+        if "sigma" in said or "sigma" not in entry.parameters():
+            gain = {"gain": _gain(parts, say)} if "gain" in entry.missing(said) else {}
+            given = NOISES.build(spec, **gain)
     if isinstance(given, Noise):
-        if job.sigma is not None and not job.simulate:
+        if job.sigma is not None:
             raise SpecError(f"{given.name} noise is given with its level; leave --sigma out.")
-        found = given.begin(parts.y, known).level(parts.y)
-        return Level(given, found, "of the noise that was given")
+        return Level(given, "of the noise that was given")
     sigma, source = _sigma(job, parts, say)
     if given is not None:
-        return Level(NOISES.build(given, sigma=sigma), sigma, source)
-    clipped = find(parts.y, sigma, known) is not None
-    return Level(ClippedGaussian(sigma) if clipped else Gaussian(sigma), sigma, source)
+        return Level(NOISES.build(given, sigma=sigma), source)
+    clipped = find(parts.y, sigma, parts.operator.known()) is not None
+    return Level(ClippedGaussian(sigma) if clipped else Gaussian(sigma), source)
 
 
 def _gain(parts: Parts, say: Say) -> float | Tensor:
@@ -120,12 +97,11 @@ def _gain(parts: Parts, say: Say) -> float | Tensor:
 def _sigma(job: Job, parts: Parts, say: Say) -> tuple[float | Tensor, str]:
     if job.sigma is not None:
         return job.sigma, "given"
-    added = SIMULATED_SIGMA if job.simulate and job.noise is None else None
+    added = SIMULATED_SIGMA if job.simulate else None
     if not parts.operator.pictorial:
         if added is not None:
             return added, "simulated"
-        wanted = asked(job)
-        if wanted is not None and wanted.solver.blindly:
+        if parts.asked is not None and parts.asked.solver.blindly:
             return compact(parts.y.square().flatten(1).mean(1).sqrt()), BLIND  # any number would do
         raise ValueError(
             "Cannot estimate the noise of compressive measurements. "
@@ -143,8 +119,7 @@ def _sigma(job: Job, parts: Parts, say: Say) -> tuple[float | Tensor, str]:
 
 def rule_for(job: Job, parts: Parts) -> Rule | None:
     """The row of the table for this prior on this operator, and the solver that was asked for."""
-    wanted = asked(job)
-    rule = rules.find(parts.prior, parts.operator, None if wanted is None else wanted.name, job.rules)
+    rule = rules.find(parts.prior, parts.operator, None if parts.asked is None else parts.asked.name, job.rules)
     y = parts.y
     if rule is not None and parts.operator.pictorial and float(y.abs().flatten(1).mean(1).max()) > FAR_FROM_UNIT:
         warnings.warn(
@@ -155,29 +130,32 @@ def rule_for(job: Job, parts: Parts) -> Rule | None:
     return rule
 
 
-def solver(job: Job, problem: Problem, rule: Rule | None, say: Say) -> Solver:
-    """The one that was asked for, else the rule's, else the first that fits; a rule also fills in what it knows."""
-    wanted = asked(job)
-    own = None if rule is None else SOLVERS.build(rule.solver)
-    if rule is not None and (wanted is None or type(wanted.solver) is type(own)):
-        if isinstance(job.solver, Solver):
-            return job.solver
-        made = rule.make(problem.sigma, job.lam, None if job.solver is None else str(job.solver))
-        first, last = (shown(torch.as_tensor(s)) for s in rule.strength(problem.sigma))
-        falls = f", √(lam tau) from {first} to {last}" if rule.start and not sets(job, "tau") else ""
-        say(f"solver: {job.solver or rule.solver}, {made.iterations} iterations{falls}")
+def solver(job: Job, parts: Parts, problem: Problem, rule: Rule | None, say: Say) -> Solver:
+    """The one that was asked for, else the rule's, else the first that fits; a rule also fills in what it knows.
+
+    The rule's is left out where it does not fit the noise.
+    """
+    if rule is not None and (made := _by_rule(job, parts, problem, rule)) is not None:
+        if not isinstance(job.solver, Solver):
+            first, last = (shown(torch.as_tensor(s)) for s in rule.strength(problem.sigma))
+            falls = f", √(lam tau) from {first} to {last}" if rule.start and not parts.sets("tau") else ""
+            say(f"solver: {job.solver or rule.solver}, {made.iterations} iterations{falls}")
         return made
-    if wanted is not None:
-        return wanted.solver
+    if parts.asked is not None:
+        return parts.asked.solver
     name = default_solver(problem.prior, problem.offers())
     say(f"solver: {name} (the first that fits {problem.prior.name})")
     return SOLVERS.build(name)
 
 
-def sets(job: Job, option: str) -> bool:
-    """Whether the job's own solver sets this."""
-    wanted = asked(job)
-    return wanted is not None and option in wanted.sets
+def _by_rule(job: Job, parts: Parts, problem: Problem, rule: Rule) -> Solver | None:
+    """The row's solver, or one of its kind that was asked for, with the row's settings; None where it has no say."""
+    own = SOLVERS.build(rule.solver)
+    if parts.asked is None:
+        return rule.make(problem.sigma, job.lam) if fits(own, problem.prior, problem.offers()) else None
+    if type(parts.asked.solver) is not type(own):
+        return None
+    return rule.fill(parts.asked.solver, parts.asked.sets, problem.sigma, job.lam)
 
 
 def stop(job: Job, rule: Rule | None, used: Solver, say: Say) -> list[StopRule]:
@@ -197,14 +175,14 @@ def _of_rule(rule: Rule, used: Solver) -> bool:
     return type(used) is type(own) and used.constrained == own.constrained
 
 
-def weight(job: Job, problem: Problem, used: Solver, rule: Rule | None, x0: Tensor, say: Say) -> Weight:
+def weight(job: Job, parts: Parts, problem: Problem, used: Solver, rule: Rule | None, x0: Tensor, say: Say) -> Weight:
     """The weight of the prior: given, the table's, the prior's own, or what brings the residual to the noise."""
     if job.lam is not None:
         if used.constrained:
             say("lam: under a constraint the data have no weight; it sets the strength of the prior's steps alone")
         return Weight(job.lam, "given", x0)
     falling = rule is not None and rule.start > 0  # then the weight belongs to that solver, else to f + lam g
-    if rule is not None and (not falling or (_of_rule(rule, used) and not sets(job, "tau"))):
+    if rule is not None and (not falling or (_of_rule(rule, used) and not parts.sets("tau"))):
         say(f"lam: {rule.lam:g} (the rule for {' and '.join(rules.key(problem.prior, problem.operator))})")
         return Weight(rule.lam, "rule", x0)
     if problem.prior.lam is not None:
@@ -225,10 +203,12 @@ def first_guess(job: Job, problem: Problem, x0: Tensor, say: Say) -> Tensor:
     if not drawn or len(rest) != 1:
         return x0
     rule = rules.find(rest[0], problem.operator, None, job.rules)
+    if rule is not None and not fits(SOLVERS.build(rule.solver), rest[0], problem.offers()):
+        rule = None
     if rule is None and not rest[0].closed_convex:
         return x0
     say(f"first guess: by {rest[0].name} alone")
-    alone = replace(problem, prior=rest[0], lam=1.0 if rule is None else rule.lam)
+    alone = problem.beside(rest[0]).weighted(1.0 if rule is None else rule.lam)
     if rule is None:
         plain = SOLVERS.build(default_solver(rest[0], alone.offers()))
         return fit_lam(alone, plain, c=DISCREPANCY, iterations=job.iterations, seconds=_half(job))[1]
@@ -244,8 +224,10 @@ def _half(job: Job) -> float:
     return math.inf if job.seconds is None else job.seconds / 2
 
 
-def compact(values: Tensor) -> float | Tensor:
+def compact(values: float | Tensor) -> float | Tensor:
     """A number for a batch of one, (B, 1, 1, 1) for more."""
+    if not isinstance(values, Tensor):
+        return values
     return float(values) if values.numel() == 1 else values.view(-1, 1, 1, 1)
 
 

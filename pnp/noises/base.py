@@ -18,6 +18,7 @@ class Noise(ABC):
         slope(u, y)      the derivative of value with respect to u
         prox(v, y, tau)  argmin_u value(u, y) + ‖u − v‖²/(2 tau), exact; tau a variance: a number or (B, 1, 1, 1)
         curvature(y)     a Lipschitz constant of slope, a number or (B, 1, 1, 1)
+        completed(u, y)  E[ỹ | y, u], of noise that has cut a ỹ = u + level · n: what y would have been before
 
     A member that leaves one out does not override it.  What each image says of itself (which pixels were clipped, how
     bright it is) is found once, by `begin`.
@@ -25,6 +26,7 @@ class Noise(ABC):
 
     quadratic: ClassVar[bool] = False  # value = ‖u − y‖²/(2 level²): a linear A then has an exact step of its own
     convex: ClassVar[bool] = True  # value is convex in u
+    everywhere: ClassVar[bool] = True  # the curvature holds for every u; False: for u >= 0 alone
 
     def begin(self, y: Tensor, known: Tensor | None = None) -> Noise:
         """The noise of one measurement: all that it needs to know of y.  known: 1 where y was measured; None: all."""
@@ -51,6 +53,9 @@ class Noise(ABC):
     def curvature(self, y: Tensor) -> float | Tensor:
         return float("inf")
 
+    def completed(self, u: Tensor, y: Tensor) -> Tensor:
+        raise NotImplementedError(f"{self.name} noise cuts nothing.")
+
     def misfit(self, u: Tensor, y: Tensor) -> Tensor:
         """What u leaves of y, in image units, of equal variance everywhere when u is the truth; default: u − y."""
         return u - y
@@ -60,9 +65,13 @@ class Noise(ABC):
         return batched(self.level(y))
 
     def offers(self) -> set[str]:
-        """Which of slope, prox and curvature this noise has."""
-        every = ("slope", "prox", "curvature")
+        """Which of slope, prox, curvature and completed this noise has."""
+        every = ("slope", "prox", "curvature", "completed")
         return {m for m in every if getattr(type(self), m) is not getattr(Noise, m)}
+
+    def plain(self, y: Tensor) -> Tensor | None:
+        """The images of a batch whose noise is white and Gaussian after all, (B,) of bool; None: no image."""
+        return None
 
     def described(self) -> str:
         """The noise in words, for the record."""

@@ -68,6 +68,11 @@ class ClippedGaussian(Noise):
         """1/sigma²: h grows by less than 1 for each unit of z."""
         return 1 / self.sigma**2
 
+    def plain(self, y: Tensor) -> Tensor | None:
+        if self.ends is None:
+            return torch.ones(len(y), dtype=torch.bool, device=y.device)
+        return None if bool(self.ends.clipped.all()) else ~self.ends.clipped
+
     def described(self) -> str:
         share = 0.0 if self.ends is None else self.ends.fraction
         return f"white Gaussian, clipped to black or white in {share:.1%} of the samples"
@@ -82,6 +87,10 @@ class ClippedGaussian(Noise):
         short, value = (u - y).contiguous(), self.ends.sigma * _hazard(self.ends.inside(u))
         short.view(-1)[self.ends.at] = torch.where(self.ends.above, -value, value)
         return short
+
+    def completed(self, u: Tensor, y: Tensor) -> Tensor:
+        """y within, u ∓ sigma h(z) at an end: the mean of u + sigma n where that is beyond it."""
+        return y if self.ends is None else u - self.misfit(u, y)
 
     def expected(self, y: Tensor) -> float | Tensor:
         """sigma, less where pixels were clipped."""
@@ -100,6 +109,7 @@ class Ends:
     above: Tensor
     sigma: Tensor
     share: Tensor
+    clipped: Tensor  # which images, (B,)
     fraction: float  # of all samples
 
     def inside(self, u: Tensor) -> Tensor:
@@ -132,7 +142,7 @@ def find(y: Tensor, sigma: float | Tensor, known: Tensor | None = None) -> Ends 
         shares[i] = float(found[seen[i].cpu().numpy() > 0].mean())
     at = (below | above).flatten().nonzero().squeeze(1)
     level = torch.as_tensor(sigma).to(shares).expand_as(below).flatten()[at]
-    return Ends(at, above.flatten()[at], level, shares, len(at) / y.numel())
+    return Ends(at, above.flatten()[at], level, shares, clipped, len(at) / y.numel())
 
 
 def _root(z: Tensor, ratio: Tensor) -> Tensor:

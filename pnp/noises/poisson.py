@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ class Poisson(Noise):
 
     gain: float | Tensor
     background: float = 0.0
+    everywhere: ClassVar[bool] = False
     known: Tensor | None = field(default=None, repr=False, compare=False)  # of one measurement
 
     def __post_init__(self) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from .. import solvers as solvers  # they fill their registry
-from ..core.solver import fits
+from ..core.solver import fitting
 from ..priors.base import Prior
-from ..registry import SOLVERS
 
 UNCONVEX = ("hqs",)  # comes first for a prior that is no closed convex function
 
@@ -17,8 +16,9 @@ def default_solver(prior: Prior, data: set[str] | None = None) -> str:
     Without a rule HQS is the safer one: under ADMM the multiplier may keep noise in the image.  Raises ValueError when
     none fits.
     """
-    for name in (*(() if prior.closed_convex else UNCONVEX), *SOLVERS):
-        if fits(SOLVERS[name].make(), prior, data):
-            return name
+    names = fitting(prior, data)
+    first = [] if prior.closed_convex else [name for name in UNCONVEX if name in names]
+    if names:
+        return (*first, *names)[0]
     offers = ", ".join(sorted(prior.offers())) or "nothing"
     raise ValueError(f"no solver fits prior {prior.name}, which offers {offers}.")

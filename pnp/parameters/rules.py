@@ -17,7 +17,7 @@ fitted to the noise (`weight.fit_lam`).
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -70,18 +70,23 @@ class Rule:
         return max(self.start, last), last
 
     def make(self, sigma: float | Tensor, lam: float | Tensor | None = None, spec: str | None = None) -> Solver:
-        """The solver of this row, for this noise level and weight; `spec` sets what it sets, the row the rest.
+        """The solver of this row, for this noise level and weight; `spec` sets what it sets, the row the rest."""
+        named = SOLVERS.parse(spec or self.solver)
+        return self.fill(SOLVERS.build(named), SOLVERS[named.name].values(named, "solver"), sigma, lam)
+
+    def fill(
+        self, solver: Solver, given: Container[str], sigma: float | Tensor, lam: float | Tensor | None = None
+    ) -> Solver:
+        """The solver with this row's settings in the place of those that are not `given`.
 
         Raises ValueError where the strength falls and the solver has one step for all iterations.
         """
-        spec = spec or self.solver
-        solver = SOLVERS.build(spec)
-        given = Spec.parse(spec).options
         if "iterations" not in given:
             solver = replace(solver, iterations=self.iterations)  # type: ignore[call-arg]
         if self.start and "tau" not in given:
             if Geometric not in get_args(get_type_hints(type(solver).__init__).get("tau")):
-                raise ValueError(f"{spec} takes no falling strength: a row for it has no start, end and floor.")
+                name = type(solver).__name__
+                raise ValueError(f"{name} takes no falling strength: a row for it has no start, end and floor.")
             weight = self.lam if lam is None else lam
             first, last = self.strength(sigma)
             solver = replace(solver, tau=Geometric(first**2 / weight, last**2 / weight))  # type: ignore[call-arg]

@@ -80,7 +80,7 @@ class GradientDescent(Solver):
         return {}
 
     def theorem(self, problem: Problem) -> str | None:
-        if not problem.prior.closed_convex or self.tau is not None:
+        if not (problem.prior.closed_convex and problem.smooth) or self.tau is not None:
             return None
         if self.momentum or self.average or self.envelope is not None:
             return None

@@ -172,6 +172,6 @@ class CondatVu(_PrimalDual):
         return 1 / problem.lipschitz()
 
     def theorem(self, problem: Problem) -> str | None:
-        if not problem.prior.closed_convex:
+        if not (problem.prior.closed_convex and problem.smooth):
             return None
         return "1/tau − s ‖K‖² >= L/2 and a closed convex prior: converges to a minimiser (Condat 2013, theorem 3.1)"

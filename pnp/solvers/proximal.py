@@ -48,7 +48,7 @@ class ProximalGradient(Solver):
         return gradient_step(problem, self.tau, self.iterations, k)
 
     def theorem(self, problem: Problem) -> str | None:
-        if not problem.prior.closed_convex or self.tau is not None:
+        if not (problem.prior.closed_convex and problem.smooth) or self.tau is not None:
             return None
         return "step below 2/L and a closed convex prior: converges to a minimiser of f + lam g (Combettes & Wajs 2005)"
 
@@ -96,6 +96,6 @@ class FISTA(Solver):
         return gradient_step(problem, self.tau, self.iterations, k)
 
     def theorem(self, problem: Problem) -> str | None:
-        if not problem.prior.closed_convex or self.tau is not None or self.restart:
+        if not (problem.prior.closed_convex and problem.smooth) or self.tau is not None or self.restart:
             return None
         return "step 1/L and a closed convex prior: f + lam g falls as 2L‖x0 − x*‖²/(k+1)² (Beck & Teboulle 2009, 4.4)"

@@ -97,12 +97,16 @@ def _offers(noise: Noise, like: Tensor) -> None:
     """What a noise offers it has, and the rest says that it is not there."""
     u, y, begun = _drawn(noise, like)
     offered = begun.offers()
-    expect(offered <= set(PARTS), f"offers() is {sorted(offered)}; expected some of {', '.join(PARTS)}.")
+    known = {*PARTS, "completed"}
+    expect(offered <= known, f"offers() is {sorted(offered)}; expected some of {', '.join(sorted(known))}.")
     expect(offered == noise.offers(), f"begin changed what is offered, {sorted(noise.offers())} to {sorted(offered)}.")
     if "slope" not in offered:
         raises(NotImplementedError, lambda: begun.slope(u, y), "slope, which offers() leaves out,")
     if "prox" not in offered:
         raises(NotImplementedError, lambda: begun.prox(u, y, 0.1), "prox, which offers() leaves out,")
+    if "completed" in offered:
+        gap = float((begun.completed(u, y) - (u - begun.misfit(u, y))).abs().max())
+        expect(gap < 1e-6, f"completed(u, y) is not u − misfit(u, y): they differ by {gap:.1e}.")
     if "curvature" not in offered:
         expect(begun.curvature(y) == float("inf"), "curvature is finite, and offers() leaves it out.")
     else:
