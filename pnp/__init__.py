@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from . import interop, metrics, noises, operators, priors, registry, samples, solvers, testing
     from .core import stopping
     from .core.certificate import Convergence
-    from .core.loop import Result, Status, solve
+    from .core.loop import solve
     from .core.problem import Problem
     from .core.recording import Snapshot
+    from .core.result import Result, Status
     from .core.schedules import Geometric
     from .core.solver import Solver
     from .jobs.job import Job
@@ -44,10 +45,10 @@ _HOME = {
     "Problem": "core.problem",
     "Record": "jobs",
     "Restoration": "jobs",
-    "Result": "core.loop",
+    "Result": "core.result",
     "Snapshot": "core.recording",
     "Solver": "core.solver",
-    "Status": "core.loop",
+    "Status": "core.result",
     "default_solver": "parameters.default",
     "dot_test": "operators",
     "estimate_sigma": "noises",

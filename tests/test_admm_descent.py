@@ -9,9 +9,10 @@ import torch
 from conftest import GaussianDenoiser, squares
 from torch import Tensor
 
-from pnp.core.loop import Memory, Result, solve
+from pnp.core.loop import solve
 from pnp.core.problem import Problem
 from pnp.core.recording import Snapshot
+from pnp.core.result import Memory, Result
 from pnp.core.solver import fits
 from pnp.metrics import psnr
 from pnp.noises import Gaussian

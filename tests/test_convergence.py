@@ -10,9 +10,10 @@ from conftest import GaussianDenoiser, images
 from torch import Tensor
 
 from pnp.core.certificate import Convergence
-from pnp.core.loop import Status, solve
+from pnp.core.loop import solve
 from pnp.core.problem import Problem
 from pnp.core.recording import Snapshot
+from pnp.core.result import Status
 from pnp.core.schedules import Geometric
 from pnp.core.solver import ImageState, Solver
 from pnp.core.stopping import StopRule

@@ -9,8 +9,9 @@ import torch
 from conftest import GaussianDenoiser, images, squares
 from torch import Tensor
 
-from pnp.core.loop import Status, solve
+from pnp.core.loop import solve
 from pnp.core.problem import Problem
+from pnp.core.result import Status
 from pnp.core.stopping import Tolerance
 from pnp.jobs import Job, run
 from pnp.linalg import trace

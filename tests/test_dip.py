@@ -11,9 +11,10 @@ import torch
 from conftest import squares
 from torch import Tensor, nn
 
-from pnp.core.loop import Memory, Result, solve
+from pnp.core.loop import solve
 from pnp.core.problem import Problem
 from pnp.core.recording import Snapshot
+from pnp.core.result import Memory, Result
 from pnp.core.solver import fits
 from pnp.core.stopping import _Windowed
 from pnp.core.stopping import parse as parse_stop

@@ -12,9 +12,10 @@ import torch
 from conftest import GaussianDenoiser, images, squares
 from torch import Tensor
 
-from pnp.core.loop import Result, Status, freeze, solve
+from pnp.core.loop import freeze, solve
 from pnp.core.problem import Problem
 from pnp.core.recording import Snapshot
+from pnp.core.result import Result, Status
 from pnp.core.solver import ImageState
 from pnp.core.stopping import Discrepancy, Objective, Plateau, Seconds, StopRule, Tolerance
 from pnp.metrics import psnr, ssim

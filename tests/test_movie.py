@@ -17,8 +17,9 @@ from test_cli import pnp
 from torch import Tensor
 
 from pnp import priors
-from pnp.core.loop import Memory, Result, solve
+from pnp.core.loop import solve
 from pnp.core.problem import Problem
+from pnp.core.result import Memory, Result
 from pnp.core.stopping import Discrepancy, ExponentialVariance, Plateau, WindowedVariance
 from pnp.files import pictures
 from pnp.jobs import Job, Restoration, checkpoint, run

@@ -14,8 +14,9 @@ import torch
 from conftest import GaussianDenoiser, images, squares
 from torch import Tensor
 
-from pnp.core.loop import Status, solve
+from pnp.core.loop import solve
 from pnp.core.problem import Problem
+from pnp.core.result import Status
 from pnp.core.schedules import Geometric, as_schedule
 from pnp.core.solver import ImageState
 from pnp.core.stopping import Objective, Tolerance, WindowedVariance

@@ -11,9 +11,10 @@ from conftest import squares
 from test_loop import scripted
 from torch import Tensor
 
-from pnp.core.loop import Status, solve
+from pnp.core.loop import solve
 from pnp.core.problem import Problem
 from pnp.core.recording import Snapshot
+from pnp.core.result import Status
 from pnp.core.stopping import (
     SAMPLES,
     Discrepancy,

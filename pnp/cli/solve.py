@@ -17,8 +17,8 @@ from .. import interrupts
 from .options import device, line, one_line_errors, positive, size
 
 if TYPE_CHECKING:
-    from ..core.loop import Memory
     from ..core.recording import Snapshot
+    from ..core.result import Memory
     from ..files.pictures import Picture
     from ..jobs import Job, Restoration
 

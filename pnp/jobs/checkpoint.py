@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.loop import Callback, Memory
+from ..core.loop import Callback
 from ..core.recording import Snapshot
+from ..core.result import Memory
 from ..files import atomic
 from ..files.pictures import PictureError
 from .job import Job

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..core.certificate import Convergence
-from ..core.loop import Callback, Memory
+from ..core.loop import Callback
+from ..core.result import Memory
 from ..operators.base import Operator
 from ..registry import OPERATORS
 from .job import Job, build, simulated

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import metrics
-from ..core.loop import Result
+from ..core.result import Result
 from ..core.solver import Solver
 
 Numbers = float | list[float]

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from .. import metrics
-from ..core.loop import Callback, Memory, Result, Status, solve
+from ..core.loop import Callback, solve
 from ..core.problem import Problem
+from ..core.result import Memory, Result, Status
 from ..core.solver import Solver
 from ..core.stopping import Seconds, StopRule, Tolerance
 from ..noises.base import Noise

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..core.loop import Status, solve
+from ..core.loop import solve
 from ..core.problem import Problem
+from ..core.result import Status
 from ..core.solver import Solver, fits
 from ..core.stopping import Seconds, StopRule, Tolerance
 from ..core.stopping import parse as parse_stop

@@ -9,8 +9,9 @@ import warnings
 import torch
 from torch import Tensor
 
-from ..core.loop import Status, solve
+from ..core.loop import solve
 from ..core.problem import Problem
+from ..core.result import Status
 from ..core.solver import Solver
 from ..core.stopping import Seconds, Tolerance
 from ..registry import SOLVERS

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.loop import Result, Status, solve
+from ..core.loop import solve
 from ..core.problem import Problem
 from ..core.recording import Snapshot
+from ..core.result import Result, Status
 from ..core.solver import Solver, State, fits
 from ..core.stopping import StopRule, Tolerance
 from ..noises.gaussian import Gaussian
