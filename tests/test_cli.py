@@ -232,6 +232,20 @@ def test_ctrl_c_keeps_the_last_iterate_and_ends_the_whole_command(
     assert not Path("out/holes-restored.png").exists()
 
 
+def test_ctrl_c_before_the_first_step_is_over_leaves_the_first_guess(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from pnp.priors import TV
+
+    def interrupted(self: TV, v: torch.Tensor, tau: float) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TV, "prox", interrupted)
+    assert pnp("solve", "photo.png", "--op", "identity", "--prior", "tv", "--lam", "5") == 130
+    assert record()["status"] == ["interrupted"] and record()["iterations"] == [0]
+    assert "error" not in capsys.readouterr().err and Path("photo-restored-report/figure.png").exists()
+
+
 BAD = {
     "unknown operator": (["photo.png", "--op", "blurr", "--prior", "tv"], "Did you mean 'blur'"),
     "unknown prior": (["photo.png", "--op", "blur", "--prior", "tvv"], "Did you mean 'tv'"),

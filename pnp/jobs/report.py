@@ -97,11 +97,16 @@ def _difference(axis: Any, d: Tensor, title: str) -> None:
 
 def _convergence(axis: Any, done: Restoration) -> None:
     history = done.result.history
+    if not len(history["seconds"]):  # interrupted before the first step
+        axis.set_title("no iteration", fontsize=9)
+        axis.set_axis_off()
+        return
     iterations = range(1, len(history["change"]) + 1)
+    marker = "." if len(iterations) == 1 else ""  # a line through one point is nothing
     noise = torch.as_tensor(done.result.problem.noise_norm()).flatten()[0].item()
     change, residual = history["change"][:, 0], history["residual"][:, 0] / noise
-    axis.plot(iterations, change.tolist(), color="C0", label="relative change")
-    axis.plot(iterations, residual.tolist(), color="C1", label="residual / noise")
+    axis.plot(iterations, change.tolist(), color="C0", marker=marker, label="relative change")
+    axis.plot(iterations, residual.tolist(), color="C1", marker=marker, label="residual / noise")
     if bool((change > 0).any() or (residual > 0).any()):
         axis.set_yscale("log")
     axis.set_xlabel("iteration", fontsize=8)
