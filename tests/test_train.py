@@ -14,13 +14,12 @@ import torch
 from PIL import Image
 from skimage.data import astronaut, camera
 from test_cli import pnp
-from torch import nn
 
 from pnp.files import pictures as files
 from pnp.optimizer import Muon
 from pnp.precision import Choice
 from pnp.priors import store
-from pnp.priors.nets import DnCNN
+from pnp.priors.nets import DnCNN, Network
 from pnp.registry import SpecError
 from pnp.training.patches import PatchPool, held_out, read_pictures
 from pnp.training.run import PATIENCE, TrainSettings, log, parse_network, resumed, start, step, train
@@ -316,7 +315,9 @@ def test_noise_levels_are_not_for_a_network_that_has_its_own(
 def test_training_runs_in_the_format_that_is_fastest_with_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     seen, asked = [], []
 
-    class Spy(nn.Module):
+    class Spy(Network):
+        config, receptive_radius = dict, int
+
         def forward(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
             seen.append(torch.is_autocast_enabled("cpu"))
             return self.net(x, sigma)

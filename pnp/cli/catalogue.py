@@ -11,6 +11,7 @@ import click
 from .options import one_line_errors, positive
 
 if TYPE_CHECKING:
+    from ..priors.nets import Network
     from ..registry import Entry, Registry
 
 KINDS = ("operators", "kernels", "priors", "solvers", "denoisers", "noises", "stops")
@@ -145,37 +146,35 @@ def _takes(registry: Registry[Any], spec: str) -> bool:
         return False
 
 
-def _networks(spec: str) -> list[Any]:
+def _networks(spec: str) -> list[Network]:
     """The networks behind a denoiser: of a file, or of the shipped weights for grey and for colour.
 
     None of one whose spec leaves out what it needs.
     """
-    from ..priors.network import NetworkDenoiser
+    from ..priors.network import networks
     from ..registry import DENOISERS
 
     parsed = DENOISERS.parse(spec)
     entry = DENOISERS[parsed.name]
     if entry.missing(entry.values(parsed)):
         return []
-    denoiser: Any = DENOISERS.build(parsed)
-    nets: list[Any] = []
-    for member in getattr(denoiser, "members", {0: denoiser}).values():
-        nets += [member.net] if isinstance(member, NetworkDenoiser) and member.net not in nets else []
-    return nets
+    return networks(DENOISERS.build(parsed))
 
 
-def _draw(spec: str, kinds: set[str], nets: list[Any], sigma: float, output: Path | None) -> None:
+def _draw(spec: str, kinds: set[str], nets: list[Network], sigma: float, output: Path | None) -> None:
     import math
 
     from ..jobs import figures
+    from ..priors.nets import TRD
     from ..registry import SpecError
 
+    diffusions = [net for net in nets if isinstance(net, TRD)]
     if not kinds & {"operators", "denoisers"}:
         raise SpecError(f"{spec} is neither an operator nor a denoiser; only those are drawn.")
     if "operators" in kinds:
         figure = figures.operator_figure(spec)
-    elif nets and hasattr(nets[0], "stages"):
-        figure = figures.diffusion_figure(min(nets, key=lambda net: abs(math.log(net.sigma / sigma))))
+    elif diffusions:
+        figure = figures.diffusion_figure(min(diffusions, key=lambda net: abs(math.log(net.level / sigma))))
     else:
         figure = figures.denoiser_figure(spec, sigma)
     if output is None:

@@ -54,13 +54,14 @@ def _train(
 
     from ..files.pictures import expand
     from ..priors import store
+    from ..priors.nets import ARCHITECTURES
     from ..training import run
 
     pictures, judges = expand(data), expand(val) if val else None
     name, config = run.parse_network(net)
     given["channels"] = None if channels is None else int(channels)
     given = {"net": name, "config": config, **{k: v for k, v in given.items() if v is not None}}
-    if "levels" in given and run.has_own_level(name):
+    if "levels" in given and ARCHITECTURES[name](**config).level is not None:
         raise ValueError(f"--levels is not for {name}, which has one noise level: {name}:sigma=25/255.")
     if init is not None and resume:
         raise ValueError("--init is for a new run; --resume goes on from the checkpoint in --out.")
@@ -94,7 +95,7 @@ def _train(
         "psnr": last["psnr"],
         "validation": {"data": _folders(judges or pictures), "pictures": last["pictures"]},
     }
-    title = trained.title()  # type: ignore[operator]
+    title = trained.title()
     store.export(trained, title, record, out)
     click.echo(f"wrote {out / title}.safetensors: {last['psnr']} dB after {last['step']} steps")
 

@@ -21,7 +21,7 @@ from ..files import atomic
 from ..files.pictures import crop_centre
 from ..optimizer import Muon
 from ..precision import autocast, choose
-from ..priors.nets import ARCHITECTURES
+from ..priors.nets import ARCHITECTURES, Network
 from ..registry import Spec, SpecError, convert, unknown
 from .patches import PatchPool, held_out, read_pictures
 
@@ -122,17 +122,12 @@ def _argument(text: str, hint: Any, where: str) -> Any:
     return tuple(map(int, parts))
 
 
-def has_own_level(net: str) -> bool:
-    """Whether a network of this name is trained for one noise level, an argument of its own."""
-    return "sigma" in inspect.signature(ARCHITECTURES[net]).parameters
-
-
 @dataclass
 class Run:
     """Everything that a checkpoint holds: restoring it continues the run as if nothing had happened."""
 
-    net: nn.Module
-    average: nn.Module  # exponential moving average of the weights: what is validated and exported
+    net: Network
+    average: Network  # exponential moving average of the weights: what is validated and exported
     optimizer: Muon
     generator: torch.Generator
     step: int = 0
@@ -177,11 +172,11 @@ def train(
     *,
     validation: list[Path] | None = None,
     resume: bool = False,
-    initial: nn.Module | None = None,
+    initial: Network | None = None,
     checkpoint_every: float = 240,
     validate_every: float = 300,
     report: Callable[[Progress], None] = lambda progress: None,
-) -> nn.Module:
+) -> Network:
     """Run the training and return the averaged network (float32, on the CPU).
 
     data: pictures; `validation`: pictures to judge by, left out of the data; by default one in 32 of these.
@@ -228,16 +223,16 @@ def train(
     return run.average.float().cpu()
 
 
-def start(settings: TrainSettings, device: torch.device, initial: nn.Module | None = None) -> Run:
+def start(settings: TrainSettings, device: torch.device, initial: Network | None = None) -> Run:
     """A new run: weights drawn with the seed, or those of `initial`."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(settings.seed)
         net, average = (ARCHITECTURES[settings.net](channels=settings.channels, **settings.config) for _ in range(2))
-    if settings.mode != "joint" and not hasattr(net, "stages"):
+    if settings.mode != "joint" and not net.stages:
         raise ValueError(f"mode {settings.mode} is for a network in stages, trd; {settings.net} has none.")
     if initial is not None:
-        if type(initial) is not type(net) or initial.config() != net.config():  # type: ignore[operator]
-            ours, theirs = ({"network": type(m).__name__, **m.config()} for m in (net, initial))  # type: ignore[operator]
+        if type(initial) is not type(net) or initial.config() != net.config():
+            ours, theirs = ({"network": type(m).__name__, **m.config()} for m in (net, initial))
             raise ValueError(f"the initial weights are of {theirs}; this run trains {ours}.")
         net.load_state_dict(initial.state_dict())
     average.requires_grad_(False).load_state_dict(net.state_dict())
@@ -303,15 +298,14 @@ def step(settings: TrainSettings, run: Run, pool: PatchPool, progress: float, de
     return loss.detach()
 
 
-def levels(settings: TrainSettings, net: nn.Module) -> tuple[float, float]:
+def levels(settings: TrainSettings, net: Network) -> tuple[float, float]:
     """The noise levels that the network is trained for: its own one, or a range."""
-    own = getattr(net, "sigma", None)
-    return settings.levels if own is None else (own, own)
+    return settings.levels if net.level is None else (net.level, net.level)
 
 
-def draw_noise(net: nn.Module, clean: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
+def draw_noise(net: Network, clean: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
     """What the network is to find: sigma n, n ~ N(0, I); for a network of Poisson noise, that of the gain sigma²."""
-    if getattr(net, "noise", "gaussian") == "gaussian":
+    if net.noise == "gaussian":
         return sigma * torch.randn(clean.shape, generator=generator).to(clean)
     gain = sigma.square().cpu()
     return (gain * torch.poisson(clean.cpu() / gain, generator=generator)).to(clean) - clean
@@ -319,19 +313,18 @@ def draw_noise(net: nn.Module, clean: Tensor, sigma: Tensor, generator: torch.Ge
 
 def _enter_phase(settings: TrainSettings, run: Run, progress: float) -> float:
     """Tell a network in stages which of them run and learn; returns the progress within the phase."""
-    nets: tuple[Any, Any] = (run.net, run.average)
-    if not hasattr(run.net, "stages"):
+    if not run.net.stages:
         return progress
-    used, fixed, within = settings.phase(progress, len(nets[0].stages))
-    for net in nets:
+    used, fixed, within = settings.phase(progress, len(run.net.stages))
+    for net in (run.net, run.average):
         net.used, net.fixed = used, fixed
-    for i, stage in enumerate(nets[0].stages):
+    for i, stage in enumerate(run.net.stages):
         stage.requires_grad_(fixed <= i < used)
     return within
 
 
 @torch.inference_mode()
-def validate(settings: TrainSettings, net: nn.Module, pictures: list[Tensor], device: torch.device) -> dict[str, float]:
+def validate(settings: TrainSettings, net: Network, pictures: list[Tensor], device: torch.device) -> dict[str, float]:
     """Mean PSNR in dB per noise level on uint8 pictures; the same seeded noise every time."""
     result = {}
     low, high = levels(settings, net)

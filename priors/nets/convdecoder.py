@@ -7,10 +7,11 @@ import math
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from .base import Untrained
 from .hourglass import Unit
 
 
-class ConvDecoder(nn.Module):
+class ConvDecoder(Untrained):
     """u = N(z), (1, inputs, h, w) -> (1, channels, 2^depth h, 2^depth w): `depth` scales, each twice the one before.
 
         z <- unit1(unit3(up z)) at each scale, after a first unit3;   u = C z
