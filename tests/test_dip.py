@@ -373,7 +373,7 @@ def test_known_pixels_that_were_not_learned_in_time_are_as_measured() -> None:
     done = run_job(job, x)
     mask = done.result.problem.operator.known().bool()
     network = done.record.residual_over_noise[0]
-    assert network > 20 and done.record.verdict[0].startswith("the residual is larger")
+    assert network > 20 and done.record.verdict[0].startswith("The residual is larger")
     known = (done.restored - x)[mask.expand_as(x)]
     assert float(known.std()) < 1.5e-3 and done.record.metrics["psnr"][0] > done.record.history["psnr"][-1][0] + 2
     stopped = run_job(replace(job, stop="discrepancy:c=1000"), x)  # a rule's picture stays
