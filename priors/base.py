@@ -72,7 +72,7 @@ class Prior:
         raise NotImplementedError(f"{self.name} has no gradient.")
 
     def value(self, x: Tensor) -> Tensor:
-        raise NotImplementedError(f"{self.name} has no value: there is no objective to minimise.")
+        raise NotImplementedError(f"{self.name} does not have a value, so there is no objective to minimise.")
 
     def lipschitz(self) -> float:
         """A Lipschitz constant of `grad`; inf when there is none or none is known."""

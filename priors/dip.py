@@ -90,7 +90,7 @@ class DIP(Prior):
             drawn = self.nets[i](z.contiguous(memory_format=torch.channels_last))
         x = drawn[..., : like.shape[-2], : like.shape[-1]].to(like.dtype)
         if x.shape != like.shape:
-            raise ValueError(f"{self.name} draws {tuple(x.shape)}; the picture has {tuple(like.shape)}.")
+            raise ValueError(f"{self.name} draws pictures of shape {tuple(x.shape)}; expected {tuple(like.shape)}.")
         return x
 
     def learned(self) -> dict[str, Tensor]:
@@ -123,7 +123,7 @@ def _fresh(net: nn.Module, seed: int) -> nn.Module:
 
 
 def _input(net: Untrained, x0: Tensor, seed: int) -> Tensor:
-    """z, (1, inputs, H, W), H and W those of x0 or the next that the network can draw.  Raises ValueError."""
+    """z, (1, inputs, H, W), H and W as in x0, or the next larger that the network can draw.  Raises ValueError."""
     h, w = x0.shape[-2:]
     if min(h, w) < net.multiple:
         raise ValueError(

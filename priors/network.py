@@ -78,7 +78,7 @@ class NetworkDenoiser(Learned):
         if torch.is_grad_enabled() and x.requires_grad:
             learning = any(p.requires_grad for p in self.net.parameters())
             if learning and self._net_on(x.device) is not self.net:
-                raise ValueError(f"x is on {x.device}, where only a copy of this network would learn; move it there.")
+                raise ValueError(f"x is on {x.device}, but the network that learns is not. Move the network there.")
             whole = learning or len(list(self._tiles(x))) == 1
             return self._run(x, level) if whole else _TileByTile.apply(x, level, self)
         out = torch.empty_like(x)
@@ -158,7 +158,7 @@ class NearestLevel(Learned):
 
     def __init__(self, members: Mapping[float, Denoiser]) -> None:
         if not members:
-            raise ValueError("no denoiser to choose from.")
+            raise ValueError("members is empty; expected at least one denoiser.")
         self.members = members
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
@@ -190,14 +190,14 @@ class ByChannels(ABC):
 
     @abstractmethod
     def network(self, channels: int) -> Denoiser:
-        """The denoiser that a picture of so many channels gets."""
+        """The denoiser for a picture of this number of channels."""
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         return self.network(x.shape[1])(x, sigma)
 
 
 class ByColour(ByChannels, Learned):
-    """The shipped networks of one architecture: that for colour for three channels, if there is one, else the grey one.
+    """The shipped networks of one architecture: for three channels the colour one, if it exists, else the grey one.
 
     x: (B, C, H, W); the grey network takes each channel by itself.  sigma: a number, (B,) or (B, 1, 1, 1).
     """
@@ -294,7 +294,7 @@ def trd_prior(
     levels = _trd_levels(size, stages, noise, weights)
     if any(member.net.noise != "gaussian" for member in levels.values()):
         raise SpecError(
-            "trd for poisson noise is no prior: plug-and-play removes white noise. Use it as a denoiser, in a script: "
+            "trd for poisson noise is not a prior: plug-and-play removes white noise. Use it as a denoiser: "
             "pnp.registry.DENOISERS.build('trd:noise=poisson')(y, sigma), sigma = √gain."
         )
     return PnP(NearestLevel(levels))
@@ -304,7 +304,7 @@ def _trd_levels(size: int, stages: int, noise: str, weights: str | None) -> dict
     """Noise level -> trained diffusion, in ascending order."""
     if weights is not None:
         if (size, stages, noise) != (5, 5, "gaussian"):
-            raise SpecError("trd: the files of weights have a size, stages and noise of their own; give weights alone.")
+            raise SpecError("trd: files of weights fix size, stages and noise. Pass weights alone.")
         return _trd_files(weights.split(os.pathsep))
     configs = {name: record["config"] for name, record in manifest().items() if record["architecture"] == "trd"}
     asked = {"size": size, "stages": stages, "noise": noise}
@@ -323,7 +323,7 @@ def _trd_files(paths: list[str]) -> dict[float, NetworkDenoiser]:
     members = [_from_file(path, "trd", "float32") for path in paths]
     levels = {float(member.net.level): member for member in members}  # type: ignore[arg-type]  # every trd has one
     if len(levels) < len(members):
-        raise SpecError(f"two files of {os.pathsep.join(paths)} are for the same noise level; give one for each level.")
+        raise SpecError(f"two files of {os.pathsep.join(paths)} are for the same noise level. Pass one for each level.")
     if len({member.net.noise for member in members}) > 1:
-        raise SpecError(f"{os.pathsep.join(paths)} are for different kinds of noise; give those of one kind.")
+        raise SpecError(f"{os.pathsep.join(paths)} are for different kinds of noise. Pass files for one kind.")
     return dict(sorted(levels.items()))

@@ -35,7 +35,7 @@ def manifest(folder: Path = SHIPPED) -> dict[str, dict[str, Any]]:
     except ValueError:
         records = None
     if not isinstance(records, dict) or not all(isinstance(record, dict) for record in records.values()):
-        raise WeightsError(f"{path} is no manifest of weights; expected NAME -> record, as `pnp train` writes it.")
+        raise WeightsError(f"{path} is not a manifest of weights. Expected NAME -> record, as `pnp train` writes it.")
     return records
 
 
@@ -61,7 +61,7 @@ def load(name: str, folder: Path = SHIPPED) -> Network:
     if hashlib.sha256(data).hexdigest() != record.get("sha256"):
         ours = folder.resolve() == SHIPPED.resolve()
         remedy = "Install pnp again." if ours else "Copy the file and its manifest.json again, or train again."
-        raise WeightsError(f"{path} is damaged or missing: its sha256 is not the manifest's. {remedy}")
+        raise WeightsError(f"{path} is damaged or missing: its sha256 differs from the manifest. {remedy}")
     net = _new(record, path)
     try:
         net.load_state_dict({key: value.float() for key, value in parse(data).items()})
@@ -95,12 +95,12 @@ def load_file(path: str | Path) -> Network:
         raise WeightsError(f"{path}: no such file.")
     if path.suffix == ".safetensors":
         if not (path.parent / "manifest.json").is_file():
-            raise WeightsError(f"{path}: manifest.json is missing beside it; `pnp train` writes both, copy both.")
+            raise WeightsError(f"{path}: manifest.json is missing beside it. Copy both files that `pnp train` wrote.")
         return load(path.stem, path.parent)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the reader raises a dozen kinds
-        raise WeightsError(f"{path} is no file of weights: {str(error).partition(chr(10))[0]}") from None
+        raise WeightsError(f"cannot read weights from {path}: {str(error).partition(chr(10))[0]}") from None
     while isinstance(state, dict) and 1 <= len(state) <= 3 and isinstance(inner := next(iter(state.values())), dict):
         state = inner  # {"state_dict": {...}}
     if isinstance(state, dict) and len(state) > 3 and all(isinstance(v, dict) for v in state.values()):
@@ -130,7 +130,7 @@ def _dncnn(state: dict[str, Tensor]) -> Network:
     if names and names[0] == "in_conv":  # deepinv's order: in_conv, conv_list.0, ..., out_conv
         names = sorted(names, key=lambda n: (n != "in_conv", n == "out_conv", int((n + ".0").split(".")[1])))
     if len(names) < 3 or len(names) != len([k for k in state if k.endswith(".weight")]):
-        raise ValueError("it is no plain chain of convolutions; batch normalisation is to be merged before")
+        raise ValueError("it is not a plain chain of convolutions; merge batch normalisation into them first")
     first, last = state[f"{names[0]}.weight"], state[f"{names[-1]}.weight"]
     if "model." in names[0] and first.shape[1] == last.shape[0] + 1:
         raise ValueError("it looks like KAIR's FDnCNN or FFDNet, which give the picture and not the noise")

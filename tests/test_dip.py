@@ -304,7 +304,7 @@ def test_what_another_solver_or_optimizer_has_carried_is_refused_in_one_line() -
     problem = Problem(Identity(), y, parse(f"{SMALL}+tikhonov"), sigma=0.1)
     memory = solve(problem, ADAM, stop=()).memory
     for solver, says in [
-        (replace(ADAM, optimizer="RMSprop"), "of optimizer Adam, not RMSprop"),
+        (replace(ADAM, optimizer="RMSprop"), "from optimizer Adam, not RMSprop"),
         (ADMMDescent(iterations=2), "of Descent, not ADMMDescent"),
     ]:
         with pytest.raises(ValueError, match=says) as told:

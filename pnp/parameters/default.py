@@ -7,7 +7,7 @@ from ..core.solver import fits
 from ..priors.base import Prior
 from ..registry import SOLVERS
 
-UNCONVEX = ("hqs",)  # comes first for a prior that is no closed convex function
+UNCONVEX = ("hqs",)  # comes first for a prior that is not a closed convex function
 
 
 def default_solver(prior: Prior, data: set[str] | None = None) -> str:

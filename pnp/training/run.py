@@ -103,7 +103,7 @@ def parse_network(spec: str) -> tuple[str, dict[str, Any]]:
     if parsed.first is not None:
         raise SpecError(f"{parsed.first!r} in {spec!r} has no value; expected key=value")
     if "channels" in parsed.options:
-        raise SpecError(f"{spec}: give the number of channels by --channels.")
+        raise SpecError(f"{spec}: set the number of channels with --channels.")
     hints = get_type_hints(ARCHITECTURES[parsed.name].__init__)
     known = [h for h in hints if h not in ("return", "channels")]
     for key in parsed.options:
@@ -224,12 +224,12 @@ def train(
 
 
 def start(settings: TrainSettings, device: torch.device, initial: Network | None = None) -> Run:
-    """A new run: weights drawn with the seed, or those of `initial`."""
+    """A new run: weights drawn with the seed, or copied from `initial`."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(settings.seed)
         net, average = (ARCHITECTURES[settings.net](channels=settings.channels, **settings.config) for _ in range(2))
     if settings.mode != "joint" and not net.stages:
-        raise ValueError(f"mode {settings.mode} is for a network in stages, trd; {settings.net} has none.")
+        raise ValueError(f"mode {settings.mode} needs a network in stages, e.g. trd, not {settings.net}.")
     if initial is not None:
         if type(initial) is not type(net) or initial.config() != net.config():
             ours, theirs = ({"network": type(m).__name__, **m.config()} for m in (net, initial))
@@ -304,7 +304,7 @@ def levels(settings: TrainSettings, net: Network) -> tuple[float, float]:
 
 
 def draw_noise(net: Network, clean: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
-    """What the network is to find: sigma n, n ~ N(0, I); for a network of Poisson noise, that of the gain sigma²."""
+    """The noise that the network learns to find: sigma n, n ~ N(0, I); or Poisson noise of gain sigma²."""
     if net.noise == "gaussian":
         return sigma * torch.randn(clean.shape, generator=generator).to(clean)
     gain = sigma.square().cpu()
@@ -343,7 +343,7 @@ def validate(settings: TrainSettings, net: Network, pictures: list[Tensor], devi
 
 
 def log(out: Path, run: Run, progress: float, losses: list[Tensor], psnr: dict[str, float], pictures: int) -> None:
-    """Append one JSON line; what is not finite is null.  psnr: the mean over so many pictures."""
+    """Append one JSON line; what is not finite is null.  psnr: the mean over `pictures` pictures."""
 
     def rounded(value: float, digits: int) -> float | None:
         return round(value, digits) if math.isfinite(value) else None
@@ -415,9 +415,9 @@ def _stored(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """(settings, state of the run) in the checkpoint.  Raises ValueError without a readable one."""
     path = out / "checkpoint.pt"
     if not path.is_file():
-        raise ValueError(f"nothing to resume: there is no {path}.")
+        raise ValueError(f"cannot resume: {path} does not exist.")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
         return found["settings"], found["run"]
     except Exception as error:  # torch raises a dozen kinds
-        raise ValueError(f"cannot read {path}: it is no checkpoint ({type(error).__name__}).") from error
+        raise ValueError(f"cannot read {path}: it is not a checkpoint ({type(error).__name__}).") from error

@@ -51,7 +51,7 @@ class ConvDecoder(Untrained):
 
 
 def depth_for(height: int, width: int) -> int:
-    """The depth for a picture of this size: so many halvings as leave about 8 pixels of its shorter side, 4 at least.
+    """The depth for a picture of this size: about 8 pixels of the shorter side remain; 4 at least.
 
     A decoder that begins finer has to remember a large picture in pieces, and takes its noise for detail.
     """

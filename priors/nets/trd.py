@@ -93,7 +93,7 @@ class TRD(Network):
     ) -> None:
         super().__init__()
         if channels != 1:
-            raise ValueError(f"trd is for one channel, not {channels}; colour goes through it channel by channel.")
+            raise ValueError(f"trd takes one channel, not {channels}. It denoises colour channel by channel.")
         if size % 2 == 0 or size < 3:
             raise ValueError(f"size is {size}; expected an odd number of pixels, 3 at least.")
         self.channels, self.size, self.level, self.noise = channels, size, sigma, noise
