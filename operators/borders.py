@@ -41,7 +41,7 @@ class ValidBlur(Operator):
         y = self.blur(x)
         (top, bottom), (left, right) = self.margins
         if y.shape[-2] <= top + bottom or y.shape[-1] <= left + right:
-            raise ValueError(f"x is {x.shape[-2]}×{x.shape[-1]}, too small for the kernel: no valid pixel is left.")
+            raise ValueError(f"x is {x.shape[-2]}×{x.shape[-1]}, too small for the kernel: no pixel is valid.")
         return y[..., top : y.shape[-2] - bottom, left : y.shape[-1] - right]
 
     def adjoint(self, y: Tensor) -> Tensor:

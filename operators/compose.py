@@ -88,9 +88,9 @@ class Composition(Operator):
 class FromCallables(SizedOperator):
     """y = forward(x), Aᵀ y = adjoint(y): two functions of batches as an operator.
 
-    forward: (B, *image_shape) -> (B, *measurement_shape), linear; adjoint: the way back, or None for the
+    forward: (B, *image_shape) -> (B, *measurement_shape), linear; adjoint: the map back, or None for the
     vector-Jacobian product of `forward`.  measurement_shape: found by one call of `forward` when None.
-    Raises ValueError if the two are no adjoint pair; `check=False` leaves that test out.
+    Raises ValueError if adjoint is not the adjoint of forward; `check=False` skips that test.
     """
 
     def __init__(
@@ -127,6 +127,6 @@ def _require_adjoint_pair(operator: SizedOperator) -> None:
     # float32 rounding leaves about 1e-8, an unrelated adjoint about 1/√m: 5e-4 for a 4-megapixel measurement
     if not gap <= 1e-5:
         raise ValueError(
-            f"forward and adjoint are no adjoint pair: ⟨Ax, y⟩ and ⟨x, Aᵀy⟩ differ by {gap:.1e} ‖Ax‖‖y‖. "
-            "Is forward linear, and its matrix the adjoint's transposed?"
+            f"adjoint is not the adjoint of forward: ⟨Ax, y⟩ and ⟨x, Aᵀy⟩ differ by {gap:.1e} ‖Ax‖‖y‖. "
+            "Check that forward is linear and that adjoint applies its transposed matrix."
         )

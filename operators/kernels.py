@@ -98,7 +98,7 @@ def cubic(*, factor: int | None = None) -> Tensor:
     Raises ValueError without a factor.
     """
     if factor is None:
-        raise ValueError("bicubic is the filter before a decimation, and a blur has none.  Use downsample.")
+        raise ValueError("bicubic is not a kernel of a blur: it filters before a decimation. Use downsample.")
     size = 4 * factor - factor % 2  # odd for odd factors, even for even ones; the taps beyond would be zero
     t = (torch.arange(size, dtype=torch.float64) - (size - 1) / 2).abs() / factor
     w = torch.where(t <= 1, 1.5 * t**3 - 2.5 * t**2 + 1, torch.where(t < 2, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2, 0.0))
@@ -183,9 +183,9 @@ def from_file(path: str, /, index: int | str | None = None) -> Tensor:
     """
     kernel = _read(Path(path), index)
     if kernel.ndim != 2 or not np.isfinite(kernel).all() or kernel.sum() <= 0:
-        raise ValueError(f"{path} holds no kernel: expected a finite 2-D array of positive sum, got {kernel.shape}.")
+        raise ValueError(f"{path} is not a kernel: expected a finite 2-D array of positive sum, got {kernel.shape}.")
     if abs(kernel.sum() - 1) > 1e-3:
-        warnings.warn(f"the kernel in {path} sums to {kernel.sum():.4g}; it is normalised to 1.", stacklevel=3)
+        warnings.warn(f"the kernel in {path} sums to {kernel.sum():.4g}. It was divided by that sum.", stacklevel=3)
     return _normalised(torch.from_numpy(np.ascontiguousarray(kernel, dtype=np.float64)))
 
 
@@ -197,7 +197,7 @@ def _read(path: Path, index: int | str | None) -> np.ndarray:
         try:
             kernels = READERS[suffix](path)
         except Exception as error:  # the readers raise a dozen kinds
-            raise ValueError(f"{path} is no readable kernel file: {str(error).partition(chr(10))[0]}") from None
+            raise ValueError(f"cannot read the kernel file {path}: {str(error).partition(chr(10))[0]}") from None
         return _pick(kernels, index, path)
     from ..files.pictures import read
 
@@ -241,14 +241,14 @@ READERS: dict[str, Callable[[Path], Kernels]] = {".mat": _mat_kernels, ".npy": _
 def _pick(kernels: Kernels, index: int | str | None, path: Path) -> np.ndarray:
     named = kernels if isinstance(kernels, dict) else {str(i): k for i, k in enumerate(kernels)}
     if not named:
-        raise ValueError(f"{path} holds no numeric array.")
+        raise ValueError(f"{path} does not contain a numeric array.")
     names = list(named)
     shown = f"index={names[0]} to index={names[-1]}" if isinstance(kernels, list) else f"index of {', '.join(names)}"
     if index is None and len(named) > 1:
         raise ValueError(f"{path} holds {len(named)} kernels; choose one with {shown}.")
     key = names[0] if index is None else str(index)
     if key not in named:
-        raise ValueError(f"index={index} is none of the kernels in {path}: {shown}.")
+        raise ValueError(f"index={index} is not a kernel of {path}. Known: {shown}.")
     return np.asarray(named[key], dtype=np.float64)
 
 

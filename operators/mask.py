@@ -31,7 +31,7 @@ class Mask(Operator):
         if not bool(((mask == 0) | (mask == 1)).all()):
             raise ValueError("mask has values other than 0 (missing) and 1 (known); threshold it first.")
         if not bool(mask.any()):
-            raise ValueError("every pixel of the mask is missing (0); known pixels are 1.")
+            raise ValueError("mask is 0 everywhere, so every pixel is missing. Set the known pixels to 1.")
         self.register_buffer("mask", mask.detach().float().clone())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ def mask(
     if file is not None:
         return Mask(picture_mask(file, shape))
     if measured and kind != "block":
-        raise SpecError("which pixels are missing? give the mask, mask:file=mask.png (white = known).")
+        raise SpecError("cannot tell which pixels are missing. Pass the mask: mask:file=mask.png (white = known).")
     if kind == "random":
         return Mask(random_pixels((channels if per_channel else 1, height, width), keep, generator))
     side = size if size is not None else max(1, min(height, width) // (8 if kind == "boxes" else 4))
@@ -179,5 +179,5 @@ def picture_mask(file: str, shape: tuple[int, int, int]) -> Tensor:
     if len(known) not in (1, shape[0]):
         raise ValueError(f"the mask {file} has {len(known)} different channels; the picture has {shape[0]}.")
     if not bool(known.any()):
-        raise ValueError(f"the mask {file} is all black: every pixel is missing; white marks the known pixels.")
+        raise ValueError(f"the mask {file} is all black, so every pixel is missing. Paint the known pixels white.")
     return known

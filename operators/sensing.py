@@ -172,7 +172,7 @@ class StructuredSensing(SizedOperator):
 
     y: (B, 1, 1, m), m = round(ratio C H W).  No matrix is stored; the rows are orthonormal at every image size.
     H D is orthogonal and makes AᵀA diagonal, so that (AᵀA + rho I)⁻¹ b = D H (H D b / (SᵀS + rho)) is exact.
-    Do et al. 2012, with a local randomiser; Hartley in the place of their transforms.
+    Do et al. 2012, with a local randomiser; Hartley instead of their transforms.
     """
 
     signs: Tensor

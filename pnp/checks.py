@@ -38,7 +38,7 @@ def device(name: str) -> torch.device:
         torch.zeros(1, device=found).item()
     except (RuntimeError, AssertionError, NotImplementedError):
         here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        raise ValueError(f"there is no device {name!r} here; use one of: {', '.join(here)}.") from None
+        raise ValueError(f"device {name!r} is not available. Use one of: {', '.join(here)}.") from None
     return found
 
 
@@ -78,6 +78,6 @@ def positive_tensor(value: float | Tensor, name: str) -> float | Tensor:
     """`value` itself if it is above 0: a number, or a tensor (B, 1, 1, 1)."""
     if isinstance(value, Tensor):
         if not bool((value > 0).all()):
-            raise ValueError(f"{name} has entries that are not above 0.")
+            raise ValueError(f"{name} has entries of 0 or below. All must be above 0.")
         return value
     return positive(value, name)

@@ -24,12 +24,12 @@ def bibtex(keys: Iterable[str]) -> str:
 def entries() -> dict[str, str]:
     """Key -> entry of every paper at hand, as written: an entry runs from its @ to a } at the start of a line.
 
-    Raises ValueError for a key that stands twice.
+    Raises ValueError for a key that occurs twice.
     """
     found: dict[str, str] = {}
     text = Path(__file__).with_name("references.bib").read_text(encoding="utf-8")
     for entry in re.finditer(r"^@\w+\{([^,\s]+),\n.*?^\}", text, re.DOTALL | re.MULTILINE):
         if entry[1] in found:
-            raise ValueError(f"references.bib has two entries of the key {entry[1]!r}; remove one.")
+            raise ValueError(f"references.bib has the key {entry[1]!r} twice. Remove one.")
         found[entry[1]] = entry[0]
     return found

@@ -62,7 +62,7 @@ class Muon(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Raises ValueError for the state of other weights."""
         if state_dict.get("state", {}).keys() != self.parts.keys():
-            raise ValueError("what was carried is of other weights; start over.")
+            raise ValueError("the saved state of the optimizer belongs to other weights. Start over.")
         for name, part in self.parts.items():
             part.load_state_dict({**part.state_dict(), "state": state_dict["state"][name]})
 

@@ -33,7 +33,7 @@ def module(source: str) -> ModuleType:
 def _from_file(path: Path) -> ModuleType:
     file = path.expanduser().resolve()
     if not file.is_file():
-        raise SpecError(f"there is no file {path}.")
+        raise SpecError(f"file {path} does not exist.")
     name = f"_own_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"  # no other module has it
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, file)
@@ -67,4 +67,4 @@ def left_out(package: str, why: str) -> None:
     """One note for each package."""
     if package not in _left_out:
         _left_out.add(package)
-        warnings.warn(f"a plug-in of the package {package} is left out: {why}", stacklevel=2)
+        warnings.warn(f"skipped a plug-in of the package {package}: {why}", stacklevel=2)

@@ -195,7 +195,7 @@ class Registry(Mapping[str, Entry[T]]):
         return Spec.sum(spec) if self.sums else Spec.parse(spec)
 
     def inside(self, spec: str | Spec) -> Spec:
-        """The spec of a member that stands inside another's, where `trd.7` is short for `trd:7`."""
+        """The spec of a member inside another's, where `trd.7` is short for `trd:7`."""
         terms = [self._long(term) for term in self.parse(spec).terms]
         return replace(terms[0], plus=tuple(terms[1:]))
 
@@ -229,7 +229,7 @@ class Registry(Mapping[str, Entry[T]]):
         if len(terms) == 1 and terms[0][0] == 1:
             return terms[0][1]
         if self.add is None:
-            raise SpecError(f"{self.kind}s do not add up: {str(spec)!r}.  A + in a path needs quotes.")
+            raise SpecError(f"cannot add {self.kind}s: {str(spec)!r}. Put quotes around a path that contains a +.")
         return self.add(terms)
 
     def _made(self, spec: Spec, context: Mapping[str, Any]) -> T:
@@ -241,7 +241,7 @@ class Registry(Mapping[str, Entry[T]]):
             if key in parts:
                 kwargs[key] = None if value == "none" and types.NoneType in typing.get_args(hints[key]) else value
             elif isinstance(value, Spec):
-                raise SpecError(f"{where}=({value}) is a spec in brackets; quote it where it is text")
+                raise SpecError(f"{where}=({value}) is read as a spec in brackets. Put quotes around it if it is text")
             else:
                 kwargs[key] = convert(value, hints.get(key, str), where)
         for key, registry in parts.items():

@@ -5,7 +5,7 @@
     options = [value ,] key=value, key=value, ...    a bare first value goes to the first parameter
     value  = text | "text" | 'text' | (sum)
 
-name is that of a member of a registry, or says where a person's own is: `./mine.py:Mine`, `package.module:Mine`.
+name is a member of a registry, or the place of a person's own: `./mine.py:Mine`, `package.module:Mine`.
 In quotes everything is text, and a doubled quote is one.  A backslash is a character like any other.  In text a bracket
 keeps its commas to itself, as in `photo(1).png`; the + of a number, 1e+3, joins nothing.
 """
@@ -59,7 +59,7 @@ class Spec:
         return (replace(self, plus=()), *self.plus)
 
     def texts(self) -> Iterator[str]:
-        """Every text in it, from names to the values of what stands inside."""
+        """Every text in it, from names to the values of the specs inside."""
         for term in self.terms:
             own = own_member(term.name)
             yield term.name if own is None else own[0]
@@ -114,7 +114,7 @@ class _Reader:
     def whole(self) -> Spec:
         found = self.sum()
         if self.at < len(self.text):
-            raise self.error("options stand behind a colon, name:key=value,key=value")
+            raise self.error("options follow a colon: name:key=value,key=value")
         return found
 
     def sum(self) -> Spec:
@@ -131,7 +131,7 @@ class _Reader:
             start = self.at
             if (first := self.bracket()) is None:
                 self.at = start
-                raise self.error("what follows the brackets is not read; quote a name that has brackets")
+                raise self.error("unexpected text after the brackets. Put quotes around a name that contains brackets")
         if self.take(":"):
             first = self.options(options, first)
         return Spec(name, options, first, weight)
@@ -143,7 +143,7 @@ class _Reader:
         try:
             value = number(found[1])
         except ValueError:
-            raise self.error(f"{found[1].strip()!r} is no weight; expected number*name") from None
+            raise self.error(f"{found[1].strip()!r} is not a weight; expected number*name") from None
         self.at = found.end()
         return value
 
@@ -213,7 +213,7 @@ class _Reader:
         inner.at = self.at + 1
         found = inner.sum()
         if inner.at != end - 1:
-            raise inner.error("options stand behind a colon, name:key=value,key=value")
+            raise inner.error("options follow a colon: name:key=value,key=value")
         self.at = end
         self.blank()
         return found
@@ -232,7 +232,7 @@ class _Reader:
             if not depth:
                 return at
             fresh = char in "(=:,+*" or (fresh and char.isspace())
-        raise self.error("a bracket is not closed; quote it where it belongs to a text")
+        raise self.error("a bracket is not closed. Put quotes around text that contains one")
 
     def quoted(self) -> str | None:
         """The text in the quotes that open here, if there are any; then behind them and what is blank."""

@@ -17,7 +17,7 @@ UNET: Any = DENOISERS.part("unet")
 
 
 @runtime_checkable
-class Network(Protocol):
+class SaysFormat(Protocol):
     """A denoiser that says in which number format it runs."""
 
     def runs_in(self, device: torch.device) -> tuple[Choice, ...]: ...
@@ -25,7 +25,7 @@ class Network(Protocol):
 
 def runs_in(denoiser: Denoiser, device: torch.device) -> tuple[Choice, ...]:
     """What a denoiser says of its number format; nothing for one that is a plain function."""
-    return denoiser.runs_in(device) if isinstance(denoiser, Network) else ()
+    return denoiser.runs_in(device) if isinstance(denoiser, SaysFormat) else ()
 
 
 def label(denoiser: Denoiser) -> str:
@@ -72,7 +72,7 @@ class Prior:
         raise NotImplementedError(f"{self.name} has no gradient.")
 
     def value(self, x: Tensor) -> Tensor:
-        raise NotImplementedError(f"{self.name} has no value: there is no objective to minimise.")
+        raise NotImplementedError(f"{self.name} does not have a value, so there is no objective to minimise.")
 
     def lipschitz(self) -> float:
         """A Lipschitz constant of `grad`; inf when there is none or none is known."""

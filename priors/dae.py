@@ -64,7 +64,7 @@ class DAE(Prior):
 
     def value(self, x: Tensor) -> Tensor:
         if self.form != "gradient-step":
-            raise NotImplementedError(f"{self.name} is stochastic: it has no value.  form=gradient-step has one.")
+            raise NotImplementedError(f"{self.name} draws noise at each call and has no value. Use form=gradient-step.")
         return (x - self.denoiser(x, self.sigma)).flatten(1).square().sum(1) / (2 * self.sigma**2)
 
     def lipschitz(self) -> float:

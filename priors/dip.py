@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..precision import Choice, LearningPrecision, autocast, choose
 from ..registry import PRIORS, SpecError, unknown
 from .base import Drawing, Prior
-from .nets import UNTRAINED
+from .nets import UNTRAINED, AsUntrained, Untrained
 from .nets.convdecoder import depth_for
 
 INPUT = 0.1  # z is uniform in [0, INPUT]
@@ -27,8 +27,9 @@ class DIP(Prior):
     is copied, and every part of the copy that has reset_parameters() drawn anew; `net` itself never changes.
     Each draw sees another z + noise · n, n ~ N(0, I), the same in every run.
 
-    net: z -> x, (1, inputs, H, W) -> (1, C, H, W), in [0, 1]; it may say how many `inputs` it takes (default 32), of
-    which number its sides are a `multiple` (x is cut out of something larger), and the `smallest` side it can draw.
+    net: z -> x, in [0, 1]: an `Untrained` network of pnp.priors.nets, which declares how many channels it takes and
+    which sides it can draw (x is cut out of something larger).  Any other module takes 32 channels and every size; wrap
+    it as AsUntrained(net, inputs=..., multiple=...) where that is not so.
     precision: as for a trained network, without float16, in which small gradients vanish.
     Raises ValueError for a picture that is smaller than the `multiple`.
     Ulyanov, Vedaldi & Lempitsky 2018.
@@ -42,7 +43,8 @@ class DIP(Prior):
     ) -> None:
         if not 0 <= noise < float("inf"):
             raise ValueError(f"noise of a deep image prior is {noise:g}; expected 0 or more.")
-        self.net, self.noise, self.seed, self.precision = net, noise, seed, precision
+        self.net = net if isinstance(net, Untrained) else AsUntrained(net)
+        self.noise, self.seed, self.precision = noise, seed, precision
         self.start: dict[str, Tensor] = {}  # what a solve before has learned
         self.nets: list[nn.Module] = []  # of one solve, one for each picture
         self.generators: list[torch.Generator] = []  # of the noise that each sees
@@ -50,7 +52,7 @@ class DIP(Prior):
 
     @property
     def name(self) -> str:
-        return f"DIP({type(self.net).__name__.lower()})"
+        return f"DIP({self.net.title()})"
 
     def grad(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x)
@@ -88,7 +90,7 @@ class DIP(Prior):
             drawn = self.nets[i](z.contiguous(memory_format=torch.channels_last))
         x = drawn[..., : like.shape[-2], : like.shape[-1]].to(like.dtype)
         if x.shape != like.shape:
-            raise ValueError(f"{self.name} draws {tuple(x.shape)}; the picture has {tuple(like.shape)}.")
+            raise ValueError(f"{self.name} draws pictures of shape {tuple(x.shape)}; expected {tuple(like.shape)}.")
         return x
 
     def learned(self) -> dict[str, Tensor]:
@@ -120,20 +122,16 @@ def _fresh(net: nn.Module, seed: int) -> nn.Module:
     return copy
 
 
-def _input(net: nn.Module, x0: Tensor, seed: int) -> Tensor:
-    """z, (1, inputs, H, W), H and W those of x0 or the next that the network can draw.  Raises ValueError."""
-    inputs, multiple, smallest, shrink = (
-        int(getattr(net, name, default))
-        for name, default in (("inputs", 32), ("multiple", 1), ("smallest", 1), ("shrink", 1))
-    )
+def _input(net: Untrained, x0: Tensor, seed: int) -> Tensor:
+    """z, (1, inputs, H, W), H and W as in x0, or the next larger that the network can draw.  Raises ValueError."""
     h, w = x0.shape[-2:]
-    if min(h, w) < multiple:
+    if min(h, w) < net.multiple:
         raise ValueError(
-            f"the picture has {h}×{w} pixels; this network halves it down to 1/{multiple} and needs {multiple} a side: "
-            "give a smaller depth, e.g. dip:depth=3."
+            f"the picture has {h}×{w} pixels, and this network draws sides that are multiples of {net.multiple}. "
+            "Give a smaller depth, e.g. dip:depth=3."
         )
-    sides = [max(n + -n % multiple, smallest) // shrink for n in (h, w)]
-    z = torch.rand((1, inputs, *sides), generator=torch.Generator().manual_seed(seed)) * INPUT
+    sides = [max(n + -n % net.multiple, net.smallest) // net.shrink for n in (h, w)]
+    z = torch.rand((1, net.inputs, *sides), generator=torch.Generator().manual_seed(seed)) * INPUT
     return z.to(x0.device)
 
 

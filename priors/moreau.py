@@ -61,6 +61,6 @@ def moreau(prior: Annotated[Prior, PRIORS] = SMOOTHED, mu: float = 0.01) -> Prio
     """
     if "prox" not in prior.offers():
         raise SpecError(
-            f"moreau needs a prior with a prox; {prior.name} has none. Smooth terms: moreau(tv)+moreau(haar)."
+            f"moreau needs a prior with a prox; {prior.name} has none. Smooth terms instead: moreau(tv)+moreau(haar)."
         )
     return Moreau(prior, mu)

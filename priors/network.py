@@ -12,18 +12,32 @@ from types import EllipsisType
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..precision import Choice, Precision, autocast, choose
 from ..registry import DENOISERS, PRIORS, SpecError
 from .base import Denoiser, Prior, runs_in
+from .nets import Network
 from .pnp import PnP
 from .store import WeightsError, load, load_file, manifest
 
 Window = tuple[EllipsisType, slice, slice]
 
 
-class NetworkDenoiser:
+class Learned(ABC):
+    """A denoiser that is made of networks."""
+
+    @abstractmethod
+    def networks(self) -> list[Network]:
+        """Each network once."""
+
+
+def networks(denoiser: Denoiser) -> list[Network]:
+    """The networks that a denoiser is made of; none for a plain function."""
+    return denoiser.networks() if isinstance(denoiser, Learned) else []
+
+
+class NetworkDenoiser(Learned):
     """D(x, sigma) = x − N(x, sigma) with a trained N; a deepinv denoiser as it is.
 
     x: (B, C, H, W); a network for one channel takes each channel by itself.  sigma: a number, (B,) or (B, 1, 1, 1).
@@ -33,17 +47,18 @@ class NetworkDenoiser:
     the receptive field: the same result.
     """
 
-    def __init__(self, net: nn.Module, precision: Precision = "auto", tile: int | None = None) -> None:
-        self.net = net.to(memory_format=torch.channels_last)
+    def __init__(self, net: Network, precision: Precision = "auto", tile: int | None = None) -> None:
+        if not isinstance(net, Network):
+            raise TypeError(f"net is a {type(net).__name__}; expected a subclass of pnp.priors.nets.Network.")
+        self.net: Network = net.to(memory_format=torch.channels_last)
         self.precision = precision
-        self.copies: dict[torch.device, nn.Module] = {}  # of self.net, on other devices than its own
-        side: Any = tile or getattr(net, "tile", 512)
-        self.tile = -(-side // 8) * 8
+        self.copies: dict[torch.device, Network] = {}  # of self.net, on other devices than its own
+        self.tile = -(-(tile or net.tile) // 8) * 8
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         level = torch.as_tensor(sigma, dtype=torch.float32, device=x.device)
         level = level.reshape(-1, 1, 1, 1).expand(len(x), 1, 1, 1)
-        channels = int(self.net.channels)  # type: ignore[arg-type]
+        channels = self.net.channels
         if x.shape[1] == channels:
             return x - self._noise(x.float(), level).to(x.dtype)
         if channels != 1:
@@ -51,6 +66,9 @@ class NetworkDenoiser:
         apart = x.flatten(0, 1)[:, None].float()
         noise = self._noise(apart, level.repeat_interleave(x.shape[1], 0))
         return x - noise.view_as(x).to(x.dtype)
+
+    def networks(self) -> list[Network]:
+        return [self.net]
 
     def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
         """The number format in which N runs there, and why."""
@@ -60,7 +78,7 @@ class NetworkDenoiser:
         if torch.is_grad_enabled() and x.requires_grad:
             learning = any(p.requires_grad for p in self.net.parameters())
             if learning and self._net_on(x.device) is not self.net:
-                raise ValueError(f"x is on {x.device}, where only a copy of this network would learn; move it there.")
+                raise ValueError(f"x is on {x.device}, but the network that learns is not. Move the network there.")
             whole = learning or len(list(self._tiles(x))) == 1
             return self._run(x, level) if whole else _TileByTile.apply(x, level, self)
         out = torch.empty_like(x)
@@ -70,7 +88,7 @@ class NetworkDenoiser:
         return out
 
     def _tiles(self, x: Tensor) -> Iterator[tuple[Window, Window, Window]]:
-        return _tiles(x.shape[-2:], self.tile, self.net.receptive_radius())  # type: ignore[operator]
+        return _tiles(x.shape[-2:], self.tile, self.net.receptive_radius())
 
     def _run(self, x: Tensor, level: Tensor) -> Tensor:
         """N(x, level) of one tile; where it leaves the range of float16, which ends at 65504, in float32."""
@@ -83,7 +101,7 @@ class NetworkDenoiser:
                 noise = net(seen, level)
         return noise
 
-    def _net_on(self, device: torch.device) -> nn.Module:
+    def _net_on(self, device: torch.device) -> Network:
         """The network on a device; others may be using it where it is."""
         own = next((p.device for p in self.net.parameters()), device)
         if device == own:
@@ -131,7 +149,7 @@ def _tiles(size: tuple[int, ...], tile: int, radius: int) -> Iterator[tuple[Wind
             yield (..., a, d), (..., b, e), (..., c, f)
 
 
-class NearestLevel:
+class NearestLevel(Learned):
     """Denoisers trained for one noise level each, as one for all levels: the nearest on a log scale is taken.
 
     members: noise level -> denoiser D_{s0}(x, sigma), which itself carries what it learned to sigma.
@@ -140,13 +158,16 @@ class NearestLevel:
 
     def __init__(self, members: Mapping[float, Denoiser]) -> None:
         if not members:
-            raise ValueError("no denoiser to choose from.")
+            raise ValueError("members is empty; expected at least one denoiser.")
         self.members = members
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         levels = torch.as_tensor(sigma, dtype=torch.float64).flatten().expand(len(x)).tolist()
         parts = [self._nearest(level)(x[i : i + 1], level) for i, level in enumerate(levels)]
         return torch.cat(parts)
+
+    def networks(self) -> list[Network]:
+        return [net for member in self.members.values() for net in networks(member)]
 
     def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
         return tuple(choice for member in self.members.values() for choice in runs_in(member, device))
@@ -169,14 +190,14 @@ class ByChannels(ABC):
 
     @abstractmethod
     def network(self, channels: int) -> Denoiser:
-        """The denoiser that a picture of so many channels gets."""
+        """The denoiser for a picture of this number of channels."""
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         return self.network(x.shape[1])(x, sigma)
 
 
-class ByColour(ByChannels):
-    """The shipped networks of one architecture: that for colour for three channels, if there is one, else the grey one.
+class ByColour(ByChannels, Learned):
+    """The shipped networks of one architecture: for three channels the colour one, if it exists, else the grey one.
 
     x: (B, C, H, W); the grey network takes each channel by itself.  sigma: a number, (B,) or (B, 1, 1, 1).
     """
@@ -185,10 +206,8 @@ class ByColour(ByChannels):
         self.architecture, self.precision = architecture, precision
         self.colour = f"{architecture}-colour" in manifest()
 
-    @property
-    def members(self) -> dict[int, NetworkDenoiser]:
-        """Channels -> denoiser."""
-        return {channels: self.network(channels) for channels in (1, 3)}
+    def networks(self) -> list[Network]:
+        return [self.network(channels).net for channels in ((1, 3) if self.colour else (1,))]
 
     def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
         return self.network(1).runs_in(device)
@@ -215,7 +234,7 @@ def _network(architecture: str, weights: str | None, precision: Precision) -> De
 def _from_file(path: str, name: str, precision: Precision) -> NetworkDenoiser:
     """The network of a file as the denoiser `name`.  Raises WeightsError if it is another's."""
     net = load_file(path)
-    held = net.title().partition("-")[0]  # type: ignore[operator]
+    held = net.title().partition("-")[0]
     fits = {"drunet": "unet"}.get(held, held)
     if fits != name:
         raise WeightsError(f"{path} holds a {held}, not a {name}; give {fits}:weights={path}")
@@ -275,7 +294,7 @@ def trd_prior(
     levels = _trd_levels(size, stages, noise, weights)
     if any(member.net.noise != "gaussian" for member in levels.values()):
         raise SpecError(
-            "trd for poisson noise is no prior: plug-and-play removes white noise. Use it as a denoiser, in a script: "
+            "trd for poisson noise is not a prior: plug-and-play removes white noise. Use it as a denoiser: "
             "pnp.registry.DENOISERS.build('trd:noise=poisson')(y, sigma), sigma = √gain."
         )
     return PnP(NearestLevel(levels))
@@ -285,22 +304,26 @@ def _trd_levels(size: int, stages: int, noise: str, weights: str | None) -> dict
     """Noise level -> trained diffusion, in ascending order."""
     if weights is not None:
         if (size, stages, noise) != (5, 5, "gaussian"):
-            raise SpecError("trd: the files of weights have a size, stages and noise of their own; give weights alone.")
+            raise SpecError("trd: files of weights fix size, stages and noise. Pass weights alone.")
         return _trd_files(weights.split(os.pathsep))
-    kind = "" if noise == "gaussian" else f"{noise}-"
-    title, records = f"trd-{size}x{size}-{stages}-{kind}sigma", manifest()
-    levels = {record["config"]["sigma"]: name for name, record in records.items() if name.startswith(title)}
+    configs = {name: record["config"] for name, record in manifest().items() if record["architecture"] == "trd"}
+    asked = {"size": size, "stages": stages, "noise": noise}
+    levels = {config["sigma"]: name for name, config in configs.items() if asked.items() <= config.items()}
     if not levels:
-        known = sorted({name.rpartition("-")[0] for name in records if name.startswith("trd-")})
-        raise SpecError(f"no {title.removesuffix('-sigma')} is shipped. Known: {', '.join(known) or 'none'}")
+        known = sorted({_spec({key: config[key] for key in asked}) for config in configs.values()})
+        raise SpecError(f"no {_spec(asked)} is shipped. Known: {'; '.join(known) or 'none'}")
     return {level: shipped(name, "float32") for level, name in sorted(levels.items())}
+
+
+def _spec(values: Mapping[str, object]) -> str:
+    return "trd:" + ",".join(f"{key}={value}" for key, value in values.items())
 
 
 def _trd_files(paths: list[str]) -> dict[float, NetworkDenoiser]:
     members = [_from_file(path, "trd", "float32") for path in paths]
-    levels = {float(member.net.sigma): member for member in members}  # type: ignore[arg-type]
+    levels = {float(member.net.level): member for member in members}  # type: ignore[arg-type]  # every trd has one
     if len(levels) < len(members):
-        raise SpecError(f"two files of {os.pathsep.join(paths)} are for the same noise level; give one for each level.")
+        raise SpecError(f"two files of {os.pathsep.join(paths)} are for the same noise level. Pass one for each level.")
     if len({member.net.noise for member in members}) > 1:
-        raise SpecError(f"{os.pathsep.join(paths)} are for different kinds of noise; give those of one kind.")
+        raise SpecError(f"{os.pathsep.join(paths)} are for different kinds of noise. Pass files for one kind.")
     return dict(sorted(levels.items()))

@@ -1,4 +1,4 @@
-"""Plug-and-play: a denoiser in the place of the prox."""
+"""Plug-and-play: a denoiser instead of the prox."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .base import UNET, Denoiser, Member, Prior, label, runs_in
 
 
 class PnP(Prior):
-    """A denoiser in the place of the prox: prox(v, tau) = D(v, √tau).   Venkatakrishnan et al. 2013.
+    """A denoiser instead of the prox: prox(v, tau) = D(v, √tau).   Venkatakrishnan et al. 2013.
 
     This is the one place where a variance becomes a standard deviation.  The default weight is DPIR's (Zhang et al.
     2021): rho_k = lam sigma²/sigma_k² with lam = 0.23.
@@ -43,7 +43,7 @@ class PnP(Prior):
 
 
 class Turning:
-    """A denoiser whose k-th call sees the picture turned and mirrored: T_k⁻¹ D(T_k x, sigma), T_k one of eight.
+    """A denoiser whose k-th call sees the picture rotated and flipped: T_k⁻¹ D(T_k x, sigma), T_k one of eight.
 
     What a network does differently for one orientation than for another averages out over the iterations, at no cost.
     Made anew for each solve.   Zhang et al. 2021 (DPIR), section 4.2.

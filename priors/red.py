@@ -19,7 +19,7 @@ class RED(Prior):
     Their weight is lam/sigma² here; by Tweedie's formula lam = 1 is then the smoothed density's own weight.
     prox: `inner` steps of the fixed point x <- (v + t D(x))/(1 + t), t = tau/sigma², from v, or in a solve from the
     last answer (their section 4.2): a multiplier in v would be noise of any size to a D that expects sigma.
-    There is no value: the field is no gradient unless D's Jacobian is symmetric (Reehorst & Schniter 2019).
+    It does not have a value: the field is not a gradient unless D's Jacobian is symmetric (Reehorst & Schniter 2019).
     lipschitz: 1/sigma², right where D is firmly nonexpansive.
     """
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..files import atomic
 from ..registry import unknown
+from .nets import ARCHITECTURES, DnCNN, DRUNet, Network
 
 SHIPPED = Path(__file__).parent / "weights"
 
@@ -34,16 +35,16 @@ def manifest(folder: Path = SHIPPED) -> dict[str, dict[str, Any]]:
     except ValueError:
         records = None
     if not isinstance(records, dict) or not all(isinstance(record, dict) for record in records.values()):
-        raise WeightsError(f"{path} is no manifest of weights; expected NAME -> record, as `pnp train` writes it.")
+        raise WeightsError(f"{path} is not a manifest of weights. Expected NAME -> record, as `pnp train` writes it.")
     return records
 
 
 def record_of(net: nn.Module) -> dict[str, Any] | None:
     """The record of the file that a network was loaded from; None where the file has none."""
-    return getattr(net, "record", None)
+    return net.record if isinstance(net, Network) else None
 
 
-def load(name: str, folder: Path = SHIPPED) -> nn.Module:
+def load(name: str, folder: Path = SHIPPED) -> Network:
     """The network `name` with its weights and their record, in evaluation mode, float32.
 
     Raises WeightsError for an unknown name, a file whose sha256 differs from its record, or one that does not fit.
@@ -60,31 +61,29 @@ def load(name: str, folder: Path = SHIPPED) -> nn.Module:
     if hashlib.sha256(data).hexdigest() != record.get("sha256"):
         ours = folder.resolve() == SHIPPED.resolve()
         remedy = "Install pnp again." if ours else "Copy the file and its manifest.json again, or train again."
-        raise WeightsError(f"{path} is damaged or missing: its sha256 is not the manifest's. {remedy}")
+        raise WeightsError(f"{path} is damaged or missing: its sha256 differs from the manifest. {remedy}")
     net = _new(record, path)
     try:
         net.load_state_dict({key: value.float() for key, value in parse(data).items()})
     except (RuntimeError, SafetensorError) as error:
         raise WeightsError(f"{path} does not fit {record['architecture']}: {error}") from None
-    net.record = record  # type: ignore[assignment]
+    net.record = record
     return net.eval().requires_grad_(False)
 
 
-def _new(record: dict[str, Any], path: Path) -> nn.Module:
+def _new(record: dict[str, Any], path: Path) -> Network:
     """The network that a record describes, before its weights are read from `path`."""
-    from .nets import ARCHITECTURES
-
     architecture = str(record.get("architecture"))
     if architecture not in ARCHITECTURES:
         raise WeightsError(f"the record of {path}: {unknown('architecture', architecture, list(ARCHITECTURES))}")
     try:
-        net: nn.Module = ARCHITECTURES[architecture](**record["config"])
+        net = ARCHITECTURES[architecture](**record["config"])
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"the record of {path} has no config that fits {architecture}: {error}") from None
     return net
 
 
-def load_file(path: str | Path) -> nn.Module:
+def load_file(path: str | Path) -> Network:
     """A network from a file of weights: our own .safetensors, or a published .pth of KAIR or deepinv.
 
     .safetensors: the record is found in manifest.json beside it.  .pth: DnCNN and DRUNet in KAIR's or deepinv's names;
@@ -96,12 +95,12 @@ def load_file(path: str | Path) -> nn.Module:
         raise WeightsError(f"{path}: no such file.")
     if path.suffix == ".safetensors":
         if not (path.parent / "manifest.json").is_file():
-            raise WeightsError(f"{path}: manifest.json is missing beside it; `pnp train` writes both, copy both.")
+            raise WeightsError(f"{path}: manifest.json is missing beside it. Copy both files that `pnp train` wrote.")
         return load(path.stem, path.parent)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the reader raises a dozen kinds
-        raise WeightsError(f"{path} is no file of weights: {str(error).partition(chr(10))[0]}") from None
+        raise WeightsError(f"cannot read weights from {path}: {str(error).partition(chr(10))[0]}") from None
     while isinstance(state, dict) and 1 <= len(state) <= 3 and isinstance(inner := next(iter(state.values())), dict):
         state = inner  # {"state_dict": {...}}
     if isinstance(state, dict) and len(state) > 3 and all(isinstance(v, dict) for v in state.values()):
@@ -116,9 +115,7 @@ def load_file(path: str | Path) -> nn.Module:
     return net.eval().requires_grad_(False)
 
 
-def _drunet(state: dict[str, Tensor]) -> nn.Module:
-    from .nets import DRUNet
-
+def _drunet(state: dict[str, Tensor]) -> Network:
     widths = [state[f"m_up{i}.0.weight"].shape[1] for i in (1, 2, 3)]
     blocks = len([k for k in state if k.startswith("m_body.") and k.endswith(".res.0.weight")])
     top = state["m_up3.0.weight"].shape[0]
@@ -127,15 +124,13 @@ def _drunet(state: dict[str, Tensor]) -> nn.Module:
     return net
 
 
-def _dncnn(state: dict[str, Tensor]) -> nn.Module:
+def _dncnn(state: dict[str, Tensor]) -> Network:
     """A chain of 3×3 convolutions in the order of the file."""
-    from .nets import DnCNN
-
     names = [k.removesuffix(".weight") for k, v in state.items() if k.endswith(".weight") and v.ndim == 4]
     if names and names[0] == "in_conv":  # deepinv's order: in_conv, conv_list.0, ..., out_conv
         names = sorted(names, key=lambda n: (n != "in_conv", n == "out_conv", int((n + ".0").split(".")[1])))
     if len(names) < 3 or len(names) != len([k for k in state if k.endswith(".weight")]):
-        raise ValueError("it is no plain chain of convolutions; batch normalisation is to be merged before")
+        raise ValueError("it is not a plain chain of convolutions; merge batch normalisation into them first")
     first, last = state[f"{names[0]}.weight"], state[f"{names[-1]}.weight"]
     if "model." in names[0] and first.shape[1] == last.shape[0] + 1:
         raise ValueError("it looks like KAIR's FDnCNN or FFDNet, which give the picture and not the noise")
@@ -155,7 +150,7 @@ def _dncnn(state: dict[str, Tensor]) -> nn.Module:
     return net
 
 
-def export(net: nn.Module, name: str, record: dict[str, Any], folder: Path) -> None:
+def export(net: Network, name: str, record: dict[str, Any], folder: Path) -> None:
     """Write NAME.safetensors and its record.
 
     Large networks in float16: half the size, and finer than bfloat16, which runs them.
@@ -165,7 +160,7 @@ def export(net: nn.Module, name: str, record: dict[str, Any], folder: Path) -> N
     folder.mkdir(parents=True, exist_ok=True)
     dtype = torch.float16 if sum(p.numel() for p in net.parameters()) > 100_000 else torch.float32
     data = save({key: value.detach().to("cpu", dtype).contiguous() for key, value in net.state_dict().items()})
-    config = net.config()  # type: ignore[operator]
+    config = net.config()
     records = manifest(folder) | {name: {"config": config, **record, "sha256": hashlib.sha256(data).hexdigest()}}
     with atomic.together():
         atomic.write(folder / f"{name}.safetensors", data)

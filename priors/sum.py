@@ -15,7 +15,7 @@ from .base import Drawing, Prior
 class Sum(Prior):
     """g(x) = Σᵢ wᵢ gᵢ(x).
 
-    Its gradient and value are those of the terms.  Its prox is not (prox of a sum is no sum of proxes): solvers that
+    Its gradient and value add up.  Its prox does not (the prox of a sum is not a sum of proxes): solvers that
     split take `terms` one by one.  One term may say what draws the picture (`parametrise`); it does so for the sum.
     Raises ValueError for no terms, a weight that is not above 0, or two terms that draw.
     """
@@ -27,7 +27,7 @@ class Sum(Prior):
         self.closed_convex = all(p.closed_convex for _, p in self.terms)
         drawing = [p for _, p in self.terms if "parametrise" in p.offers()]
         if len(drawing) > 1:
-            raise ValueError(f"{' and '.join(p.name for p in drawing)} would both draw the picture; expected one.")
+            raise ValueError(f"{' and '.join(p.name for p in drawing)} both draw the picture; a sum takes one.")
         self.drawing = drawing[0] if drawing else None
         if self.drawing is not None:
             self.lam = self.drawing.lam

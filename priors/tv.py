@@ -115,7 +115,7 @@ class WeightedTV(Prior):
     Cascarano et al. 2021 set w_i = ‖Ax − y‖²/(2 m |q_i|) beside ½‖Ax − y‖², q_i the gradient that the prox is given.
     Beside our f, with ‖Ax − y‖² = m sigma², that is 1/(2 |q_i|), so that the weight is lam = 1 and nothing is left to
     choose:   prox: q_i <- q_i (1 − tau/(2 |q_i|²))₊.
-    These weights are those of g(x) = ¼ Σ log(|(Dx)_i|² + eps²), which is not convex; value and gradient are its.
+    These weights come from g(x) = ¼ Σ log(|(Dx)_i|² + eps²), which is not convex; value and gradient are its.
     """
 
     lam = 1.0

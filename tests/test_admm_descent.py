@@ -106,7 +106,7 @@ def test_a_solve_that_goes_on_is_a_longer_solve(within: float | None, drawn: boo
     assert torch.equal(on.x, run(39).x)
     forgetful = run(20, replace(first.memory, y=None))
     assert not torch.allclose(on.x, forgetful.x, atol=1e-4)
-    with pytest.raises(ValueError, match="of another operator or prior"):
+    with pytest.raises(ValueError, match="from another operator or prior"):
         other = replace(p, prior=Sum([*p.prior.terms, (1.0, parse("haar"))]) if drawn else parse("tv+haar"))
         solve(other, solver, stop=(), after=first.memory)
 

@@ -561,7 +561,7 @@ def test_verifying_finds_a_result_that_is_another_today(
     [
         ('prior = "tv"', 'prior = "red:denoiser=nothing"', "method 'TV': unknown denoiser 'nothing'"),
         ('prior = "tv"', 'prior = "tv", solver = "nothing"', "method 'TV': unknown solver 'nothing'"),
-        ('prior = "tv"', 'prior = "trd:size=9"', "method 'TV': no trd-9x9-5 is shipped"),
+        ('prior = "tv"', 'prior = "trd:size=9"', "method 'TV': no trd:size=9,stages=5,noise=gaussian is shipped"),
         ('measure = "blur:std=1"', 'measure = "blurr"', "task 'blur': unknown operator 'blurr'"),
         ("blur:std=1", "blur:stdev=1", "unknown option of operator 'blur': 'stdev'"),
         ('"blur:std=1"', '"blur", pictures = "data", assume = "blurr"', "task 'blur': unknown operator 'blurr'"),

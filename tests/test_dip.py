@@ -23,7 +23,7 @@ from pnp.jobs import run as run_job
 from pnp.metrics import psnr
 from pnp.operators import Blur, Identity, Mask, kernels
 from pnp.priors import DIP, TV, Prior, Sum, parse
-from pnp.priors.nets import UNTRAINED, ConvDecoder, Decoder, Hourglass
+from pnp.priors.nets import UNTRAINED, AsUntrained, ConvDecoder, Decoder, Hourglass
 from pnp.registry import PRIORS, SOLVERS, SpecError
 from pnp.samples import photograph
 from pnp.solvers import ADMM, ADMMDescent, Descent, FixedPoint, GradientDescent
@@ -55,7 +55,7 @@ def run(prior: Prior, y: Tensor, iterations: int = 6, **settings: object) -> Res
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_network_draws_pictures_of_its_size_and_learns(name: str, channels: int) -> None:
     net = UNTRAINED[name](channels=channels, width=8, depth=2)
-    z = torch.rand(1, net.inputs, *(32 // getattr(net, "shrink", 1),) * 2)
+    z = torch.rand(1, net.inputs, *(32 // net.shrink,) * 2)
     x = net(z)
     assert x.shape == (1, channels, 32, 32) and bool((x > 0).all() and (x < 1).all())
     x.square().sum().backward()
@@ -104,6 +104,16 @@ def test_a_decoder_cannot_draw_noise_and_an_hourglass_can() -> None:
         return float((run(DIP(net, noise=0, precision="float32"), noise, 60).x - noise).square().mean())
 
     assert left(Decoder(inputs=8, width=8, depth=2)) > 2 * left(Hourglass(width=16, widest=16, depth=2))
+
+
+def test_a_module_of_ones_own_takes_32_channels_unless_it_is_wrapped_with_what_it_takes() -> None:
+    """Planted: the wrapper's own numbers are forgotten."""
+    _, y = noisy()
+    plain, narrow = (nn.Sequential(nn.Conv2d(inputs, 1, 1), nn.Sigmoid()) for inputs in (32, 4))
+    assert run(DIP(plain), y).x.shape == y.shape and DIP(plain).name == "DIP(sequential)"
+    assert run(DIP(AsUntrained(narrow, inputs=4, multiple=8)), y[..., :13]).x.shape == y[..., :13].shape
+    with pytest.raises(RuntimeError, match="32 channels"):
+        run(DIP(narrow), y)
 
 
 # One network for each picture, begun anew
@@ -237,7 +247,7 @@ def test_a_picture_of_any_size_and_number_of_channels_is_drawn(size: tuple[int, 
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
-        (lambda: run(PRIORS.build("dip", shape=(1, 12, 40)), torch.rand(1, 1, 12, 40)), ValueError, "12×40.*16 a side"),
+        (lambda: run(PRIORS.build("dip", shape=(1, 12, 40)), torch.rand(1, 1, 12, 40)), ValueError, "12×40.* of 16"),
         (lambda: run(PRIORS.build(SMALL, shape=(1, 16, 16)), torch.rand(1, 3, 16, 16)), ValueError, "draws"),
         (lambda: PRIORS.build("dip:net=decoder,skip=2"), SpecError, "unknown option of network 'decoder': 'skip'"),
         (lambda: PRIORS.build("dip:depth=0"), SpecError, "above 0"),
@@ -295,7 +305,7 @@ def test_what_another_solver_or_optimizer_has_carried_is_refused_in_one_line() -
     problem = Problem(Identity(), y, parse(f"{SMALL}+tikhonov"), sigma=0.1)
     memory = solve(problem, ADAM, stop=()).memory
     for solver, says in [
-        (replace(ADAM, optimizer="RMSprop"), "of optimizer Adam, not RMSprop"),
+        (replace(ADAM, optimizer="RMSprop"), "from optimizer Adam, not RMSprop"),
         (ADMMDescent(iterations=2), "of Descent, not ADMMDescent"),
     ]:
         with pytest.raises(ValueError, match=says) as told:
@@ -364,7 +374,7 @@ def test_known_pixels_that_were_not_learned_in_time_are_as_measured() -> None:
     done = run_job(job, x)
     mask = done.result.problem.operator.known().bool()
     network = done.record.residual_over_noise[0]
-    assert network > 20 and done.record.verdict[0].startswith("the residual is larger")
+    assert network > 20 and done.record.verdict[0].startswith("The residual is larger")
     known = (done.restored - x)[mask.expand_as(x)]
     assert float(known.std()) < 1.5e-3 and done.record.metrics["psnr"][0] > done.record.history["psnr"][-1][0] + 2
     stopped = run_job(replace(job, stop="discrepancy:c=1000"), x)  # a rule's picture stays

@@ -282,7 +282,7 @@ def test_offline_one_error_says_what_to_do(error, monkeypatch):
 
 
 def test_denoisers_without_published_weights_are_refused():
-    with pytest.raises(ValueError, match="publishes no weights for UNet"):
+    with pytest.raises(ValueError, match="lacks weights for UNet"):
         interop.denoiser("UNet", channels=1)
     with pytest.raises(ValueError, match="1 or 3 channels"):
         interop.denoiser("DRUNet", channels=7)

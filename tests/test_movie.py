@@ -286,7 +286,7 @@ def test_a_wrong_movie_is_one_clear_line(folder: Path, capsys: pytest.CaptureFix
         (("odd.tif", *FAST, "--recursive"), "pages differ in size"),
         (("one.tif", *FAST, "--recursive"), "two frames or more"),
         (("movie.tif", "--op", "identity", "--prior", "tv", "--recursive"), "a prior that learns"),
-        (("movie.tif", *FAST, "--recursive", "--resume"), "--resume goes on with one picture"),
+        (("movie.tif", *FAST, "--recursive", "--resume"), "--resume works with one picture"),
         (("one.tif", *FAST, "--resume"), "no checkpoint"),
     ]:
         assert pnp("solve", *arguments) == 2
@@ -311,7 +311,7 @@ def test_a_run_is_resumed_from_its_checkpoint(
         ("--prior", "dip:width=8,depth=2", "dip:width=8,depth=3", "of prior dip:width=8,depth=2, not of dip:"),
         ("--op", "downsample:factor=2", "identity", "of operator downsample:factor=2, not of identity"),
         ("--sigma", "0.02", "0.03", "of sigma 0.02, not of 0.03"),
-        ("--solver", long[-1], "gd:optimizer=RMSprop,lr=0.01", "of optimizer Adam, not RMSprop"),
+        ("--solver", long[-1], "gd:optimizer=RMSprop,lr=0.01", "from optimizer Adam, not RMSprop"),
     ]:  # fmt: skip
         other = [*long]
         assert other[other.index(option) + 1] == was

@@ -14,10 +14,11 @@ from conftest import SMALL
 from torch import Tensor, nn
 
 from pnp.files import pictures as files
+from pnp.files.atomic import WriteError
 from pnp.metrics import psnr
 from pnp.priors import store
 from pnp.priors.nets import ARCHITECTURES, DnCNN, UNet, trd
-from pnp.priors.network import NearestLevel, NetworkDenoiser, shipped
+from pnp.priors.network import NearestLevel, NetworkDenoiser, networks, shipped
 from pnp.registry import DENOISERS, SpecError
 from pnp.samples import photograph
 from pnp.training.patches import PatchPool
@@ -185,13 +186,13 @@ def test_a_failing_checkpoint_leaves_the_former_one(tmp_path: Path, pictures: li
     train(settings(steps=2), pictures, tmp_path / "run")
     before = (tmp_path / "run/checkpoint.pt").read_bytes()
 
-    def full(*_: object, **__: object) -> None:
-        raise RuntimeError("file write failed\nat inline_container.cc")  # what torch says of a full disk
+    def full(path: Path, data: bytes) -> None:
+        raise WriteError(f"cannot write {path}: No space left on device.")
 
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr("pnp.training.run.atomic.write", full)
     with (
-        pytest.warns(UserWarning, match=r"checkpoint\.pt: file write failed; the training") as notes,
-        pytest.raises(OSError, match=r"cannot write .*checkpoint\.pt: file write failed$"),
+        pytest.warns(UserWarning, match=r"checkpoint\.pt: No space left on device; the training") as notes,
+        pytest.raises(OSError, match=r"cannot write .*checkpoint\.pt: No space left"),
     ):
         train(settings(steps=6), pictures, tmp_path / "run", resume=True, checkpoint_every=0)
     assert len(notes) == 1
@@ -357,8 +358,25 @@ def test_the_shipped_poisson_diffusion_beats_the_gaussian_one_on_photon_noise(ga
     assert psnr(poisson, x) > psnr(gaussian, x) > psnr(y, x) + 3
 
 
+def test_a_network_that_declares_nothing_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"net is a Conv2d; expected a subclass of pnp\.priors\.nets\.Network"):
+        NetworkDenoiser(nn.Conv2d(1, 1, 1))  # type: ignore[arg-type]
+
+
+def test_a_denoiser_tells_its_networks_each_once() -> None:
+    nets = {spec: networks(DENOISERS.build(spec)) for spec in ("unet", "trd", "trd:size=5,stages=8", "tv")}
+    assert {spec: [net.title() for net in found] for spec, found in nets.items()} == {
+        "unet": ["unet-grey", "unet-colour"],
+        "trd": [f"trd-5x5-5-sigma{level}" for level in (15, 25, 50)],
+        "trd:size=5,stages=8": ["trd-5x5-8-sigma25"],
+        "tv": [],
+    }
+    assert [net.level for net in nets["trd"]] == [15 / 255, 25 / 255, 50 / 255] and nets["unet"][0].level is None
+    assert [len(net.stages) for net in (*nets["unet"], nets["trd"][0])] == [0, 0, 5]
+
+
 def test_what_is_not_shipped_names_what_is() -> None:
-    with pytest.raises(SpecError, match=r"no trd-7x7-9 is shipped\. Known: .*trd-5x5-8.*trd-7x7-5"):
+    with pytest.raises(SpecError, match=r"no trd:size=7,stages=9,.* is shipped\. Known: .*=5,stages=8.*=7,stages=5"):
         DENOISERS.build("trd:size=7,stages=9")
 
 

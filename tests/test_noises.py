@@ -223,7 +223,7 @@ def test_a_solver_that_takes_the_noise_is_found(noise: Noise = Poisson(0.05)) ->
     (lambda: Poisson(0.0), "gain"), (lambda: Poisson(0.1, background=-1.0), "background"),
     (lambda: Gaussian(-1.0), "sigma"), (lambda: ClippedGaussian(math.nan), "sigma"),
     (lambda: SaltPepper(1.5), "fraction"),
-    (lambda: Problem(Identity(), -images(1, 1, 4, 4), TV(), Poisson(0.1)), "not negative"),
+    (lambda: Problem(Identity(), -images(1, 1, 4, 4), TV(), Poisson(0.1)), "never negative"),
     (lambda: Problem(Identity(), images(1, 1, 4, 4), TV(), Poisson(0.1), sigma=0.1), "both given"),
 ])  # fmt: skip
 def test_what_makes_no_sense_is_refused(make: object, says: str) -> None:

@@ -166,7 +166,7 @@ def test_a_denoiser_in_a_priors_place_is_plug_and_play(here: Path) -> None:
 @pytest.mark.parametrize(
     ("registry", "spec", "says"),
     [
-        (OPERATORS, "./nothing.py:Gain", "there is no file nothing.py"),
+        (OPERATORS, "./nothing.py:Gain", "file nothing.py does not exist"),
         (OPERATORS, "./mine.py:Gian", "unknown class or function of ./mine.py: 'Gian'. Did you mean 'Gain'"),
         (OPERATORS, "./mine.py:Gain:gian=3", "unknown option of operator './mine.py:Gain': 'gian'.* mean 'gain'"),
         (OPERATORS, "./mine.py:Gain:gain=x", "expected a number"),
@@ -219,7 +219,7 @@ def test_show_and_list_tell_of_own_members(here: Path, capsys: pytest.CaptureFix
         assert pnp("show", f"people_own.nets:{name}") == 0
         assert f"({kind})" in capsys.readouterr().out
     assert pnp("show", "people_own.nets:Twice(nlm)") == 0 and "inside: nlm (denoiser)" in capsys.readouterr().out
-    assert pnp("show", "./mine.py:number") == 2 and "annotate what it returns" in capsys.readouterr().err
+    assert pnp("show", "./mine.py:number") == 2 and "Annotate its return type" in capsys.readouterr().err
     for source in ("./mine.py", "people_own.nets"):
         assert pnp("list", source) == 0
         said = capsys.readouterr().out

@@ -15,6 +15,7 @@ from pnp import machine, precision, priors
 from pnp.cli import main
 from pnp.precision import choose
 from pnp.priors import Moreau
+from pnp.priors.nets import Network
 from pnp.priors.network import NetworkDenoiser
 
 CPU = torch.device("cpu")
@@ -138,10 +139,8 @@ def test_no_gradient_is_taken_in_float16() -> None:
         priors.parse("dip:precision=float16")
 
 
-class Seen(nn.Module):
+class Seen(Network):
     """N(x) = gain x, by a convolution, whose number format is written down."""
-
-    channels = 1
 
     def __init__(self, gain: float) -> None:
         super().__init__()
@@ -150,6 +149,9 @@ class Seen(nn.Module):
 
     def receptive_radius(self) -> int:
         return 0
+
+    def config(self) -> dict[str, object]:
+        return {}
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         y = self.layer(x)

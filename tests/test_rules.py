@@ -138,11 +138,11 @@ def test_rows_of_an_own_table_go_before_the_shipped_ones_of_their_place_alone(tm
         ([HEADER, "red\tblur\t\thqs\t5\t1\t0.1\t1\t-1"], "line 3: floor is -1.0; expected 0 or more"),
         ([HEADER, "red\tblur\t\thqz\t5\t1"], "line 3: unknown solver 'hqz'. Did you mean 'hqs'"),
         ([HEADER, "red\tblur\tadmn\thqs\t5\t1"], "line 3: unknown solver 'admn'. Did you mean 'admm'"),
-        ([HEADER, "red\tblur\t\tfixed-point\t5\t1\t0.1\t1"], "line 3: FixedPoint takes no falling strength"),
+        ([HEADER, "red\tblur\t\tfixed-point\t5\t1\t0.1\t1"], "line 3: FixedPoint does not take a falling strength"),
         ([HEADER, "red\tblur\t\thqs\t5\t1\t\t\t\tnever"], "line 3: unknown stop rule 'never'"),
         ([HEADER, "red\tblur-admm\t\thqs\t5\t1"], "line 3: task 'blur-admm' has a hyphen"),
-        ([HEADER, *2 * ["red\tblur\t\thqs\t5\t1"]], "line 4: this is a second row for red and blur"),
-        ([HEADER, "red\tblur\t\thqs\t5\t1\t0\t0\t0\t\t0"], "line 3: there are 11 cells"),
+        ([HEADER, *2 * ["red\tblur\t\thqs\t5\t1"]], "line 4: red and blur already has a row"),
+        ([HEADER, "red\tblur\t\thqs\t5\t1\t0\t0\t0\t\t0"], "line 3: this row has 11 cells"),
     ],
 )
 def test_a_wrong_table_is_one_line_with_its_number(lines: list[str], message: str, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_tuning_sees_large_photographs_mostly_as_small_copies(tmp_path: Path) ->
     assert (deviations[2:] < 0.95 * deviations[0]).all()
     small = tuning.crops(paths[8:], 3, 40, 1)
     assert small.mul(255).round().equal(torch.from_numpy(noise[:40, 10:50]).float()[None, None])
-    with pytest.raises(ValueError, match="at least 64×64"):
+    with pytest.raises(ValueError, match="64×64 pixels or more"):
         tuning.crops(paths[8:], 3, 64, 1)
 
 
@@ -242,7 +242,7 @@ def test_tune_writes_a_table_of_your_own_that_solve_goes_by(training: Path) -> N
     ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **path})
     assert ran.returncode == 0, ran.stderr
     *steps, last = ran.stdout.splitlines()
-    assert last == "wrote rules.tsv; to go by it: pnp solve --rules rules.tsv ..."
+    assert last == "wrote rules.tsv. Use it with: pnp solve --rules rules.tsv ..."
     scores = [float(line.split()[2]) for line in steps]
     assert len(scores) > 1 and scores == sorted(scores)
     mine = rules.table("rules.tsv")

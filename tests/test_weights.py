@@ -79,7 +79,7 @@ def test_a_missing_or_foreign_manifest_is_named(tmp_path: Path) -> None:
     path = exported(tmp_path, "mine", "unet")
     for text in ("[1, 2]", '{"mine": 3}', "{"):
         (tmp_path / "manifest.json").write_text(text)
-        with pytest.raises(store.WeightsError, match="no manifest of weights"):
+        with pytest.raises(store.WeightsError, match="not a manifest of weights"):
             store.load_file(path)
     (tmp_path / "manifest.json").unlink()
     with pytest.raises(store.WeightsError, match=r"mine\.safetensors: manifest\.json is missing"):
@@ -148,7 +148,7 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         (f"trd:weights={a}{os.pathsep}{b}", "same noise level"),
         (f"trd:weights={a}{os.pathsep}{poisson}", "different kinds of noise"),
         (f"trd:weights={a}{os.pathsep}missing.pth", "no such file"),
-        (f"trd:size=7,weights={a}", "give weights alone"),
+        (f"trd:size=7,weights={a}", "Pass weights alone"),
     ):
         with pytest.raises((SpecError, store.WeightsError), match=says):
             DENOISERS.build(joined)

@@ -273,7 +273,7 @@ def test_pnp_check_and_resume_tell_that_a_picture_is_not_of_its_report(
     once = ("solve", "a.png", *DIP, "--iterations", "3", "-o", "out/o.png")
     assert pnp(*once) == 0 and pnp(*once, "--resume") == 0
     assert "killed" not in capsys.readouterr().err
-    assert pnp("check", "out/o-report") == 0 and "are of one run" in capsys.readouterr().out
+    assert pnp("check", "out/o-report") == 0 and "come from the same run" in capsys.readouterr().out
     Path("out").rename("moved")
     assert pnp("check", "moved/o-report") == 0
     Path("moved").rename("out")

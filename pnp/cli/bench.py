@@ -46,20 +46,20 @@ def suites() -> None:
 @click.option("--data", type=click.Path(path_type=Path), envvar="PNP_DATA", help="Folder of pictures. Default: bundled "
               "photographs.")  # fmt: skip
 @click.option("--results", type=click.Path(path_type=Path), default=Path("pnp-bench"), show_default=True,
-              help="Folder for SUITE.jsonl; what it holds is not run again.")  # fmt: skip
+              help="Folder for SUITE.jsonl. Results that it has are not run again.")  # fmt: skip
 @click.option("--report", type=click.Path(path_type=Path), help="Write one HTML page with tables, curves and pictures.")
 @click.option("--readme", type=click.Path(path_type=Path, exists=True), help="Put the table into this Markdown file.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine.")
-@click.option("--threads", type=click.IntRange(1), help="Of each process. Default: OMP_NUM_THREADS, or 1.")
-@click.option("--scheduler", metavar="ADDRESS", help="Of a Dask scheduler, e.g. tcp://host:8786, for more machines.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many pictures.")
-@click.option("--prune", is_flag=True, help="Run nothing; drop the results that no cell of the suite with this --data "
-              "reaches any more.")  # fmt: skip
+@click.option("--threads", type=click.IntRange(1), help="Threads of each process. Default: OMP_NUM_THREADS, or 1.")
+@click.option("--scheduler", metavar="ADDRESS", help="Use the machines of this Dask scheduler, e.g. tcp://host:8786.")
+@click.option("--limit", type=click.IntRange(1), help="Largest number of pictures.")
+@click.option("--prune", is_flag=True, help="Run nothing. Delete the results that the suite with this --data does "
+              "not use any more.")  # fmt: skip
 @click.option("--verify", type=click.IntRange(1), metavar="N", help="Run N cells that have results again and say which "
-              "differ by more than 0.01 dB (exit code 1); results stay as they are.")  # fmt: skip
+              "differ by more than 0.01 dB (exit code 1). No file changes.")  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def suite(debug: bool, **options: Any) -> None:
-    """Run a suite, or go on with one; SUITE is a name or a .toml file."""
+    """Run a suite, or continue one. SUITE is a name or a .toml file."""
     with one_line_errors(debug):
         _suite(**options)
 
@@ -91,12 +91,12 @@ def _suite(
     wanted = load(name)
     wanted = wanted if limit is None else replace(wanted, limit=limit)
     if data is not None and not data.is_dir():
-        raise ValueError(f"{data} is no folder of pictures.")
+        raise ValueError(f"{data} is not a folder of pictures.")
     if report is not None:
         check_target(report)
     found = Data.of(wanted, data)
     if readme is not None and (limit is not None or (wanted.pictures and not found.own)):
-        raise ValueError("the table of a README is of all of the suite's own pictures: give --data, and no --limit.")
+        raise ValueError("--readme needs all pictures of the suite. Pass --data, and leave out --limit.")
     if readme is not None:
         reports.around(readme, wanted.name)  # before the run, not after it
     path, pictures = results / f"{wanted.name}.jsonl", results / "pictures"

@@ -11,6 +11,7 @@ import click
 from .options import one_line_errors, positive
 
 if TYPE_CHECKING:
+    from ..priors.nets import Network
     from ..registry import Entry, Registry
 
 KINDS = ("operators", "kernels", "priors", "solvers", "denoisers", "noises", "stops")
@@ -20,10 +21,9 @@ KINDS = ("operators", "kernels", "priors", "solvers", "denoisers", "noises", "st
 @click.argument("what", required=False, metavar=f"[{'|'.join(KINDS)}|rules|FILE.py|MODULE]")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def list_(what: str | None, debug: bool) -> None:
-    """What there is: operators, kernels, priors, solvers, denoisers, noises, stop rules; or what a file of yours holds.
+    """List operators, kernels, priors, solvers, denoisers, noises and stop rules, or those in a file of yours.
 
-    `pnp list rules` is the table of default parameters: by the kind of the prior, the task of the operator, and the
-    solver where one was asked for.
+    `pnp list rules` prints the default parameters, by the kind of the prior, the task of the operator and the solver.
     """
     with one_line_errors(debug):
         from ..registry import SpecError, unknown
@@ -55,7 +55,7 @@ def _own(source: str) -> dict[str, list[Entry[Any]]]:
             for kind in claimed(made):
                 found[kind].append(registries()[kind][f"{source}:{name}"])
     if not any(found.values()):
-        raise SpecError(f"{source} defines no operator, prior, solver, denoiser, noise or stop rule.")
+        raise SpecError(f"{source} does not define an operator, prior, solver, denoiser, noise or stop rule.")
     return found
 
 
@@ -90,14 +90,14 @@ def _print(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 @click.command()
 @click.argument("spec")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw it: an operator or a denoiser at work, the "
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw an operator or a denoiser at work, or the "
               "filters and functions of a trained diffusion. PNG, PDF or SVG.")  # fmt: skip
 @click.option("--window", is_flag=True, help="Draw it in a window.")
 @click.option("--sigma", default="25/255", show_default=True, callback=positive, metavar="S", help="Noise level "
-              "at which a denoiser is drawn; of trained diffusions, the nearest is.")  # fmt: skip
+              "for the drawing of a denoiser. Of trained diffusions, the nearest is drawn.")  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def show(spec: str, output: Path | None, window: bool, sigma: float, debug: bool) -> None:
-    """One member in full: what it computes, its options and defaults, examples, and the record of its weights.
+    """Show one member in full: what it computes, its options and defaults, examples, and the record of its weights.
 
     SPEC is a name or a spec.
     """
@@ -110,7 +110,7 @@ def show(spec: str, output: Path | None, window: bool, sigma: float, debug: bool
         if own_member(name) is not None:
             found = {kind: registries()[kind][name] for kind in claimed(registries()["operators"][name].make)}
             if not found:
-                raise SpecError(f"what {name} makes is not known; annotate what it returns: -> Operator, ...")
+                raise SpecError(f"cannot tell what {name} makes. Annotate its return type, e.g. -> Operator.")
         if not found:
             known = {n for registry in registries().values() for n in registry}
             raise SpecError(unknown("member", name, sorted(known)))
@@ -145,37 +145,35 @@ def _takes(registry: Registry[Any], spec: str) -> bool:
         return False
 
 
-def _networks(spec: str) -> list[Any]:
+def _networks(spec: str) -> list[Network]:
     """The networks behind a denoiser: of a file, or of the shipped weights for grey and for colour.
 
     None of one whose spec leaves out what it needs.
     """
-    from ..priors.network import NetworkDenoiser
+    from ..priors.network import networks
     from ..registry import DENOISERS
 
     parsed = DENOISERS.parse(spec)
     entry = DENOISERS[parsed.name]
     if entry.missing(entry.values(parsed)):
         return []
-    denoiser: Any = DENOISERS.build(parsed)
-    nets: list[Any] = []
-    for member in getattr(denoiser, "members", {0: denoiser}).values():
-        nets += [member.net] if isinstance(member, NetworkDenoiser) and member.net not in nets else []
-    return nets
+    return networks(DENOISERS.build(parsed))
 
 
-def _draw(spec: str, kinds: set[str], nets: list[Any], sigma: float, output: Path | None) -> None:
+def _draw(spec: str, kinds: set[str], nets: list[Network], sigma: float, output: Path | None) -> None:
     import math
 
     from ..jobs import figures
+    from ..priors.nets import TRD
     from ..registry import SpecError
 
+    diffusions = [net for net in nets if isinstance(net, TRD)]
     if not kinds & {"operators", "denoisers"}:
-        raise SpecError(f"{spec} is neither an operator nor a denoiser; only those are drawn.")
+        raise SpecError(f"cannot draw {spec}. Only operators and denoisers can be drawn.")
     if "operators" in kinds:
         figure = figures.operator_figure(spec)
-    elif nets and hasattr(nets[0], "stages"):
-        figure = figures.diffusion_figure(min(nets, key=lambda net: abs(math.log(net.sigma / sigma))))
+    elif diffusions:
+        figure = figures.diffusion_figure(min(diffusions, key=lambda net: abs(math.log(net.level / sigma))))
     else:
         figure = figures.denoiser_figure(spec, sigma)
     if output is None:
@@ -192,7 +190,7 @@ def _draw(spec: str, kinds: set[str], nets: list[Any], sigma: float, output: Pat
 @click.option("--stop", metavar="SPEC")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cite(debug: bool, op: str | None, prior: str | None, solver: str | None, stop: str | None) -> None:
-    """BibTeX of the methods behind an operator, a prior, a solver and stop rules, and of pnp."""
+    """Print BibTeX of the papers behind an operator, a prior, a solver and stop rules, and of pnp."""
     with one_line_errors(debug):
         from .. import citations
         from ..machine import environment

@@ -13,14 +13,14 @@ from .options import one_line_errors
 @click.argument("reports", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="REPORT...")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def check(reports: tuple[Path, ...], debug: bool) -> None:
-    """Tell whether a restored picture and its report are of one run.
+    """Check that a restored picture and its report come from the same run.
 
     REPORT is the folder of a result.json. A run that is killed while it replaces an older result may leave files of
-    both; then this is one line and exit code 2.
+    both. Then this prints one line and exits with code 2.
     """
     with one_line_errors(debug):
         from ..jobs import report
 
         for folder in reports:
             report.check(folder)
-            click.echo(f"{folder}: picture and report are of one run")
+            click.echo(f"{folder}: picture and report come from the same run")

@@ -37,7 +37,7 @@ def size(context: click.Context, parameter: click.Parameter, value: str | None) 
     except ValueError:
         numbers = []
     if len(numbers) not in (2, 3) or min(numbers) < 1:
-        raise click.BadParameter(f"{value!r} is no size; expected HxW or CxHxW, e.g. 64x64 or 3x64x64.")
+        raise click.BadParameter(f"{value!r} is not a size; expected HxW or CxHxW, e.g. 64x64 or 3x64x64.")
     c, h, w = numbers if len(numbers) == 3 else (1, *numbers)
     return c, h, w
 
@@ -62,7 +62,7 @@ def seconds(context: click.Context, parameter: click.Parameter, value: str | Non
     try:
         result = float(value[:-1]) * unit if unit else float(value)
     except ValueError:
-        raise click.BadParameter(f"{value!r} is no duration; expected e.g. 90s, 45m or 2h.") from None
+        raise click.BadParameter(f"{value!r} is not a duration; expected e.g. 90s, 45m or 2h.") from None
     if not result > 0:
         raise click.BadParameter(f"{value} is not above 0.")
     return result

@@ -30,37 +30,37 @@ if TYPE_CHECKING:
 @click.option("--prior", required=True, metavar="SPEC", help="What pictures look like, e.g. tv or tv+0.5*haar.")
 @click.option("--solver", metavar="SPEC", help="Default: the table's for a learned prior, else the first that fits.")
 @click.option("--sigma", callback=positive, metavar="S", help="Noise level in [0, 1] units, e.g. 0.01 or 2.55/255. "
-              "Default: estimated; with --simulate it is also what is added (0.01).")  # fmt: skip
+              "Default: estimated. --simulate adds noise of this level (default 0.01).")  # fmt: skip
 @click.option("--lam", callback=positive, metavar="L", help="Weight of the prior. Default: the table's, or "
               "chosen to fit the noise.")  # fmt: skip
 @click.option("--simulate", is_flag=True, help="The pictures are clean: degrade them first, restore, and score.")
 @click.option("--noise", metavar="SPEC", help="How the noise falls, e.g. poisson:gain=0.01 (pnp list noises); "
-              "--simulate adds it, too. Default: gaussian, clipped where the picture shows it.")  # fmt: skip
+              "--simulate adds this noise. Default: gaussian, clipped where the picture shows it.")  # fmt: skip
 @click.option("--truth", type=click.Path(path_type=Path), help="The clean picture, for scores.")
 @click.option("--input", "more", multiple=True, metavar="PATH", help="Another picture, a folder or a glob.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The restored picture; a folder for many inputs.")
 @click.option("--report", type=click.Path(path_type=Path), help="Folder for result.json and figure.png. "
               "Default: OUTPUT's name with -report.")  # fmt: skip
-@click.option("--size", callback=size, metavar="HxW", help="Image size behind a compressive measurement (.npy).")
+@click.option("--size", callback=size, metavar="HxW", help="Picture size of a compressive measurement (.npy).")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
-@click.option("--iterations", type=click.IntRange(1), help="At most so many. Default: the solver's own.")
+@click.option("--iterations", type=click.IntRange(1), help="Largest number of iterations. Default: the solver's own.")
 @click.option("--stop", metavar="SPEC", help="When to stop, e.g. wmv or wmv+discrepancy (pnp list stops). Default: the "
               "table's for a deep image prior, else --tol.")  # fmt: skip
 @click.option("--tol", callback=positive, default="1e-4", show_default=True, metavar="T",
               help="Stop at this relative change of the picture.")  # fmt: skip
 @click.option("--rules", metavar="PATH", help="Your table of default parameters (pnp tune); its rows go first.")
-@click.option("--seconds", callback=positive, metavar="T", help="Stop after so many seconds.")
-@click.option("--recursive", is_flag=True, help="The pages are frames of a movie: each starts from what the one before "
-              "has taught (for priors that learn: dip).")  # fmt: skip
-@click.option("--resume", is_flag=True, help="Go on from the checkpoint in the report's folder (priors that learn).")
+@click.option("--seconds", callback=positive, metavar="T", help="Stop after T seconds.")
+@click.option("--recursive", is_flag=True, help="The pages are frames of a movie. Each starts from what the prior has "
+              "learned on the one before (dip).")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Continue from the checkpoint in the report's folder (dip).")
 @click.option("--device", callback=device, default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def solve(inputs: tuple[str, ...], more: tuple[str, ...], **options: Any) -> None:
     """Restore pictures.
 
-    A picture that is given is taken as measured: nothing is degraded, and its borders are unknown. With no picture, or
-    with --simulate, a clean one is degraded, restored and scored. Written: the restored picture like its input
-    (format, depth, alpha, colour profile, EXIF), result.json and figure.png.
+    A picture that you pass counts as measured: it is restored as it is, and its borders are unknown. Without a picture,
+    or with --simulate, a clean one is degraded, restored and scored. The command writes the restored picture like its
+    input (format, depth, alpha, colour profile, EXIF), result.json and figure.png.
     """
     with one_line_errors(options.pop("debug")):
         _solve([*inputs, *more], **options)
@@ -81,9 +81,9 @@ def _solve(
     job = Job(simulate=simulate or not inputs, **settings)
     plans = _plans(inputs, output, report, job)
     if truth is not None and (len(plans) > 1 or job.simulate):
-        raise click.UsageError("--truth is for one measured picture; a simulation has its own truth.")
+        raise click.UsageError("--truth works with one measured picture. A simulation has its own truth.")
     if resume and (len(plans) > 1 or job.recursive):
-        raise click.UsageError("--resume goes on with one picture; a movie or a folder starts over.")
+        raise click.UsageError("--resume works with one picture, not with a movie or a folder.")
     if len(plans) == 1:
         _solve_one(job, plans[0], truth, resume)
         return
@@ -131,13 +131,13 @@ def _plans(inputs: list[str], output: Path | None, report: Path | None, job: Job
     for source in sources if file is None else ():
         if (maker := made.get(source.resolve(), source)) != source:
             raise pictures.PictureError(
-                f"{source} is an input, and where the result of {maker} goes; leave it out if it is an earlier result, "
-                "or give another folder with -o."
+                f"{source} is an input, and the result of {maker} would overwrite it. Leave it out if it is an earlier "
+                "result, or pass another folder with -o."
             )
     stems = [source.stem for source in sources]
     many = len(sources) > 1
     if many and file is not None:
-        raise pictures.PictureError(f"--output {output} is one file for {len(sources)} pictures; give a folder.")
+        raise pictures.PictureError(f"--output {output} is one file for {len(sources)} pictures. Pass a folder.")
     plans = []
     for source in sources:
         target = targets[source]
@@ -148,7 +148,7 @@ def _plans(inputs: list[str], output: Path | None, report: Path | None, job: Job
         plans.append(Plan(source, target, folder))
     names = [plan.output.resolve() for plan in plans]
     if len(set(names)) < len(names):
-        raise pictures.PictureError("two inputs would be written to the same file; give them different names.")
+        raise pictures.PictureError("two results would go to the same file. Give the inputs different names.")
     return plans
 
 
@@ -191,7 +191,7 @@ def _solve_one(job: Job, plan: Plan, truth: Path | None, resume: bool = False) -
         try:
             checkpoint.write(saved, done.result.memory, job, pixels[last : last + 1] if job.recursive else pixels)
         except OSError as error:  # what was asked for is there
-            warnings.warn(f"{error}  --resume cannot go on from this run.", stacklevel=1)
+            warnings.warn(f"{error}  --resume cannot continue this run.", stacklevel=1)
     if interrupted:
         raise KeyboardInterrupt
 
@@ -250,7 +250,7 @@ def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None
     sources = [p for p in (plan.source, truth, *named) if p is not None and p.is_file()]
     made = ("figure.png", "degraded.png", report.NAME, checkpoint.NAME)
     if plan.output.resolve() in {(plan.report / name).resolve() for name in made}:
-        raise pictures.PictureError(f"{plan.output} is where a file of the report goes; give another name.")
+        raise pictures.PictureError(f"{plan.output} would be overwritten by a file of the report. Choose another name.")
     for target in (plan.output, *(plan.report / name for name in made)):
         if target.parent.is_dir():
             pictures.check_target(target, sources)

@@ -14,17 +14,17 @@ from .options import levels, one_line_errors, seconds
 @click.command()
 @click.argument("net", metavar="NETWORK")
 @click.option("--data", required=True, multiple=True, metavar="PATH", help="Folder or glob of pictures; repeatable.")
-@click.option("--val", multiple=True, metavar="PATH", help="Pictures to judge by. Default: one in 32 of the data.")
+@click.option("--val", multiple=True, metavar="PATH", help="Validation pictures. Default: one in 32 of the data.")
 @click.option("--channels", type=click.Choice(["1", "3"]), help="Grey or colour. Default: 1.")
 @click.option("--budget", callback=seconds, metavar="TIME", help="Length of the run: 90s, 45m, 2h.")
 @click.option("--steps", type=click.IntRange(1), help="Length of the run in steps, instead of a budget.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for checkpoint, log and weights.")
 @click.option("--levels", callback=levels, metavar="LOW..HIGH", help="Noise levels. Default: 0..55/255.")
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate. Default: the network's own.")
-@click.option("--mode", help="Of trd: joint, greedy or greedy+joint. Default: joint.")
-@click.option("--init", metavar="WEIGHTS", help="Start from these: a file, or the name of shipped weights.")
+@click.option("--mode", help="How trd is trained: joint, greedy or greedy+joint. Default: joint.")
+@click.option("--init", metavar="WEIGHTS", help="First weights: a file, or the name of shipped ones.")
 @click.option("--licence", help="Licences of the data, for the record. Default: unknown.")
-@click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out, with its settings.")
+@click.option("--resume", is_flag=True, help="Continue from the checkpoint in --out, with its settings.")
 @click.option("--seed", type=int, help="Default: 0.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def train(debug: bool, **options: Any) -> None:
@@ -54,16 +54,17 @@ def _train(
 
     from ..files.pictures import expand
     from ..priors import store
+    from ..priors.nets import ARCHITECTURES
     from ..training import run
 
     pictures, judges = expand(data), expand(val) if val else None
     name, config = run.parse_network(net)
     given["channels"] = None if channels is None else int(channels)
     given = {"net": name, "config": config, **{k: v for k, v in given.items() if v is not None}}
-    if "levels" in given and run.has_own_level(name):
-        raise ValueError(f"--levels is not for {name}, which has one noise level: {name}:sigma=25/255.")
+    if "levels" in given and ARCHITECTURES[name](**config).level is not None:
+        raise ValueError(f"--levels does not apply to {name}, which has one noise level. Use {name}:sigma=25/255.")
     if init is not None and resume:
-        raise ValueError("--init is for a new run; --resume goes on from the checkpoint in --out.")
+        raise ValueError("--init starts a new run, and --resume continues the run in --out. Pass one of the two.")
     initial = None if init is None else store.load_file(init) if Path(init).suffix else store.load(init)
     settings = run.resumed(out, given) if resume else run.TrainSettings(**given)
     before = settings.sources if initial is None else _origin(initial, init)
@@ -94,7 +95,7 @@ def _train(
         "psnr": last["psnr"],
         "validation": {"data": _folders(judges or pictures), "pictures": last["pictures"]},
     }
-    title = trained.title()  # type: ignore[operator]
+    title = trained.title()
     store.export(trained, title, record, out)
     click.echo(f"wrote {out / title}.safetensors: {last['psnr']} dB after {last['step']} steps")
 

@@ -13,13 +13,13 @@ from .options import one_line_errors
 @click.argument("prior", metavar="PRIOR")
 @click.option("--task", "tasks", multiple=True, help="blur, downsample, mask, sensing, identity; default: all.")
 @click.option("--data", required=True, multiple=True, metavar="PATH", help="Training pictures: folder or glob.")
-@click.option("--count", type=click.IntRange(1), default=8, show_default=True, help="How many crops.")
-@click.option("--side", type=click.IntRange(16), default=128, show_default=True, help="Their side in pixels.")
+@click.option("--count", type=click.IntRange(1), default=8, show_default=True, help="Number of crops.")
+@click.option("--side", type=click.IntRange(16), default=128, show_default=True, help="Side of a crop in pixels.")
 @click.option("--channels", type=click.Choice(["1", "3"]), default="1", show_default=True)
-@click.option("--iterations", type=click.IntRange(1), help="Of the solver; default: as the table has it.")
+@click.option("--iterations", type=click.IntRange(1), help="Iterations of the solver. Default: the table's.")
 @click.option("--solver", metavar="NAME", help="Tune the row of this solver. Default: the task's own.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default="rules.tsv", show_default=True,
-              help="Table to write; the other rows of one that is there stay.")  # fmt: skip
+              help="Table to write. Its other rows stay.")  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def tune(
     prior: str,
@@ -35,8 +35,8 @@ def tune(
 ) -> None:
     """Find the default parameters of a prior on training pictures, and write them into a table of your own.
 
-    `pnp solve --rules TABLE` goes by it. The search starts from the row that is there, of the prior's kind, in that
-    table or the shipped one, and prints each better one.
+    `pnp solve --rules TABLE` uses it. The search starts from the row for the prior's kind in that table, or in the
+    shipped one, and prints each better row.
     """
     with one_line_errors(debug):
         from .. import priors
@@ -58,4 +58,4 @@ def tune(
                 click.echo(f"{' '.join(at)}: {value:.3f} dB  lam={row.lam:.4g} start={row.start:.4g} "
                            f"end={row.end:.4g} floor={row.floor:.4g} iterations={row.iterations}")  # fmt: skip
             tuning.write(rows, output)
-        click.echo(f"wrote {output}; to go by it: pnp solve --rules {output} ...")
+        click.echo(f"wrote {output}. Use it with: pnp solve --rules {output} ...")

@@ -106,12 +106,23 @@ class Convergence:
 def _verdict(fit: float, rho: float | None) -> str:
     coloured = rho is not None and abs(rho) > COLOURED
     if fit > LOOSE:
-        return "the residual is larger than the noise: lam too high, kernel wrong, or sigma too small"
+        return (
+            "The residual is larger than the noise. lam may be too high, sigma too small, or the kernel wrong. "
+            "Lower lam, or check sigma and the kernel."
+        )
     if coloured:
-        return "structure of the picture is left in the residual: lam too high or kernel wrong"
+        return (
+            "The residual still shows structure of the picture. lam may be too high, or the kernel wrong. "
+            "Lower lam, or check the kernel."
+        )
     if fit < TIGHT:
-        return "the residual is smaller than the noise: lam too low or sigma too large, noise is left in the picture"
-    return "the residual is what the noise would leave" if rho is not None else "the residual has the size of the noise"
+        return (
+            "The residual is smaller than the noise, so noise is left in the picture. lam may be too low, or sigma too "
+            "large. Raise lam, or check sigma."
+        )
+    if rho is None:
+        return "The residual is as large as the noise. Its structure cannot be tested for this measurement."
+    return "The residual looks like noise of the estimated level. This cannot rule out a wrong kernel."
 
 
 def _correlation(r: Tensor, down: int, right: int) -> Tensor:

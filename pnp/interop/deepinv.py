@@ -297,7 +297,7 @@ def _make(kind: type, channels: int, pretrained: str | None) -> nn.Module:
         return kind(**settings, **({"pretrained": pretrained} if "pretrained" in known else {}))
     model = _download(kind, settings)  # their default is to download, under several names
     if "pretrained" not in known and any(True for _ in model.parameters()):
-        raise ValueError(f"deepinv publishes no weights for {kind.__name__}; pretrained=None makes a random network.")
+        raise ValueError(f"deepinv lacks weights for {kind.__name__}. pretrained=None makes a random network.")
     return model
 
 

@@ -14,6 +14,7 @@ from ..files.atomic import atomic
 from ..files.pictures import check_target
 from ..metrics import psnr
 from ..priors.nets.trd import NODES, TRD
+from ..priors.network import networks
 from ..registry import DENOISERS, OPERATORS
 from ..samples import photograph
 
@@ -42,7 +43,7 @@ def denoiser_figure(spec: str, sigma: float = 25 / 255) -> Figure:
     """The photograph with noise, and what the denoiser makes of it; as three equal channels if it takes only those."""
     x = photograph("camera")[..., ::2, ::2]
     denoiser = DENOISERS.build(spec, shape=tuple(x.shape[1:]))
-    x = x.repeat(1, int(getattr(getattr(denoiser, "net", None), "channels", 1)), 1, 1)
+    x = x.repeat(1, min((net.channels for net in networks(denoiser)), default=1), 1, 1)
     y = x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     restored = denoiser(y, sigma)
     panels = {"picture": x, f"noise {255 * sigma:.0f}/255": y, "denoised": restored}

@@ -28,7 +28,7 @@ class ClippedGaussian(Noise):
         (u − y)²/(2 sigma²) at a pixel within, −log Φ(−z) at an end.   Tobin 1958
 
     prox: at an end the root of z − z₀ + (tau/sigma²) h(z) = 0, h(z) = φ(z)/Φ(−z), by Newton's method to rounding: the
-    left side is convex and rises, so that each step from z₀, that of v, falls towards the root.
+    left side is convex and rises, so each step from z₀ (the step for v) falls towards the root.
     Which pixels are at an end because of the noise, and how much of its variance is left, `begin` finds in y (`find`).
     sigma: a number or (B, 1, 1, 1).
     """

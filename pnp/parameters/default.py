@@ -6,7 +6,7 @@ from .. import solvers as solvers  # they fill their registry
 from ..core.solver import fitting
 from ..priors.base import Prior
 
-UNCONVEX = ("hqs",)  # comes first for a prior that is no closed convex function
+UNCONVEX = ("hqs",)  # comes first for a prior that is not a closed convex function
 
 
 def default_solver(prior: Prior, data: set[str] | None = None) -> str:

@@ -10,7 +10,7 @@ else that is measured enters.
 
 The rows are lines of table.tsv (`pnp list rules` shows them); `pnp tune` finds weight and strength on training pictures
 and writes them into a table of your own, which `pnp solve --rules` reads.  A row whose cell `asked` names a solver is
-for that solver, where it was asked for in the place of the task's own.  Convex priors have no row: their weight is
+for that solver, where a person asked for it instead of the task's own.  Convex priors have no row: their weight is
 fitted to the noise (`weight.fit_lam`).
 """
 
@@ -86,7 +86,7 @@ class Rule:
         if self.start and "tau" not in given:
             if Geometric not in get_args(get_type_hints(type(solver).__init__).get("tau")):
                 name = type(solver).__name__
-                raise ValueError(f"{name} takes no falling strength: a row for it has no start, end and floor.")
+                raise ValueError(f"{name} does not take a falling strength. Leave start, end and floor out of its row.")
             weight = self.lam if lam is None else lam
             first, last = self.strength(sigma)
             solver = replace(solver, tau=Geometric(first**2 / weight, last**2 / weight))  # type: ignore[call-arg]
@@ -180,7 +180,7 @@ def _parsed(text: str, path: str) -> Table:
         try:
             at, rule = _row(_cells(line))
             if at in rows:
-                raise ValueError(f"this is a second row for {' and '.join(at)}; leave one out.")
+                raise ValueError(f"{' and '.join(at)} already has a row. Remove one of the two.")
         except ValueError as error:
             raise SpecError(f"{path}, line {number}: {error}") from error
         rows[at] = rule
@@ -194,14 +194,14 @@ def _cells(line: str) -> list[str]:
 def _row(row: list[str]) -> tuple[Key, Rule]:
     """A key and its rule, from cells whose solver and stop rules can be made.  Raises ValueError."""
     if len(row) > len(COLUMNS):
-        raise ValueError(f"there are {len(row)} cells; expected {len(COLUMNS)} at most: {', '.join(COLUMNS)}.")
+        raise ValueError(f"this row has {len(row)} cells; expected at most {len(COLUMNS)}: {', '.join(COLUMNS)}.")
     given = {name: cell for name, cell in zip(COLUMNS, row, strict=False) if cell}
     needed = ("kind", "task", *(field.name for field in fields(Rule) if field.default is MISSING))
     if missing := [name for name in needed if name not in given]:
         raise ValueError(f"{' and '.join(missing)} left out; a row needs {', '.join(needed)}, with a tab after each.")
     kind, task, asked = given.pop("kind"), given.pop("task"), given.pop("asked", "")
     if "-" in task:
-        raise ValueError(f"task {task!r} has a hyphen; the solver that is asked for has a cell of its own.")
+        raise ValueError(f"task {task!r} has a hyphen. Write the solver into its own cell.")
     if asked:
         SOLVERS[asked]  # raises SpecError for one that is not there
     hints = get_type_hints(Rule)

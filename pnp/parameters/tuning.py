@@ -71,7 +71,7 @@ def crops(paths: Sequence[Path], count: int, side: int, channels: int) -> Tensor
             seen = sizes(picture, len(found), side)
             found.append(pictures.crop_centre(seen[len(found) % len(seen)][None].float() / 255, side))
     if not found:
-        raise ValueError(f"no picture of at least {side}×{side} pixels to tune on.")
+        raise ValueError(f"no picture has {side}×{side} pixels or more. Add larger pictures, or lower --side.")
     return torch.cat(found)
 
 
@@ -128,7 +128,7 @@ def search(
 def start(
     rows: Mapping[rules.Key, Rule], kind: str, task: str, solver: str | None, iterations: int | None
 ) -> tuple[rules.Key, Rule]:
-    """Where the row to tune stands, and the one to begin with: itself, or else the task's, or any other task's.
+    """The place of the row to tune, and the row to begin with: itself, or else the task's, or any other task's.
 
     solver, iterations: what it shall have; None: what it has.  Raises ValueError for a kind that has no row.
     """
@@ -138,7 +138,7 @@ def start(
     found = rows.get(at) or own or rows.get((kind, rules.OTHER))
     if found is None:
         known = ", ".join(sorted({k for k, _ in rows}))
-        raise ValueError(f"there is no row for priors of kind {kind!r} to start from; known kinds: {known}.")
+        raise ValueError(f"priors of kind {kind!r} do not have a row to start from. Known kinds: {known}.")
     return at, replace(found, iterations=iterations or found.iterations, solver=solver or found.solver)
 
 

@@ -1,4 +1,4 @@
-"""The weight of the prior by the discrepancy principle: the residual is what the noise would leave."""
+"""The weight of the prior by the discrepancy principle: the residual is as large as the noise."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def fit_lam(
         worst = float(miss[miss.abs().argmax()])
         side, cause = SIDES[worst > 0]
         where = f"{side} it ({math.exp(worst):.2f} times sigma √m)"
-        failed = "the time is over before a lam is found that" if late else "no lam"
+        failed = "the time was over before a lam was found that" if late else "no lam"
         cause = "give more time, or lam" if late else cause
         warnings.warn(f"{failed} brings the residual to the noise: it stays {where}; {cause}.", stacklevel=2)
     return log_lam.exp().view(-1, 1, 1, 1), x

@@ -109,7 +109,7 @@ class ADMM(Solver):
 def _balanced(tau: Tensor, x: Tensor, z: tuple[Tensor, ...], before: tuple[Tensor, ...]) -> Tensor:
     """tau halved where the primal residual ‖x − z‖ is tenfold the dual one ‖z⁺ − z‖, doubled in the opposite case.
 
-    A larger tau couples x and z more weakly.  Residuals below 1e-4 ‖x‖ are those of inexact proxes, and balancing
+    A larger tau couples x and z more weakly.  Residuals below 1e-4 ‖x‖ come from inexact proxes, and balancing
     them would run away.  Boyd et al. 2011, eq. 3.13, with tau = 1/rho.
     """
     primal = torch.stack([norm(x - zi) for zi in z]).square().sum(0).sqrt()

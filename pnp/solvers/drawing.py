@@ -71,12 +71,12 @@ class Pictures:
         name = type(self.optimizers[0]).__name__
         if memory["optimizer"] != name:
             raise ValueError(
-                f"what was carried is of optimizer {memory['optimizer']}, not {name}; give the same one, or start over."
+                f"the saved state is from optimizer {memory['optimizer']}, not {name}. Use the same one, or start over."
             )
         if len(memory["moments"]) != len(self.optimizers):
             raise ValueError(
-                f"what was carried is of {len(memory['moments'])} pictures, not {len(self.optimizers)}; "
-                "give the same ones, or start over."
+                f"the saved state is from {len(memory['moments'])} pictures, not {len(self.optimizers)}. "
+                "Use the same ones, or start over."
             )
         for i, (optimizer, moments) in enumerate(zip(self.optimizers, memory["moments"], strict=True)):
             optimizer.load_state_dict({**optimizer.state_dict(), "state": deepcopy(moments)})

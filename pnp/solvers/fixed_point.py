@@ -52,7 +52,7 @@ class FixedPoint(Solver):
     def init(self, problem: Problem, x0: Tensor) -> FixedPointState:
         smoothness = problem.prior.lipschitz()
         if self.tau is None and smoothness == float("inf"):
-            raise ValueError(f"no smoothness constant is known for {problem.prior.name}: give fixed-point:tau=...")
+            raise ValueError(f"the smoothness constant of {problem.prior.name} is unknown. Pass fixed-point:tau=...")
         tau = 1 / (problem.lam * smoothness) if self.tau is None else self.tau
         tau = torch.as_tensor(tau, dtype=x0.dtype, device=x0.device).expand(len(x0), 1, 1, 1)
         nothing = x0.new_full((len(x0),), float("nan"))
@@ -81,7 +81,7 @@ class FixedPoint(Solver):
         return FixedPointState(x, tau, value, move, split)
 
     def change(self, problem: Problem, state: FixedPointState, before: FixedPointState) -> Tensor:
-        """How far the step at tau goes: a standstill of the line search is no convergence."""
+        """How far the step at tau goes: a line search that stands still has not converged."""
         moved = super().change(problem, state, before)
         return torch.where(moved > 0, moved, state.move)
 

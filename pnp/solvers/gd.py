@@ -39,7 +39,7 @@ def gd(
     the variables that the prior draws the image from; without them the recursions above.
     average: the image is the mean of all images so far with weights average^age, as in the deep image prior (Ulyanov et
     al. 2018); 0 is the last one.
-    envelope: rho, to descend the Moreau envelope of f in its place, the t below which is sigma²/rho:
+    envelope: rho, to descend the Moreau envelope of f instead, the t below which is sigma²/rho:
 
         ∇f_t(x) = (x − prox_{t f}(x))/t = rho (AᵀA + rho I)⁻¹ Aᵀ(Ax − y)/sigma²
 
@@ -56,9 +56,9 @@ def gd(
     if lr is None:
         raise SpecError(f"{optimizer} takes a learning rate lr, e.g. gd:optimizer={optimizer},lr=0.01.")
     if tau is not None or momentum or nesterov:
-        raise SpecError(f"tau and momentum belong to SGD; {optimizer} takes a learning rate lr alone.")
+        raise SpecError(f"tau and momentum are options of SGD. {optimizer} takes only a learning rate lr.")
     if optimizer == "LBFGS":
         if envelope is not None:
-            raise SpecError("LBFGS searches along f itself; envelope is for the other optimizers.")
+            raise SpecError("LBFGS does not take envelope. Leave it out, or use another optimizer.")
         return LBFGS(lr, average, iterations)
     return Descent(optimizer, lr, average, envelope, iterations)

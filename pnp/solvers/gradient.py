@@ -91,7 +91,7 @@ class GradientDescent(Solver):
             return self.tau
         smoothness = problem.prior.lipschitz()
         if smoothness == float("inf"):
-            raise ValueError(f"no smoothness constant is known for {problem.prior.name}: give a step, gd:tau=...")
+            raise ValueError(f"the smoothness constant of {problem.prior.name} is unknown. Pass a step: gd:tau=...")
         steepest = problem.lipschitz()
         if self.envelope is not None:
             steepest = steepest * self.envelope / (problem.norm**2 + self.envelope)
@@ -99,6 +99,6 @@ class GradientDescent(Solver):
 
 
 def pull(problem: Problem, x: Tensor, envelope: float | None) -> Tensor:
-    """∇f(x) + lam ∇g(x), with an envelope rho the gradient of f's Moreau envelope in the place of ∇f."""
+    """∇f(x) + lam ∇g(x), with an envelope rho the gradient of f's Moreau envelope instead of ∇f."""
     fit = problem.data_grad(x) if envelope is None else problem.envelope_grad(x, envelope)
     return fit + problem.lam * problem.prior.grad(x)

@@ -58,9 +58,9 @@ class MeanShift(Solver):
 
     def init(self, problem: Problem, x0: Tensor) -> MeanShiftState:
         if problem.prior.lipschitz() == float("inf"):
-            raise ValueError(f"no smoothness constant is known for {problem.prior.name}; mean-shift needs one.")
+            raise ValueError(f"mean-shift needs a smooth prior, and {problem.prior.name} is not. Use dae or red.")
         if self.blind and problem.prior.smoothing() == 0:
-            raise ValueError(f"{problem.prior.name} smooths nothing: a blind descent takes dae or red.")
+            raise ValueError(f"the blind solver needs a prior that smooths: dae or red, not {problem.prior.name}.")
         size = trace(problem.operator.normal, x0) if self.blind else 0.0
         return MeanShiftState(x0, torch.zeros_like(x0), size, x0.new_full((len(x0),), float("inf")))
 

@@ -10,7 +10,7 @@ S = TypeVar("S", bound=Any)  # a NamedTuple
 
 
 def placed(state: S, tensors: dict[str, Any]) -> S:
-    """The state with these in the place of its own.  Raises ValueError where they are of another shape."""
+    """The state with these tensors instead of its own.  Raises ValueError where they are of another shape."""
     moved = {name: _to(value, getattr(state, name)) for name, value in tensors.items()}
     return state._replace(**moved)
 
@@ -20,4 +20,4 @@ def _to(value: Tensor | tuple[Tensor, ...], own: Tensor | tuple[Tensor, ...]) ->
         return tuple(_to(v, o) for v, o in zip(value, own, strict=True))
     if isinstance(value, Tensor) and isinstance(own, Tensor) and value.shape == own.shape:
         return value.to(own.device)
-    raise ValueError("what was carried is of another operator or prior; give the same ones, or start over.")
+    raise ValueError("the saved state is from another operator or prior. Use the same ones, or start over.")

@@ -37,7 +37,7 @@ def read_pictures(paths: list[Path], channels: int) -> list[Tensor]:
 def held_out(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     """(training, validation): every 32nd picture in the order of names is held out, or else the last one."""
     if len(paths) < 2:
-        raise ValueError(f"{len(paths)} picture to train on and to judge by; add pictures, or name others with --val.")
+        raise ValueError(f"{len(paths)} picture is too few to train and validate. Add some, or use --val.")
     validation = paths[31::32] or paths[-1:]
     return [p for p in paths if p not in set(validation)], validation
 

@@ -21,7 +21,7 @@ from ..files import atomic
 from ..files.pictures import crop_centre
 from ..optimizer import Muon
 from ..precision import autocast, choose
-from ..priors.nets import ARCHITECTURES
+from ..priors.nets import ARCHITECTURES, Network
 from ..registry import Spec, SpecError, convert, unknown
 from .patches import PatchPool, held_out, read_pictures
 
@@ -103,7 +103,7 @@ def parse_network(spec: str) -> tuple[str, dict[str, Any]]:
     if parsed.first is not None:
         raise SpecError(f"{parsed.first!r} in {spec!r} has no value; expected key=value")
     if "channels" in parsed.options:
-        raise SpecError(f"{spec}: give the number of channels by --channels.")
+        raise SpecError(f"{spec}: set the number of channels with --channels.")
     hints = get_type_hints(ARCHITECTURES[parsed.name].__init__)
     known = [h for h in hints if h not in ("return", "channels")]
     for key in parsed.options:
@@ -122,17 +122,12 @@ def _argument(text: str, hint: Any, where: str) -> Any:
     return tuple(map(int, parts))
 
 
-def has_own_level(net: str) -> bool:
-    """Whether a network of this name is trained for one noise level, an argument of its own."""
-    return "sigma" in inspect.signature(ARCHITECTURES[net]).parameters
-
-
 @dataclass
 class Run:
     """Everything that a checkpoint holds: restoring it continues the run as if nothing had happened."""
 
-    net: nn.Module
-    average: nn.Module  # exponential moving average of the weights: what is validated and exported
+    net: Network
+    average: Network  # exponential moving average of the weights: what is validated and exported
     optimizer: Muon
     generator: torch.Generator
     step: int = 0
@@ -177,11 +172,11 @@ def train(
     *,
     validation: list[Path] | None = None,
     resume: bool = False,
-    initial: nn.Module | None = None,
+    initial: Network | None = None,
     checkpoint_every: float = 240,
     validate_every: float = 300,
     report: Callable[[Progress], None] = lambda progress: None,
-) -> nn.Module:
+) -> Network:
     """Run the training and return the averaged network (float32, on the CPU).
 
     data: pictures; `validation`: pictures to judge by, left out of the data; by default one in 32 of these.
@@ -228,16 +223,16 @@ def train(
     return run.average.float().cpu()
 
 
-def start(settings: TrainSettings, device: torch.device, initial: nn.Module | None = None) -> Run:
-    """A new run: weights drawn with the seed, or those of `initial`."""
+def start(settings: TrainSettings, device: torch.device, initial: Network | None = None) -> Run:
+    """A new run: weights drawn with the seed, or copied from `initial`."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(settings.seed)
         net, average = (ARCHITECTURES[settings.net](channels=settings.channels, **settings.config) for _ in range(2))
-    if settings.mode != "joint" and not hasattr(net, "stages"):
-        raise ValueError(f"mode {settings.mode} is for a network in stages, trd; {settings.net} has none.")
+    if settings.mode != "joint" and not net.stages:
+        raise ValueError(f"mode {settings.mode} needs a network in stages, e.g. trd, not {settings.net}.")
     if initial is not None:
-        if type(initial) is not type(net) or initial.config() != net.config():  # type: ignore[operator]
-            ours, theirs = ({"network": type(m).__name__, **m.config()} for m in (net, initial))  # type: ignore[operator]
+        if type(initial) is not type(net) or initial.config() != net.config():
+            ours, theirs = ({"network": type(m).__name__, **m.config()} for m in (net, initial))
             raise ValueError(f"the initial weights are of {theirs}; this run trains {ours}.")
         net.load_state_dict(initial.state_dict())
     average.requires_grad_(False).load_state_dict(net.state_dict())
@@ -303,15 +298,14 @@ def step(settings: TrainSettings, run: Run, pool: PatchPool, progress: float, de
     return loss.detach()
 
 
-def levels(settings: TrainSettings, net: nn.Module) -> tuple[float, float]:
+def levels(settings: TrainSettings, net: Network) -> tuple[float, float]:
     """The noise levels that the network is trained for: its own one, or a range."""
-    own = getattr(net, "sigma", None)
-    return settings.levels if own is None else (own, own)
+    return settings.levels if net.level is None else (net.level, net.level)
 
 
-def draw_noise(net: nn.Module, clean: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
-    """What the network is to find: sigma n, n ~ N(0, I); for a network of Poisson noise, that of the gain sigma²."""
-    if getattr(net, "noise", "gaussian") == "gaussian":
+def draw_noise(net: Network, clean: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
+    """The noise that the network learns to find: sigma n, n ~ N(0, I); or Poisson noise of gain sigma²."""
+    if net.noise == "gaussian":
         return sigma * torch.randn(clean.shape, generator=generator).to(clean)
     gain = sigma.square().cpu()
     return (gain * torch.poisson(clean.cpu() / gain, generator=generator)).to(clean) - clean
@@ -319,19 +313,18 @@ def draw_noise(net: nn.Module, clean: Tensor, sigma: Tensor, generator: torch.Ge
 
 def _enter_phase(settings: TrainSettings, run: Run, progress: float) -> float:
     """Tell a network in stages which of them run and learn; returns the progress within the phase."""
-    nets: tuple[Any, Any] = (run.net, run.average)
-    if not hasattr(run.net, "stages"):
+    if not run.net.stages:
         return progress
-    used, fixed, within = settings.phase(progress, len(nets[0].stages))
-    for net in nets:
+    used, fixed, within = settings.phase(progress, len(run.net.stages))
+    for net in (run.net, run.average):
         net.used, net.fixed = used, fixed
-    for i, stage in enumerate(nets[0].stages):
+    for i, stage in enumerate(run.net.stages):
         stage.requires_grad_(fixed <= i < used)
     return within
 
 
 @torch.inference_mode()
-def validate(settings: TrainSettings, net: nn.Module, pictures: list[Tensor], device: torch.device) -> dict[str, float]:
+def validate(settings: TrainSettings, net: Network, pictures: list[Tensor], device: torch.device) -> dict[str, float]:
     """Mean PSNR in dB per noise level on uint8 pictures; the same seeded noise every time."""
     result = {}
     low, high = levels(settings, net)
@@ -350,7 +343,7 @@ def validate(settings: TrainSettings, net: nn.Module, pictures: list[Tensor], de
 
 
 def log(out: Path, run: Run, progress: float, losses: list[Tensor], psnr: dict[str, float], pictures: int) -> None:
-    """Append one JSON line; what is not finite is null.  psnr: the mean over so many pictures."""
+    """Append one JSON line; what is not finite is null.  psnr: the mean over `pictures` pictures."""
 
     def rounded(value: float, digits: int) -> float | None:
         return round(value, digits) if math.isfinite(value) else None
@@ -422,9 +415,9 @@ def _stored(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """(settings, state of the run) in the checkpoint.  Raises ValueError without a readable one."""
     path = out / "checkpoint.pt"
     if not path.is_file():
-        raise ValueError(f"nothing to resume: there is no {path}.")
+        raise ValueError(f"cannot resume: {path} does not exist.")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
         return found["settings"], found["run"]
     except Exception as error:  # torch raises a dozen kinds
-        raise ValueError(f"cannot read {path}: it is no checkpoint ({type(error).__name__}).") from error
+        raise ValueError(f"cannot read {path}: it is not a checkpoint ({type(error).__name__}).") from error

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .base import AsUntrained, Network, Untrained
 from .convdecoder import ConvDecoder
 from .decoder import Decoder
 from .dncnn import DnCNN
@@ -17,4 +18,17 @@ UNTRAINED: dict[str, Any] = {  # fitted to one picture each, by `dip`
     "decoder": Decoder,
 }
 
-__all__ = ["ARCHITECTURES", "TRD", "UNTRAINED", "ConvDecoder", "DRUNet", "Decoder", "DnCNN", "Hourglass", "UNet"]
+__all__ = [
+    "ARCHITECTURES",
+    "TRD",
+    "UNTRAINED",
+    "AsUntrained",
+    "ConvDecoder",
+    "DRUNet",
+    "Decoder",
+    "DnCNN",
+    "Hourglass",
+    "Network",
+    "UNet",
+    "Untrained",
+]

@@ -7,10 +7,11 @@ import math
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from .base import Untrained
 from .hourglass import Unit
 
 
-class ConvDecoder(nn.Module):
+class ConvDecoder(Untrained):
     """u = N(z), (1, inputs, h, w) -> (1, channels, 2^depth h, 2^depth w): `depth` scales, each twice the one before.
 
         z <- unit1(unit3(up z)) at each scale, after a first unit3;   u = C z
@@ -50,7 +51,7 @@ class ConvDecoder(nn.Module):
 
 
 def depth_for(height: int, width: int) -> int:
-    """The depth for a picture of this size: so many halvings as leave about 8 pixels of its shorter side, 4 at least.
+    """The depth for a picture of this size: about 8 pixels of the shorter side remain; 4 at least.
 
     A decoder that begins finer has to remember a large picture in pieces, and takes its noise for detail.
     """

@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
+from .base import Untrained
 from .hourglass import Norm
 
 
-class Decoder(nn.Module):
+class Decoder(Untrained):
     """u = N(z), (1, inputs, h, w) -> (1, channels, 2^depth h, 2^depth w), whose size is set by `width` alone.
 
         z <- norm(relu(up(C_i z))), depth times;   u = C norm(relu(C_depth z))

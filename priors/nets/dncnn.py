@@ -7,10 +7,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from .base import Network
 from .common import noise_map, shade
 
 
-class DnCNN(nn.Module):
+class DnCNN(Network):
     """N(x, sigma), an estimate of the noise in x; the denoiser is D(x, sigma) = x − N(x, sigma).
 
     `depth` 3×3 convolutions of `width` channels with ReLU between them, no normalisation; the noise level enters as
@@ -20,8 +21,6 @@ class DnCNN(nn.Module):
     x: (B, C, H, W); sigma: a number or (B, 1, 1, 1), in image units.
     Zhang et al. 2017 (DnCNN); Zhang et al. 2018 (FFDNet) for the noise map.
     """
-
-    lr = 1.5e-3  # peak learning rate that trains it well
 
     def __init__(
         self, channels: int = 1, depth: int = 17, width: int = 64, bias: bool = False, conditioned: bool = True
@@ -51,9 +50,8 @@ class DnCNN(nn.Module):
         }
 
     def title(self) -> str:
-        """The name of its weights."""
         return f"dncnn-{shade(self.channels)}"
 
     def receptive_radius(self) -> int:
-        """Pixels on each side that can change an output pixel: one a layer."""
+        """One pixel a layer."""
         return self.depth

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .base import Network
 from .common import noise_map, pad_to_multiple, shade
 
 
@@ -18,7 +19,7 @@ class _Block(nn.Module):
         return x + self.res(x)
 
 
-class DRUNet(nn.Module):
+class DRUNet(Network):
     """N(x, sigma) = x − U(x, sigma): four scales of residual blocks on x and a noise map; U is the denoised picture.
 
     The modules bear the names of the published weights, so that a state dict fits as it is.
@@ -27,7 +28,6 @@ class DRUNet(nn.Module):
     """
 
     multiple = 8
-    lr = 1.5e-3
 
     def __init__(
         self, channels: int = 1, widths: tuple[int, int, int, int] = (64, 128, 256, 512), blocks: int = 4
@@ -63,10 +63,8 @@ class DRUNet(nn.Module):
         return {"channels": self.channels, "widths": list(self.widths), "blocks": self.blocks}
 
     def title(self) -> str:
-        """The name of its weights."""
         return f"drunet-{shade(self.channels)}"
 
     def receptive_radius(self) -> int:
-        """Pixels on each side that can change an output pixel."""
         b = self.blocks
         return 2 + 2 * 2 * b * (1 + 2 + 4) + 8 * 2 * b + self.multiple

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
+from .base import Untrained
+
 
 class Unit(nn.Module):
     """leaky(norm(conv(x))): a convolution, then each channel to mean 0 and variance 1, scaled.
@@ -50,7 +52,7 @@ class Scale(nn.Module):
         return self.join(up if self.skip is None else torch.cat([self.skip(x), up], 1))
 
 
-class Hourglass(nn.Module):
+class Hourglass(Untrained):
     """u = N(z), (1, inputs, H, W) -> (1, channels, H, W): `depth` scales, each half the size of the one above.
 
     On the way down two 3×3 convolutions a scale, on the way up bilinear growth, a 3×3 and a 1×1 convolution, beside

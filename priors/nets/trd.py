@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, fold, unfold
 
 from ... import linalg
+from .base import Network
 
 NODES = torch.arange(-310.0, 311.0, 10.0, dtype=torch.float64)  # centres of the radial basis functions, grey levels
 WIDTH = 10.0  # their standard deviation
@@ -60,12 +61,12 @@ class Stage(nn.Module):
         return back.view(u.shape)[..., 2 * r : -2 * r, 2 * r : -2 * r]
 
 
-class TRD(nn.Module):
+class TRD(Network):
     """N(x, sigma) of the denoiser D(x, sigma) = x − N(x, sigma): T steps of a trained diffusion from f = x.
 
         u <- u − (Σᵢ k̄ᵢ ∗ φᵢ(kᵢ ∗ u) + λ (u − f))
 
-    on the scale of 255 grey levels, borders mirrored anew at each step.  Trained at one noise level s0 = `sigma`, and
+    on the scale of 255 grey levels, borders mirrored anew at each step.  Trained at one noise level s0 = `level`, and
     carried to others by scale: D_s(x) = (s/s0) D_{s0}(x s0/s).
 
     noise = "poisson": x = gain · counts, sigma = √gain, the noise of a white pixel.  The reaction is then the prox of
@@ -77,7 +78,8 @@ class TRD(nn.Module):
     Chen, Yu & Pock 2015; Chen & Pock 2017 (TNRD), eqs. 6 to 8, and section 5 for other data terms.
     """
 
-    lr = 0.03  # peak learning rate that trains it well
+    lr = 0.03
+    level: float
     tile = 4096  # a stage works on blocks by itself, so that tiling, with its margins, is for giants alone
 
     def __init__(
@@ -91,17 +93,17 @@ class TRD(nn.Module):
     ) -> None:
         super().__init__()
         if channels != 1:
-            raise ValueError(f"trd is for one channel, not {channels}; colour goes through it channel by channel.")
+            raise ValueError(f"trd takes one channel, not {channels}. It denoises colour channel by channel.")
         if size % 2 == 0 or size < 3:
             raise ValueError(f"size is {size}; expected an odd number of pixels, 3 at least.")
-        self.channels, self.size, self.sigma, self.noise = channels, size, sigma, noise
+        self.channels, self.size, self.level, self.noise = channels, size, sigma, noise
         self.filters = filters or size**2 - 1
         self.stages = nn.ModuleList(Stage(self.filters, size, sigma) for _ in range(stages))
-        self.used, self.fixed = stages, 0  # how many stages run, and how many of them do not learn (greedy training)
+        self.used = stages
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1, 1, 1, 1)
-        scale = 255 * (self.sigma / level.clamp_min(1e-3 * self.sigma)) ** (2 if self.noise == "poisson" else 1)
+        scale = 255 * (self.level / level.clamp_min(1e-3 * self.level)) ** (2 if self.noise == "poisson" else 1)
         with torch.autocast(x.device.type, enabled=False):
             f = u = x * scale
             for i, stage in enumerate(self.stages[: self.used]):
@@ -124,18 +126,17 @@ class TRD(nn.Module):
             "channels": self.channels,
             "size": self.size,
             "stages": len(self.stages),
-            "sigma": self.sigma,
+            "sigma": self.level,
             "filters": self.filters,
             "noise": self.noise,
         }
 
     def title(self) -> str:
-        """The name of its weights."""
         kind = "" if self.noise == "gaussian" else f"{self.noise}-"
-        return f"trd-{self.size}x{self.size}-{len(self.stages)}-{kind}sigma{255 * self.sigma:.0f}"
+        return f"trd-{self.size}x{self.size}-{len(self.stages)}-{kind}sigma{255 * self.level:.0f}"
 
     def receptive_radius(self) -> int:
-        """Pixels on each side that can change an output pixel: two filters a stage."""
+        """Two filters a stage."""
         return 2 * (self.size // 2) * len(self.stages)
 
 

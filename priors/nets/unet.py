@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
+from .base import Network
 from .common import noise_map, pad_to_multiple, shade
 
 
@@ -22,7 +23,7 @@ class ResBlock(nn.Module):
         return x + self.b(torch.relu_(self.a(x)))
 
 
-class UNet(nn.Module):
+class UNet(Network):
     """N(x, sigma), an estimate of the noise in x; the denoiser is D(x, sigma) = x − N(x, sigma).
 
     2×2 pixel-unshuffle, three scales of residual blocks, strided convolutions between them, additive skips.  Without a
@@ -33,7 +34,6 @@ class UNet(nn.Module):
     """
 
     multiple = 8
-    lr = 1.5e-3  # peak learning rate that trains it well
 
     def __init__(self, channels: int = 1, widths: tuple[int, int, int] = (64, 128, 256), blocks: int = 2) -> None:
         super().__init__()
@@ -67,11 +67,9 @@ class UNet(nn.Module):
         return {"channels": self.channels, "widths": list(self.widths), "blocks": self.blocks}
 
     def title(self) -> str:
-        """The name of its weights."""
         return f"unet-{shade(self.channels)}"
 
     def receptive_radius(self) -> int:
-        """Pixels on each side that can change an output pixel."""
         b = self.blocks
         # 3×3 convolutions at strides 2, 4, 8 (two in a block; head and tail at stride 2), plus the cells themselves
         return 2 * (2 + 4 * b) + 4 * 4 * b + 8 * 2 * b + self.multiple
