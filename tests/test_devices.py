@@ -133,7 +133,7 @@ def test_a_noise_without_an_exact_step_is_split_where_the_picture_is(
     def work(u: Tensor) -> Tensor:
         operator = OPERATORS.build("blur").to(u.device)
         noise = NOISES.build(spec)
-        problem = Problem(operator, simulated(noise, operator(u).clamp(0, 1)), priors.TV(), noise, lam=5.0)
+        problem = Problem(operator, simulated(noise, (4 * operator(u) - 2).clamp(0, 1)), priors.TV(), noise, lam=5.0)
         assert not problem.exact
         return solve(problem, SOLVERS.build(solver), iterations=3).x
 
