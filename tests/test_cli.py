@@ -398,6 +398,7 @@ def test_show_takes_the_options_of_any_member_of_the_name(capsys: pytest.Capture
 
 
 def test_cite_gives_bibtex_of_each_part(capsys: pytest.CaptureFixture) -> None:
+    assert pnp("cite", "--noise", "poisson:gain=0.1") == 0 and "anscombe1948" in capsys.readouterr().out
     assert pnp("cite", "--op", "blur", "--prior", "tv+0.5*haar", "--solver", "admm") == 0
     said = capsys.readouterr().out
     assert all(f"{{{key}," in said for key in ("pnp", "zhao2016", "rudin1992", "donoho1995", "boyd2011"))

@@ -198,6 +198,8 @@ def test_a_record_is_frozen_and_ready_for_json() -> None:
     (lambda y: pnp.restore(y, operator="blur", prior="tv", sigma=0.1, size=(1, 9, 9)), "--size is for compressive"),
     (lambda y: pnp.restore(y.clamp(0, 1), operator="identity", prior="tv", sigma=25), "in units of 8 bits is 25/255"),
     (lambda y: pnp.restore(y, operator="identity", prior="tv", noise="gausian"), "Did you mean 'gaussian'"),
+    (lambda y: pnp.restore(y, operator="sensing", prior="tv", noise="clipped", simulate=True, sigma=0.01),
+     "between black and white"),
 ])  # fmt: skip
 def test_what_makes_no_sense_is_said_before_the_solve(make: Callable[[Tensor], Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):

@@ -187,15 +187,18 @@ def _draw(spec: str, kinds: set[str], nets: list[Network], sigma: float, output:
 @click.option("--op", metavar="SPEC")
 @click.option("--prior", metavar="SPEC")
 @click.option("--solver", metavar="SPEC")
+@click.option("--noise", metavar="SPEC")
 @click.option("--stop", metavar="SPEC")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cite(debug: bool, op: str | None, prior: str | None, solver: str | None, stop: str | None) -> None:
-    """Print BibTeX of the papers behind an operator, a prior, a solver and stop rules, and of pnp."""
+def cite(
+    debug: bool, op: str | None, prior: str | None, solver: str | None, noise: str | None, stop: str | None
+) -> None:
+    """Print BibTeX of the papers behind an operator, a prior, a solver, a noise and stop rules, and of pnp."""
     with one_line_errors(debug):
         from .. import citations
         from ..machine import environment
 
-        parts = {"operators": op, "solvers": solver, "priors": prior, "stops": stop}
+        parts = {"operators": op, "solvers": solver, "priors": prior, "noises": noise, "stops": stop}
         keys = [key for kind, spec in parts.items() if spec for key in _cited(registries()[kind], spec)]
         click.echo("\n\n".join(filter(None, [citations.OURS % environment()["pnp"], citations.bibtex(keys)])))
 

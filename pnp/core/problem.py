@@ -67,6 +67,11 @@ class Problem:
         checks.part(prior, "prior", (Prior,), "a Prior; PnP(denoiser) makes one of a denoiser")
         checks.part(noise, "noise", (Noise,), "a Noise, or the sigma of Gaussian noise")
         checks.image(y, "y")
+        if noise.bounded and not operator.pictorial:
+            raise ValueError(
+                f"{noise.name} noise keeps y between black and white, but {operator.name} does not measure a picture. "
+                "Use gaussian noise."
+            )
         checks.per_image(lam, "lam", len(y))
         operator.image_shape(tuple(y.shape[1:]))  # a wrong shape is an error here, not in the loop
         known = operator.known()

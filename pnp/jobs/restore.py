@@ -139,16 +139,32 @@ def run(
     if parts.operator.pixelwise and parts.operator.known() is not None and "parametrise" in parts.prior.offers():
         result = _with_what_is_known(result, problem, say)
     restored = parts.operator.visible(result.x)
+    sigma = Chosen(None if source == settle.BLIND else numbers(settle.compact(problem.sigma)), source)
     seconds = {"before": before, "solve": result.seconds, "total": total}
-    known = source != settle.BLIND
-    end = result.convergence
-    record = Record(
+    record = _record(job, parts, solver, result, sigma, Chosen(numbers(lam), lam_source), seconds, initial, restored)
+    return Restoration(restored, restored, initial, parts.truth, result, solver, record)
+
+
+def _record(
+    job: Job,
+    parts: Parts,
+    solver: Solver,
+    result: Result,
+    sigma: Chosen,
+    lam: Chosen,
+    seconds: dict[str, float],
+    initial: Tensor,
+    restored: Tensor,
+) -> Record:
+    """The record of a solve; a residual whose noise is not known is not judged."""
+    end, known = result.convergence, sigma.value is not None
+    return Record(
         job=job.settings(),
         solver=settings_of(solver, job.iterations or solver.iterations),
         shape={"measurement": list(parts.y.shape), "image": list(restored.shape)},
-        noise=problem.noise.described(),
-        sigma=Chosen(numbers(settle.compact(problem.sigma)) if known else None, source),
-        lam=Chosen(numbers(lam), lam_source),
+        noise=result.problem.noise.described(),
+        sigma=sigma,
+        lam=lam,
         precision="; ".join(dict.fromkeys(map(str, parts.prior.runs_in(parts.y.device)))) or None,
         status=[s.name.lower() for s in result.status],
         reason=list(result.reason),
@@ -164,7 +180,6 @@ def run(
         objective=objective_of(result),
         metrics=None if parts.truth is None else scores(initial, restored, parts.truth),
     )
-    return Restoration(restored, restored, initial, parts.truth, result, solver, record)
 
 
 def _sooner(job: Job, parts: Parts, solver: Solver, stop: list[StopRule], factor: int) -> tuple[Solver, list[StopRule]]:

@@ -106,7 +106,7 @@ def _sigma(job: Job, parts: Parts, say: Say) -> tuple[float | Tensor, str]:
             return compact(parts.y.square().flatten(1).mean(1).sqrt()), BLIND  # any number would do
         raise ValueError(
             "Cannot estimate the noise of compressive measurements. "
-            "Pass --sigma, or use --solver mean-shift:blind=true."
+            "Pass --sigma, or use --prior dae --solver mean-shift:blind=true."
         )
     pixelwise = parts.operator.pixelwise
     # a weight that fits the residual to sigma would take out as much of the picture as sigma counts beside white noise

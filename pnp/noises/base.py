@@ -25,6 +25,7 @@ class Noise(ABC):
     """
 
     quadratic: ClassVar[bool] = False  # value = ‖u − y‖²/(2 level²): a linear A then has an exact step of its own
+    bounded: ClassVar[bool] = False  # y lies between black, 0, and white, 1: compressive measurements do not
     convex: ClassVar[bool] = True  # value is convex in u
     everywhere: ClassVar[bool] = True  # the curvature holds for every u; False: for u >= 0 alone
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ class ClippedGaussian(Noise):
     sigma: a number or (B, 1, 1, 1).
     """
 
+    bounded: ClassVar[bool] = True
     sigma: float | Tensor
     ends: Ends | None = field(default=None, repr=False, compare=False)  # of one measurement
 

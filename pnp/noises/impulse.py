@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ class SaltPepper(Noise):
     costs no more by each step than what is near it, so an impulse is left alone.   Nikolova 2004.
     """
 
+    bounded: ClassVar[bool] = True
     fraction: float
     seen: Tensor | None = field(default=None, repr=False, compare=False)  # samples of one y that were not hit
 
