@@ -106,6 +106,13 @@ def test_the_way_to_pixels_and_back_is_one_affine_map() -> None:
         assert np.array_equal(back(pixels), picture)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_the_largest_integer_is_white(dtype: str) -> None:
+    white = np.full((2, 3), np.iinfo(dtype).max, dtype)
+    for picture in (white, torch.from_numpy(white)):
+        assert bool((as_pixels(picture)[0] == 1).all())
+
+
 def test_clipping_is_named_in_the_record_and_can_be_switched_off() -> None:
     truth = (camera(96) - 0.2).clamp(0, 1)
     y = noises.ClippedGaussian(0.15).draw(truth, torch.Generator().manual_seed(0))
