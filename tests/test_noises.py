@@ -206,6 +206,17 @@ def test_splitting_with_a_constant_step_ends_where_both_proxes_agree_whatever_th
     torch.testing.assert_close(problem.prior.prox(exact, 2.0 * tau), x, atol=1e-6, rtol=0)
 
 
+def test_the_copy_of_the_blurred_picture_counts_as_change_too() -> None:
+    """Planted: the picture and its copies at rest, while Ax and w are apart."""
+    noise = Poisson(0.05)
+    y = noise.draw(BLUR(0.5 + 0.3 * images(1, 1, 16, 16)), seeded(1))
+    problem, solver = Problem(BLUR, y, TV(), noise), ADMM()
+    before = solver.init(problem, y)
+    assert before.split is not None and float(solver.change(problem, before, before)) == 0
+    after = before._replace(split=before.split._replace(d=before.split.d + 0.01))
+    assert float(solver.change(problem, after, before)) == pytest.approx(0.16 / float(y.norm()))  # 0.01 √256
+
+
 def test_a_theorem_is_stated_where_the_data_step_is_exact() -> None:
     noise = ClippedGaussian(0.2)
     y = noise.draw(images(1, 1, 16, 16), seeded(1))
