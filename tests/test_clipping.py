@@ -115,6 +115,17 @@ def test_it_is_looked_for_image_by_image_and_where_pixels_are_known() -> None:
     assert isinstance(noise, ClippedGaussian) and noise.ends is None
 
 
+def test_the_noise_that_is_left_is_that_of_the_measured_pixels() -> None:
+    """Planted: what the holes hold counted with it."""
+    x = torch.full((1, 1, 96, 96), 0.05, dtype=torch.float64)
+    y = Gaussian(0.2).draw(x, seeded(1)).clamp(0, 1)
+    known = torch.ones_like(x)
+    known[..., 40:] = 0
+    whole, part = found(y, 0.2).ends, found(y * known, 0.2, known).ends
+    assert whole is not None and part is not None
+    assert float(part.share) == pytest.approx(float(whole.share), rel=0.03)
+
+
 def test_black_that_is_black_all_around_is_taken_at_its_word() -> None:
     x = torch.zeros(1, 1, 32, 32, dtype=torch.float64)
     x[..., 5:27, 5:27] = 0.5

@@ -15,8 +15,8 @@ from pnp.core.result import Status
 from pnp.core.stopping import Tolerance
 from pnp.jobs import Job, run
 from pnp.linalg import trace
-from pnp.operators import Blur, Mask, kernels
-from pnp.priors import DAE, PnP, parse
+from pnp.operators import Blur, Identity, Mask, kernels
+from pnp.priors import DAE, PnP, Tikhonov, parse
 from pnp.priors.pnp import Turning
 from pnp.registry import OPERATORS
 from pnp.solvers import HQS, FixedPoint, MeanShift
@@ -65,6 +65,24 @@ def test_the_gradient_step_form_is_the_gradient_of_its_value() -> None:
     assert prior.offers() == {"grad", "value"} and DAE(bent, SD).offers() == {"grad"}
     with pytest.raises(NotImplementedError, match="Use form=gradient-step"):
         DAE(bent, SD).value(x)
+
+
+@pytest.mark.parametrize("size", [0.01, 30.0])
+def test_backtracking_takes_the_first_step_that_lowers_the_objective_enough(size: float) -> None:
+    """F(x⁺) <= F(x) − 0.1 ‖x⁺ − x‖²/tau, a quadratic problem at any scale.  Planted: ‖x⁺ − x‖ without its square."""
+    x, tau = size * images(1, 1, 12, 12), 1.0
+    problem, solver = Problem(Identity(), x, Tikhonov(), sigma=0.5, lam=20.0), FixedPoint(tau=1.0)
+    found = solver.step(problem, solver.init(problem, x), 0)
+
+    def trial(tau: float) -> Tensor:
+        return problem.data_prox(x - tau * 20 * x, tau)
+
+    def gain(tau: float) -> float:
+        return float(problem.objective(x) - problem.objective(trial(tau)))
+
+    while gain(tau) < 0.1 * float((trial(tau) - x).square().sum()) / tau:
+        tau /= 2
+    assert 0.01 < tau < 1 and float(found.tau) == tau and torch.equal(found.x, trial(tau))
 
 
 @pytest.mark.parametrize("tau", [None, 1.0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from pnp import noises, operators, priors, solvers
 from pnp.jobs import Job, run, settle
 from pnp.jobs.job import _operator as operator_of
 from pnp.jobs.job import as_pixels
+from pnp.jobs.record import objective_of
 from pnp.registry import SOLVERS, Entry, SpecError
 from pnp.samples import photograph
 
@@ -104,6 +105,22 @@ def test_the_way_to_pixels_and_back_is_one_affine_map() -> None:
         pixels, back = as_pixels(picture)
         assert pixels.shape == (1, 1 if picture.ndim == 2 else 3, 3, 4)
         assert np.array_equal(back(pixels), picture)
+
+
+def test_the_rise_of_the_objective_is_the_largest_as_a_share_of_the_fall() -> None:
+    y, _ = blurred()
+    result = run(Job(operators.ValidBlur(KERNEL), "tv", sigma=0.02, lam=5.0, iterations=2), y).result
+    values = torch.tensor([[10.0, 7.0], [4.0, 5.0], [5.0, 4.0], [2.0, 3.0]])  # (iterations, images)
+    assert objective_of(replace(result, history={"objective": values})) == {
+        "first": [10.0, 7.0], "last": [2.0, 3.0], "rise": [0.125, 0.0]
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_the_largest_integer_is_white(dtype: str) -> None:
+    white = np.full((2, 3), np.iinfo(dtype).max, dtype)
+    for picture in (white, torch.from_numpy(white)):
+        assert bool((as_pixels(picture)[0] == 1).all())
 
 
 def test_clipping_is_named_in_the_record_and_can_be_switched_off() -> None:

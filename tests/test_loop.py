@@ -22,7 +22,7 @@ from pnp.metrics import psnr, ssim
 from pnp.noises import Gaussian
 from pnp.operators import Identity
 from pnp.parameters.default import default_solver
-from pnp.parameters.weight import fit_lam
+from pnp.parameters.weight import _Search, fit_lam
 from pnp.priors import L1, RED, TV, PnP, Prior, Projector, Tikhonov, WaveletL1, parse
 from pnp.registry import OPERATORS, SOLVERS
 from pnp.solvers import ADMM, FISTA, HQS, ChambollePock, CondatVu, Descent, GradientDescent, ProximalGradient, Solver
@@ -376,6 +376,16 @@ def test_fit_lam_meets_the_discrepancy_on_a_blurred_picture() -> None:
     assert float(psnr(restored, x)) > float(psnr(y, x)) + 2
     _, smoother = fit_lam(p, ADMM(iterations=60), c=1.2)
     assert float(p.residual(smoother) / p.noise_norm()) == pytest.approx(1.2, rel=0.02)
+
+
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_the_search_for_lam_does_not_creep_where_one_side_is_steep(side: float) -> None:
+    """Ten evaluations do.  Planted: regula falsi whose standing end keeps its weight, which takes seventeen."""
+    search = _Search(torch.zeros(1, dtype=torch.float64), 0.015)
+    while not bool(search.done):
+        far = side * search.log_lam - 1.2
+        search.judge(side * torch.where(far < 0, 0.2 * far, 6 * far))
+    assert len(search.tried) <= 10 and float(search.nearest()[1].abs()) < 0.015
 
 
 def test_fit_lam_of_one_picture_is_the_same_in_a_batch() -> None:

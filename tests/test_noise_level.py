@@ -107,3 +107,19 @@ def test_a_weight_that_fits_the_residual_goes_by_white_noise_alone_where_nothing
     white = float(estimate_sigma(y.pixels))
     assert levels["identity", "tv"] == pytest.approx(white, rel=1e-6)
     assert all(float(v) > 1.2 * white for at, v in levels.items() if at != ("identity", "tv"))  # type: ignore[arg-type]
+
+
+def test_what_a_file_has_lost_goes_into_the_level_of_a_solve_each_in_its_way() -> None:
+    """The rounding is part of what is read, a JPEG's loss is not.  Planted: one in the place of the other."""
+    from pnp.jobs import Job, run
+
+    y = camera() + 0.02 * torch.randn(1, 1, 256, 256, generator=seeded())
+    read = float(estimate_sigma(y))
+
+    def level(**lost: float) -> float:
+        value = run(Job("identity", "unet", iterations=1, **lost), y).record.sigma.value  # type: ignore[arg-type]
+        assert isinstance(value, float)
+        return value
+
+    assert level(floor=0.01) == pytest.approx(read, rel=1e-5) and level(floor=0.03) == pytest.approx(0.03)
+    assert level(hidden=0.03) > 1.4 * read

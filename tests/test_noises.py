@@ -169,6 +169,54 @@ def test_missing_samples_say_nothing_whatever_the_noise(spec: str) -> None:
     assert torch.equal(first, second) and bool(first.isfinite().all())
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_residual_to_expect_counts_what_was_measured(channels: int) -> None:
+    mask = Mask((torch.rand(1, 16, 16, generator=seeded(3)) > 0.7).double())
+    y = images(1, channels, 16, 16)
+    measured = int(mask.mask.sum()) * channels
+    assert float(Problem(mask, y, TV(), 0.1).noise_norm()) == pytest.approx(0.1 * measured**0.5)
+    assert 0 < measured < 0.5 * y.numel()  # planted: all samples counted
+
+
+def test_few_photons_are_as_few_between_holes_as_without() -> None:
+    """Planted: a hole counted as no photon, by which the noise would be 0.84 of this."""
+    noise = Poisson(gain=1.0)
+    y = noise.draw(torch.ones(1, 1, 96, 96, dtype=torch.float64), seeded(1))
+    known = (torch.rand(1, 1, 96, 96, generator=seeded(2)) < 0.5).double()
+    whole, holes = noise.begin(y).expected(y), noise.begin(y * known, known).expected(y * known)
+    assert float(holes) == pytest.approx(float(whole), rel=0.05)
+
+
+@pytest.mark.parametrize("noise", [Gaussian(0.1), Poisson(0.02, background=0.1), ClippedGaussian(0.3)], ids=repr)
+def test_the_gradient_of_the_envelope_is_that_of_f_with_every_frequency_at_one_pace(noise: Noise) -> None:
+    """(AᵀA + rho I) of it is rho ∇(f∘A)."""
+    x, rho = 0.5 + 0.3 * images(1, 1, 16, 16), 0.1
+    problem = Problem(BLUR, noise.draw(BLUR(x), seeded(1)), TV(), noise)
+    found = problem.envelope_grad(x, rho)
+    torch.testing.assert_close(BLUR.normal(found) + rho * found, rho * problem.data_grad(x), atol=1e-8, rtol=1e-8)
+
+
+def test_splitting_with_a_constant_step_ends_where_both_proxes_agree_whatever_the_noise() -> None:
+    """x = prox_{lam tau g}(prox_{tau f∘A}(x)), with a split that goes on from step to step."""
+    noise, tau = Poisson(0.02), 0.05
+    y = noise.draw(BLUR(0.5 + 0.3 * images(1, 1, 16, 16)), seeded(1))
+    problem = Problem(BLUR, y, Tikhonov(), noise, lam=2.0)
+    x = solve(problem, HQS(tau=tau, iterations=200), stop=()).x
+    exact, _ = problem.data_step(x, tau, problem.split(x), sweeps=1000)
+    torch.testing.assert_close(problem.prior.prox(exact, 2.0 * tau), x, atol=1e-6, rtol=0)
+
+
+def test_the_copy_of_the_blurred_picture_counts_as_change_too() -> None:
+    """Planted: the picture and its copies at rest, while Ax and w are apart."""
+    noise = Poisson(0.05)
+    y = noise.draw(BLUR(0.5 + 0.3 * images(1, 1, 16, 16)), seeded(1))
+    problem, solver = Problem(BLUR, y, TV(), noise), ADMM()
+    before = solver.init(problem, y)
+    assert before.split is not None and float(solver.change(problem, before, before)) == 0
+    after = before._replace(split=before.split._replace(d=before.split.d + 0.01))
+    assert float(solver.change(problem, after, before)) == pytest.approx(0.16 / float(y.norm()))  # 0.01 √256
+
+
 def test_a_theorem_is_stated_where_the_data_step_is_exact() -> None:
     noise = ClippedGaussian(0.2)
     y = noise.draw(images(1, 1, 16, 16), seeded(1))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ from PIL import Image
 
 from pnp import priors
 from pnp.cli import cli
+from pnp.core.loop import Result
+from pnp.core.problem import Problem
 from pnp.core.solver import fits
-from pnp.jobs import Job, run
+from pnp.jobs import Job, run, settle
 from pnp.operators import Blur, Identity, Mask, kernels
 from pnp.parameters import rules, tuning
 from pnp.parameters.rules import Rule
@@ -279,6 +282,20 @@ def test_the_first_guess_by_a_second_prior_goes_by_the_own_table_too(
     run(Job("identity", "dip:width=8,depth=2+nlm", sigma=0.1, iterations=1, rules=own), torch.rand(1, 1, 16, 16))
     assert [rule and rule.solver.partition(":")[0] for rule in found] == ["admm-descent", "hqs"]
     assert found[1] == rules.table(own)["denoiser", "identity"]
+
+
+def test_the_first_guess_has_the_weight_of_its_own_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, weights = str(tmp_path / "mine.tsv"), []
+    tuning.write({("denoiser", "identity"): Rule("hqs", 1, 0.5, start=0.1, end=1.0)}, Path(own))
+    solve = settle.solve
+
+    def seen(problem: Problem, *given: Any, **named: Any) -> Result:
+        weights.append(problem.lam)
+        return solve(problem, *given, **named)
+
+    monkeypatch.setattr(settle, "solve", seen)
+    run(Job("identity", "dip:width=8,depth=2+nlm", sigma=0.1, iterations=1, rules=own), torch.rand(1, 1, 16, 16))
+    assert weights == [0.5]
 
 
 def test_a_wrong_table_ends_a_command_with_one_line(training: Path) -> None:
