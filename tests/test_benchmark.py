@@ -681,6 +681,19 @@ def test_a_row_of_a_set_stands_for_its_pictures_and_for_no_others(
     assert whole.key not in {r.key for r in run.read(results)[1]}
 
 
+def test_the_row_of_a_set_stands_until_each_of_its_pictures_has_one(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for name in "ab":
+        x = torch.rand(1, 1, 48, 48, generator=torch.Generator().manual_seed(ord(name)))
+        pictures.write(tmp_path / "set" / f"{name}.png", x)
+    wanted = suite.parse({**DENOISING, "pictures": ["set/*.png"]}, "denoising")
+    data = Data.of(wanted, tmp_path)
+    one, two = (key for key, (cell,) in run._wanted(wanted, data, ()) if cell.method.name == "TV")
+    whole = keys.key_of_set((one, two))
+    for have, stands in (({whole}, True), ({whole, one}, True), ({whole, one, two}, False), ({one}, False)):
+        assert (whole in {key for key, _ in run._wanted(wanted, data, have)}) is stands
+
+
 def test_a_task_may_have_any_noise(tiny: Suite) -> None:
     tasks = [
         {"name": "dim", "measure": "identity", "noise": "poisson:gain=0.02"},

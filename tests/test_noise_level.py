@@ -1,5 +1,6 @@
 """The noise level of files as cameras and editors write them: rounded, compressed, with noise that is not white."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from pnp.files import pictures
+from pnp.noises import level as noise_level
 from pnp.noises.gaussian import Gaussian
 from pnp.noises.level import estimate_sigma, of_file
 from pnp.samples import photograph
@@ -122,4 +124,15 @@ def test_what_a_file_has_lost_goes_into_the_level_of_a_solve_each_in_its_way() -
         return value
 
     assert level(floor=0.01) == pytest.approx(read, rel=1e-5) and level(floor=0.03) == pytest.approx(0.03)
-    assert level(hidden=0.03) > 1.4 * read
+    assert level(hidden=0.03) == pytest.approx(math.hypot(read, 0.03), rel=1e-5)  # planted: their sum
+
+
+@pytest.mark.parametrize(("levels", "size"), [((1.0, 2.0, 4.0), 4), ((1.0, 2.0, 2.0), 2), ((1.0, 1.0, 1.0), 1)])
+def test_levels_of_several_sizes_are_averaged_as_variances_or_the_largest_is_taken(
+    levels: tuple[float, float, float], size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: the mean of the levels."""
+    monkeypatch.setattr(noise_level, "_sizes", lambda *_: levels)
+    for pixelwise, expected in ((True, math.hypot(*levels) / 3**0.5), (False, max(levels))):
+        found, at = noise_level.over_sizes(camera(), torch.ones(1), pixelwise=pixelwise)
+        assert float(found) == pytest.approx(expected) and int(at) == size
