@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 import pnp
 from pnp import noises, operators, priors, solvers
+from pnp.files import pictures
 from pnp.jobs import Job, run, settle
 from pnp.jobs.job import _operator as operator_of
 from pnp.jobs.job import as_pixels
@@ -396,3 +398,16 @@ def test_a_problem_with_another_prior_keeps_what_is_known_of_the_data(monkeypatc
     assert len(calls) == 1
     weighted = first.result.problem.weighted(torch.ones(1, 1, 1, 1, dtype=torch.float64))
     assert isinstance(weighted.lam, Tensor) and weighted.lam.dtype == y.dtype
+
+
+def test_an_array_of_integers_has_the_noise_of_its_file(tmp_path: Path) -> None:
+    ramp = np.tile(np.linspace(60, 90, 224).round().astype(np.uint8), (224, 1))
+    pictures.write(tmp_path / "ramp.png", torch.from_numpy(ramp / 255)[None])
+    filed = pictures.read(tmp_path / "ramp.png")
+    settings: dict[str, Any] = {"operator": "blur:std=1", "prior": "unet", "iterations": 1}
+    by_file = run(Job(**settings, floor=filed.rounding), filed.pixels).record
+    for array in (ramp, torch.from_numpy(ramp)):
+        record = pnp.restore(array, **settings).record
+        assert record.sigma == by_file.sigma and record.job["floor"] == filed.rounding > 0
+    planted = pnp.restore((ramp / 255).astype(np.float32), **settings).record
+    assert planted.sigma.value < by_file.sigma.value  # type: ignore[operator]

@@ -229,6 +229,15 @@ def as_pixels(picture: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
     return x, back_to_numpy
 
 
+def rounding_of(picture: Tensor | np.ndarray) -> float:
+    """The std of rounding to integers, in image units: 1/(√12 · largest value); 0 for floats."""
+    if isinstance(picture, Tensor):
+        floating, name = picture.is_floating_point(), str(picture.dtype).removeprefix("torch.")
+    else:
+        floating, name = picture.dtype.kind == "f", picture.dtype.name
+    return 0.0 if floating else 12**-0.5 / _scale(floating, name)
+
+
 def _scale(floating: bool, dtype: str) -> int:
     """The value that means 1."""
     if floating:

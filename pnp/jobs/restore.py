@@ -22,7 +22,7 @@ from ..operators.base import Operator
 from ..priors.base import Denoiser, Prior
 from ..registry import Spec
 from . import settle
-from .job import Job, Parts, as_pixels, build
+from .job import Job, Parts, as_pixels, build, rounding_of
 from .record import Chosen, Record, history_of, numbers, objective_of, rounded, scores, settings_of
 
 UNJUDGED = ["the noise level is not known, so the residual is not judged"]
@@ -83,6 +83,7 @@ def restore(
               size, rules)  # fmt: skip
     with torch.inference_mode(False):  # priors that learn, and those with a gradient, need autograd
         pixels, back = as_pixels(picture)
+        job = job if simulate else replace(job, floor=rounding_of(picture))
         clean = None if truth is None else as_pixels(truth)[0]
         done = run(job, pixels, truth=clean, callbacks=callbacks, say=say)
     return replace(done, picture=back(done.restored))
