@@ -96,6 +96,17 @@ class Operator(nn.Module, ABC):
         """The part of the image that the measurement shows; default: all of it."""
         return x
 
+    def power(self, size: tuple[int, int]) -> Tensor | None:
+        """|K|² of a convolution at the frequencies of rfft2 of this size, (1 or C, h, w//2 + 1), float64.
+
+        None where A is not a convolution, or its kernel is larger than this size.
+        """
+        return None
+
+    def rivals(self) -> dict[str, Operator]:
+        """Operators that may have been meant in the place of this one, by what sets each apart, in words."""
+        return {}
+
     @property
     def name(self) -> str:
         return type(self).__name__

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate, pad
 
 from .. import checks
 from .base import Operator
+from .rivals import rival_kernels
 
 
 class _Spectrum(NamedTuple):
@@ -90,6 +91,15 @@ class Blur(Operator):
         up = interpolate(y, scale_factor=self.factor, mode="bicubic", align_corners=False)
         up = torch.roll(up, (self._misalignment(),) * 2, (-2, -1))
         return up if self.size is None else up[..., : self.size[0], : self.size[1]]
+
+    def power(self, size: tuple[int, int]) -> Tensor | None:
+        if self.factor > 1 or any(k > n for k, n in zip(self.kernel.shape[-2:], size, strict=True)):
+            return None
+        return torch.fft.rfft2(self.kernel, s=size).abs().square()
+
+    def rivals(self) -> dict[str, Operator]:
+        """Blurs by the same kernel larger, smaller or turned."""
+        return {f"a kernel {name}": Blur(k, self.factor, self.shift) for name, k in rival_kernels(self.kernel).items()}
 
     def _misalignment(self) -> int:
         """Pixels by which the middle of a factor × factor cell lies below the centre of mass of its sample's kernel."""

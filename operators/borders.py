@@ -65,6 +65,12 @@ class ValidBlur(Operator):
         (top, bottom), (left, right) = self.margins
         return self.blur.initial(pad(y, (left, right, top, bottom), mode="replicate"))
 
+    def power(self, size: tuple[int, int]) -> Tensor | None:
+        return self.blur.power(size)
+
+    def rivals(self) -> dict[str, Operator]:
+        return {name: ValidBlur(blur.kernel, blur.factor, blur.shift) for name, blur in self.blur.rivals().items()}
+
     def visible(self, x: Tensor) -> Tensor:
         s = self.blur.factor
         (top, bottom), (left, right) = self.margins
@@ -107,6 +113,13 @@ class PaddedBlur(Operator):
 
     def initial(self, y: Tensor) -> Tensor:
         return self.valid.blur.initial(y)
+
+    def power(self, size: tuple[int, int]) -> Tensor | None:
+        return self.valid.power(size)
+
+    def rivals(self) -> dict[str, Operator]:
+        found = self.valid.blur.rivals().items()
+        return {name: PaddedBlur(b.kernel, self.mode, b.factor, b.shift, self.valid.blur.size) for name, b in found}
 
 
 def _margin(k: int, s: int, shift: int) -> tuple[int, int]:
