@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 @click.option("--report", type=click.Path(path_type=Path), help="Folder for result.json and figure.png. "
               "Default: OUTPUT's name with -report.")  # fmt: skip
 @click.option("--range", "span", callback=span, default="auto", show_default=True, metavar="LOW..HIGH",
-              help="The values of the file that are black and white, e.g. 100..500. auto: found in the file; full: 0 and "
-              "the largest of its type.")  # fmt: skip
+              help="The values of the file that are black and white, e.g. 100..500. auto: found in the file; "
+              "full: 0 and the largest of its type.")  # fmt: skip
 @click.option("--size", callback=size, metavar="HxW", help="Picture size of a compressive measurement (.npy).")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--iterations", type=click.IntRange(1), help="Largest number of iterations. Default: the solver's own.")
@@ -168,7 +168,6 @@ def _target(source: Path, folder: Path | None) -> Path:
 
 
 def _solve_one(job: Job, plan: Plan, span: Wanted, truth: Path | None, resume: bool = False) -> None:
-    from ..files import pictures
     from ..jobs import checkpoint, run
     from ..jobs.movie import restore_movie
 

@@ -31,7 +31,7 @@ def from_cmyk(im: Image.Image, icc: bytes | None, name: object) -> tuple[Image.I
             warnings.warn(f"{name}: its CMYK profile cannot be used.", stacklevel=2)
         else:
             warnings.warn(f"{name}: CMYK colours become sRGB, through the profile of the file.", stacklevel=2)
-            return made, there.tobytes()  # type: ignore[union-attr, return-value]
+            return made, there.tobytes()  # type: ignore[return-value]
     warnings.warn(f"{name}: CMYK colours without a profile become RGB by a plain formula.", stacklevel=2)
     return im.convert("RGB"), None
 

@@ -5,6 +5,7 @@ A cube is a stack of pages, or one colour picture where it is 3 planes deep.  Ro
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -49,4 +50,6 @@ def write(file: BinaryIO, array: np.ndarray, meta: Meta) -> None:
         header.remove(name, ignore_missing=True, remove_all=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fits.PrimaryHDU(array, header=header).writeto(file, output_verify="silentfix")
+        made = io.BytesIO()  # astropy asks a file for its mode
+        fits.PrimaryHDU(array, header=header).writeto(made, output_verify="silentfix")
+    file.write(made.getbuffer())

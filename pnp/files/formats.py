@@ -189,7 +189,7 @@ def _read_pillow(path: Path) -> Stored:
 
 
 def _open(data: bytes, named: str) -> Image.Image:
-    formats = BY_PILLOW
+    formats: tuple[str, ...] = BY_PILLOW
     if named == "HEIF":
         import pi_heif
 
@@ -311,13 +311,9 @@ def _read_jpeg2000(path: Path) -> Stored:
         raise ValueError(f"{count} components of {bits} {kind} bits; expected up to four of up to 16 unsigned bits")
     size.check((lower - upper, right - left, count), 2, len(data))
     samples = imagecodecs.jpeg2k_decode(data)
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG2000",)) as im:
-            icc = im.info.get("icc_profile")
-    except Exception:  # a bare codestream has none, and a damaged box costs the profile alone
-        icc = None
     samples = samples.reshape(1, *samples.shape[:2], -1)
-    return Stored(samples, float(2**bits - 1), "JPEG 2000", 1, Meta(icc=icc))
+    box = data[slice(*_colour_box(data))]
+    return Stored(samples, float(2**bits - 1), "JPEG 2000", 1, Meta(icc=box[11:] if box[8:9] == b"\x02" else None))
 
 
 def _jpeg2000_bytes(samples: np.ndarray, meta: Meta, peak: int) -> bytes:
@@ -327,16 +323,21 @@ def _jpeg2000_bytes(samples: np.ndarray, meta: Meta, peak: int) -> bytes:
     data = bytes(
         imagecodecs.jpeg2k_encode(samples, level=0, reversible=True, bitspersample=peak.bit_length(), codecformat="jp2")
     )
-    at = data.find(b"colr")
-    if meta.icc is None or at < 0 or data.find(b"jp2h") > at:
+    start, end = _colour_box(data)
+    if meta.icc is None or start == end:
         return data
-    start, end = at - 4, at - 4 + int.from_bytes(data[at - 4 : at])
-    box = b"colr\x02\0\0" + meta.icc
-    head = data.find(b"jp2h") - 4
-    grown = int.from_bytes(data[head : head + 4]) + len(box) + 4 - (end - start)
-    return b"".join(
-        (data[:head], struct.pack(">I", grown), data[head + 4 : start], struct.pack(">I", len(box) + 4), box, data[end:])
-    )
+    box = struct.pack(">I4sHB", len(meta.icc) + 11, b"colr", 0x0200, 0) + meta.icc
+    head = data.index(b"jp2h") - 4
+    grown = struct.pack(">I", int.from_bytes(data[head : head + 4]) + len(box) - (end - start))
+    return data[:head] + grown + data[head + 4 : start] + box + data[end:]
+
+
+def _colour_box(data: bytes) -> tuple[int, int]:
+    """Where the colour space stands in a JP2 file: length, `colr`, method (2: a profile), two bytes, the profile."""
+    header, name = data.find(b"jp2h"), data.find(b"colr")
+    if not 0 <= header < name < data.find(b"jp2c"):
+        return 0, 0
+    return name - 4, name - 4 + int.from_bytes(data[name - 4 : name])
 
 
 # --- NPY
@@ -349,7 +350,7 @@ def load_npy(path: Path) -> np.ndarray:
         read_header = {
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)  # type: ignore[call-overload]
+        }.get(version)
         if read_header is not None:
             shape, _, dtype = read_header(file)
             if not dtype.hasobject and shape and min(shape) > 0:

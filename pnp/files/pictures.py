@@ -222,7 +222,7 @@ def format_of(path: Path) -> str:
 
 
 def written_format(path: Path) -> str:
-    """The format that the name of `path` asks for; PictureError where it is only read, or where a package is missing."""
+    """The format that the name of `path` asks for; PictureError where it is only read, or lacks a package."""
     format = format_of(path)
     if format in formats.INSTEAD:
         raise PictureError(f"cannot write {path}: {format} is only read. Write a {formats.INSTEAD[format]}.")

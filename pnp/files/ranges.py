@@ -34,7 +34,7 @@ class Range(NamedTuple):
 
     def inside(self, values: np.ndarray, dtype: type = np.float32) -> np.ndarray:
         """(v − black)/(white − black), page by page (axis 0); computed in float64."""
-        out = np.empty(values.shape, dtype)
+        out: np.ndarray = np.empty(values.shape, dtype)
         with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is counted
             for to, page in zip(out, values, strict=True):
                 to[...] = page if self == UNIT else (page - np.float64(self.black)) / (self.white - self.black)
@@ -65,7 +65,7 @@ def whole(values: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
 def asked(value: Any) -> Wanted:
     """`auto` (also None), `full`, LOW..HIGH or a pair of numbers.  Raises ValueError for anything else."""
     if value is None or (isinstance(value, str) and value in ("auto", "full")):
-        return value or "auto"  # type: ignore[return-value]
+        return "full" if value == "full" else "auto"
     try:
         low, high = map(float, value.split("..") if isinstance(value, str) else value)
     except (TypeError, ValueError):
@@ -85,7 +85,7 @@ def settled(wanted: Wanted, samples: np.ndarray, all_of_it: Range) -> Range:
     """The range that was asked for.  samples: (B, H, W, C), as stored; all_of_it: the type's."""
     if wanted == "full":
         return all_of_it
-    return find(samples, all_of_it) if wanted == "auto" else wanted  # type: ignore[return-value]
+    return find(samples, all_of_it) if wanted == "auto" else wanted
 
 
 def find(samples: np.ndarray, all_of_it: Range) -> Range:
@@ -111,12 +111,12 @@ def find(samples: np.ndarray, all_of_it: Range) -> Range:
         return UNIT
     scales = (*FULL_SCALES, all_of_it.white) if integers else (255.0,)
     for white in scales:
-        if 0 <= seen.least and seen.most <= white <= 2 * seen.high and 2 * seen.low <= seen.high:
+        if seen.least >= 0 and seen.most <= white <= 2 * seen.high and 2 * seen.low <= seen.high:
             return Range(0.0, float(white))
     span = seen.high - seen.low
     if span <= FLAT * seen.noise:
         low, high = min(seen.low, 0.0), max(seen.bright, 0.0)
-        return Range(low, high) if low < high else all_of_it
+        return Range(float(low), float(high)) if low < high else all_of_it
     black = seen.least if seen.low - seen.least <= NEAR * span else seen.low - MARGIN * span
     white = seen.most if seen.most - seen.high <= NEAR * span else seen.high + MARGIN * span
     if abs(seen.low) <= ZERO * seen.high:
@@ -129,13 +129,13 @@ def find(samples: np.ndarray, all_of_it: Range) -> Range:
 class _Extent(NamedTuple):
     """Robust and very extremes, mean |value|, and the std of white noise; of what is finite."""
 
-    low: float
-    high: float
-    bright: float  # a thousandth of the pixels is above
-    least: float
-    most: float
-    mean: float
-    noise: float
+    low: Any
+    high: Any
+    bright: Any  # a thousandth of the pixels is above
+    least: Any
+    most: Any
+    mean: Any
+    noise: Any
 
 
 def _extent(samples: np.ndarray) -> _Extent | None:
@@ -145,9 +145,11 @@ def _extent(samples: np.ndarray) -> _Extent | None:
     planes = [found for page in samples for plane in np.moveaxis(page, -1, 0) if (found := _plane(plane))]
     if not planes:
         return None
-    low, high, bright, least, most, mean, noise = np.array(planes, dtype=np.float64).T
-    ends = (low.min(), high.max(), bright.max(), least.min(), most.max())
-    return _Extent(*map(float, ends), float(mean.mean()), float(np.median(noise)))
+    each = _Extent(*np.array(planes, dtype=np.float64).T)
+    return _Extent(
+        each.low.min(), each.high.max(), each.bright.max(), each.least.min(), each.most.max(), each.mean.mean(),
+        np.median(each.noise),
+    )  # fmt: skip
 
 
 def _plane(plane: np.ndarray) -> tuple[float, ...] | None:

@@ -44,9 +44,9 @@ def read(path: Path) -> Stored:
         if first.photometric == PHOTOMETRIC.SEPARATED:
             samples, icc = _without_ink(samples, icc, path)
         bands, extras = _bands(first, samples.shape[-1]), tuple(map(int, first.extrasamples))
-        axes, count = "PHWC", (len(samples),)
+        axes = "PHWC" if bands is None else "PHWP"
+        count = layout.lengths(samples.shape, axes)
         if bands is not None:
-            axes, count = "PHWP", (len(samples), samples.shape[-1])
             warnings.warn(f"{path}: {count[1]} samples a pixel. Each is restored as a grey page.", stacklevel=2)
             samples = layout.to_pages(samples, axes)
         meta = Meta(
@@ -80,14 +80,15 @@ def _check_whole(tif: TiffFile) -> None:
 def _check_size(pages: list[TiffPage], available: int) -> None:
     """Raise ValueError for pages that the file cannot hold; tifffile would make room for them first."""
     first = pages[0]
-    size.check((len(pages), *first.shaped), first.dtype.itemsize, available)
+    itemsize = np.dtype(first.dtype).itemsize
+    size.check((len(pages), *first.shaped), itemsize, available)
     for page in pages:
-        size.check((page.chunks[0], *page.chunks[1:]), page.dtype.itemsize, available)
+        size.check(page.chunks, itemsize, available)
 
 
 def _all_in_one(tif: TiffFile) -> np.ndarray | None:
     """The pages of an ImageJ file above 4 GB, which stand behind each other without directories; None of another."""
-    page = tif.pages[0]
+    page = tif.pages.first
     if not tif.is_imagej:
         return None
     series = tif.series[0]
@@ -169,7 +170,8 @@ def _resolution(page: TiffPage) -> tuple[float, float, int] | None:
 def write(file: BinaryIO, samples: np.ndarray, meta: Meta) -> None:
     """(B, H, W, S) as one page each; a compressed picture is compressed again, without loss."""
     count = samples.shape[-1]
-    kind, planar, extras = "rgb" if count > 2 else "minisblack", False, (meta.extra,) if count in (2, 4) else ()
+    kind, planar = "rgb" if count > 2 else "minisblack", False
+    extras: tuple[int, ...] = (meta.extra,) if count in (2, 4) else ()
     if meta.bands is not None and layout.fits(samples, meta.layout, meta.pages):
         kind, planar, extras = meta.bands
         samples = layout.from_pages(samples, meta.layout, meta.pages)
