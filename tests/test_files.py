@@ -434,6 +434,17 @@ def test_arrays_have_the_range_of_files_and_come_back_in_their_units(kind: Any, 
     assert float(np.asarray(done.picture).min()) > 50 and float(np.asarray(done.picture).max()) < 560
 
 
+def test_a_truth_of_another_kind_is_in_the_units_of_the_picture_where_it_can_be() -> None:
+    y, truth = noisy(100, 500, 5, "uint16"), 100 + 400 * grey()
+    scores = []
+    for clean in (truth.astype(np.uint16), torch.from_numpy(truth), truth.astype(np.float32)):
+        metrics = pnp.restore(y, operator="identity", prior="tv", sigma=0.02, lam=8, truth=clean).record.metrics
+        assert metrics is not None
+        scores.append(metrics["psnr_initial"][0])
+    expected = 20 * np.log10((found(y).white - found(y).black) / 5)
+    np.testing.assert_allclose(scores, expected, atol=0.3)
+
+
 def test_what_a_format_cannot_hold_is_said_and_becomes_the_nearest(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", noisy(100, 500, 5, "float32").astype(np.float16))
     picture = read(tmp_path / "a.npy", Range(100, 500))

@@ -78,13 +78,10 @@ def read(path: str | os.PathLike[str], range: Wanted = "full") -> Picture:
 
 
 def read_like(path: str | os.PathLike[str], like: Picture) -> Picture:
-    """Another picture of the same scene, its truth: in the units of `like` where it is, else by a range of its own.
-
-    It is where it has the same type, or where its own white is within a factor of two of that of `like`.
-    """
+    """The truth of `like`: by the same range where it is in the same units, else by its own (`ranges.of_truth`)."""
     own = read(path, "auto")
-    same = own.dtype == like.dtype or 0.5 <= own.ends.white / like.ends.white <= 2
-    return read(path, like.ends) if same and own.ends != like.ends else own
+    ends = ranges.of_truth(own.ends, like.ends, same_type=own.dtype == like.dtype)
+    return own if own.ends == ends else read(path, ends)
 
 
 def read_array(path: str | os.PathLike[str]) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 FULL_SCALES = (255, 4095, 65535)  # of 8, 12 and 16 bits
+PAGES = 64  # of a stack that are looked at: a movie of thousands would take minutes
 EXTREME = 1e-4  # share of the pixels that may lie beyond the robust extremes
 BRIGHT = 1e-3  # share of the pixels that set the white of a file without structure
 NEAR = 0.25  # of the robust span: as far beyond it the very extremes are taken
@@ -88,8 +89,16 @@ def settled(wanted: Wanted, samples: np.ndarray, all_of_it: Range) -> Range:
     return find(samples, all_of_it) if wanted == "auto" else wanted
 
 
+def of_truth(own: Range, like: Range, *, same_type: bool) -> Range:
+    """The range of a truth beside its picture: the picture's where it is in the same units, else its own.
+
+    It is where it has the same type, or where its own white is within a factor of two of the picture's.
+    """
+    return like if same_type or 0.5 <= own.white / like.white <= 2 else own
+
+
 def find(samples: np.ndarray, all_of_it: Range) -> Range:
-    """Black and white of a file, by all of its pages (B, H, W, C) at once.
+    """Black and white of a file, one range for all of its pages (B, H, W, C).
 
         m   = each plane after a median over three columns, then three rows: lone hot and dead pixels are gone
         low, high = the quantiles `EXTREME` and 1 − `EXTREME` of m
@@ -139,10 +148,11 @@ class _Extent(NamedTuple):
 
 
 def _extent(samples: np.ndarray) -> _Extent | None:
-    """None where nothing is finite."""
+    """By up to `PAGES` pages, evenly spaced; None where nothing is finite."""
     if not samples.size:
         return None
-    planes = [found for page in samples for plane in np.moveaxis(page, -1, 0) if (found := _plane(plane))]
+    step = -(-len(samples) // PAGES)
+    planes = [found for page in samples[::step] for plane in np.moveaxis(page, -1, 0) if (found := _plane(plane))]
     if not planes:
         return None
     each = _Extent(*np.array(planes, dtype=np.float64).T)

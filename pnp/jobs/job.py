@@ -241,6 +241,14 @@ def as_pixels(picture: Any, range: Any = None) -> Pixels:
     return found._replace(back=back_to_numpy)
 
 
+def truth_pixels(truth: Any, picture: Any, like: Range) -> Tensor:
+    """The clean picture as pixels, by the range of the measured one where it is in the same units."""
+    names = [str(getattr(each, "dtype", "")).removeprefix("torch.") for each in (truth, picture)]
+    own = as_pixels(truth)
+    ends = ranges.of_truth(own.range, like, same_type=names[0] == names[1])
+    return own.x if own.range == ends else as_pixels(truth, ends).x
+
+
 def _pixels(planes: np.ndarray, range: Any) -> Pixels:
     """Of an array (B, C, H, W)."""
     kind = planes.dtype

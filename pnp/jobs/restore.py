@@ -22,7 +22,7 @@ from ..operators.base import Operator
 from ..priors.base import Denoiser, Prior
 from ..registry import Spec
 from . import settle
-from .job import Job, Parts, as_pixels, build
+from .job import Job, Parts, as_pixels, build, truth_pixels
 from .record import Chosen, Record, history_of, numbers, objective_of, rounded, scores, settings_of
 
 UNJUDGED = ["the noise level is not known, so the residual is not judged"]
@@ -87,8 +87,7 @@ def restore(
     with torch.inference_mode(False):  # priors that learn, and those with a gradient, need autograd
         found = as_pixels(picture, range)
         job = replace(job, floor=0.0 if simulate else found.rounding, range=found.range)
-        same = truth is not None and truth.dtype == picture.dtype
-        clean = None if truth is None else as_pixels(truth, found.range if same else None).x
+        clean = None if truth is None else truth_pixels(truth, picture, found.range)
         done = run(job, found.x, truth=clean, callbacks=callbacks, say=say)
     return replace(done, picture=found.back(done.restored))
 
