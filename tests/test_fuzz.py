@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import resource
+import struct
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ import tifffile
 import torch
 from PIL import Image
 
-from pnp.files import formats, pictures
+from pnp.files import exif, formats, pictures
 from pnp.samples import photograph
 
 ROOM = 1 << 30  # bytes that reading may ask for beyond what the process has
@@ -179,6 +180,13 @@ def test_a_header_that_claims_more_than_the_file_holds_is_refused_before_it_is_a
     path.write_bytes(data)
     with pytest.raises(pictures.PictureError, match="cannot hold"):
         pictures.read(path)
+
+
+def test_a_directory_that_points_at_itself_thrice_ends() -> None:
+    """Followed as often as it asks, 3 to the power of the recursion limit directories would be read."""
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, 8) for tag in (exif.EXIF, exif.GPS, exif.INTEROP))
+    block = b"II*\0" + little(8) + struct.pack("<H", 3) + entries + bytes(4)
+    assert exif._unpack(block, "<", 8) == {}
 
 
 if __name__ == "__main__":
