@@ -332,8 +332,10 @@ def test_a_picture_in_other_units_is_noted_but_for_convex_priors(
     photo = pictures.read("photo.png").pixels[0].numpy()
     np.save("one.npy", photo)
     np.save("255.npy", 255 * photo)
-    for name, prior, noted in (("one", "nlm", False), ("255", "nlm", True), ("255", "tv", False)):
-        assert pnp("solve", f"{name}.npy", "--op", "identity", "--prior", prior, "--iterations", "2") == 0
+    cases = (("one", "nlm", "0..1", False), ("255", "nlm", "0..1", True), ("255", "tv", "0..1", False))
+    for name, prior, span, noted in (*cases, ("255", "nlm", "auto", False)):
+        asked = ("--op", "identity", "--prior", prior, "--range", span, "--iterations", "2")
+        assert pnp("solve", f"{name}.npy", *asked) == 0
         assert ("divide it by its white" in capsys.readouterr().err) is noted
 
 

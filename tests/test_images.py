@@ -533,10 +533,7 @@ def test_nan_and_infinity_are_counted(tmp_path, suffix):
         (np.zeros((0, 4)), "empty"),
         (np.zeros((4, 0, 3)), "empty"),
         (np.zeros((4, 4), np.complex64), "complex64"),
-        (np.zeros((1, 1, 1, 4, 4)), "shape"),
         (np.zeros(16), "shape"),
-        (np.zeros((4, 5, 2)), "shape"),
-        (np.zeros((4, 4), np.int64), "int64"),
         (np.array([[None]]), "[Oo]bject"),
         (np.full((4, 4), 1e300), "16 values"),
     ],
@@ -573,12 +570,9 @@ def test_what_is_no_picture_is_refused_in_one_line(tmp_path):
     (tmp_path / "text.tif").write_text("not a picture")
     (tmp_path / "text.npy").write_text("not a picture")
     (tmp_path / "a.gif").write_bytes(b"GIF89a")
+    (tmp_path / "a.xcf").write_bytes(b"gimp xcf")
     (tmp_path / "folder.png").mkdir()
-    Image.new("CMYK", (8, 8)).save(tmp_path / "cmyk.jpg")
-    Image.new("CMYK", (8, 8)).save(tmp_path / "cmyk.tif")
-    frames = [Image.new("RGB", (8, 8), c) for c in ("red", "blue")]
-    frames[0].save(tmp_path / "moving.webp", save_all=True, append_images=frames[1:])
-    frames[0].save(tmp_path / "moving.png", save_all=True, append_images=frames[1:])
+    Image.new("LAB", (8, 8)).save(tmp_path / "lab.tif")
     with tifffile.TiffWriter(tmp_path / "sizes.tif") as tif:
         tif.write(np.zeros((4, 4), np.uint8))
         tif.write(np.zeros((4, 5), np.uint8))
@@ -588,12 +582,10 @@ def test_what_is_no_picture_is_refused_in_one_line(tmp_path):
         "text.png": "not a PNG",
         "text.tif": "not a TIFF",
         "text.npy": "magic",
-        "a.gif": "Known: .png",
+        "a.gif": "not a PNG",
+        "a.xcf": "Known: .png",
         "folder.png": "not a file",
-        "cmyk.jpg": "CMYK",
-        "cmyk.tif": "SEPARATED",
-        "moving.webp": "animation",
-        "moving.png": "animation",
+        "lab.tif": "CIELAB",
         "sizes.tif": "differ",
     }
     for name, says in cases.items():

@@ -94,8 +94,8 @@ def test_a_picture_comes_back_in_the_kind_it_came_in() -> None:
 
 @pytest.mark.parametrize(("picture", "error"), [
     (np.zeros((4, 5, 7), np.uint8), ValueError), (np.zeros(5, np.float32), ValueError), ([[1.0]], TypeError),
-    (np.zeros((8, 8), np.int32), TypeError), (torch.zeros(5), ValueError),
-    (torch.zeros(8, 8, dtype=torch.int32), TypeError), (np.full((8, 8), np.nan), ValueError),
+    (np.zeros((8, 8), bool), TypeError), (torch.zeros(5), ValueError),
+    (torch.zeros(8, 8, dtype=torch.complex64), TypeError), (np.full((8, 8), np.nan), ValueError),
 ])  # fmt: skip
 def test_what_is_no_picture_is_refused(picture: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
@@ -104,7 +104,7 @@ def test_what_is_no_picture_is_refused(picture: Any, error: type[Exception]) -> 
 
 def test_the_way_to_pixels_and_back_is_one_affine_map() -> None:
     for picture in (np.arange(12, dtype=np.uint8).reshape(3, 4) * 20, np.random.default_rng(0).random((3, 4, 3))):
-        pixels, back = as_pixels(picture)
+        pixels, back = as_pixels(picture)[:2]
         assert pixels.shape == (1, 1 if picture.ndim == 2 else 3, 3, 4)
         assert np.array_equal(back(pixels), picture)
 

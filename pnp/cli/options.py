@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -40,6 +40,16 @@ def size(context: click.Context, parameter: click.Parameter, value: str | None) 
         raise click.BadParameter(f"{value!r} is not a size; expected HxW or CxHxW, e.g. 64x64 or 3x64x64.")
     c, h, w = numbers if len(numbers) == 3 else (1, *numbers)
     return c, h, w
+
+
+def span(context: click.Context, parameter: click.Parameter, value: str) -> Any:
+    """auto, full or LOW..HIGH."""
+    from ..files import ranges
+
+    try:
+        return ranges.asked(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r}: expected auto, full or LOW..HIGH, e.g. 100..500.") from None
 
 
 def device(context: click.Context, parameter: click.Parameter, value: str) -> str:

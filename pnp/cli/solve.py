@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import interrupts
-from .options import device, line, one_line_errors, positive, size
+from .options import device, line, one_line_errors, positive, size, span
 
 if TYPE_CHECKING:
     from ..core.recording import Snapshot
     from ..core.result import Memory
     from ..files.pictures import Picture
+    from ..files.ranges import Wanted
     from ..jobs import Job, Restoration
 
 
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The restored picture; a folder for many inputs.")
 @click.option("--report", type=click.Path(path_type=Path), help="Folder for result.json and figure.png. "
               "Default: OUTPUT's name with -report.")  # fmt: skip
+@click.option("--range", "span", callback=span, default="auto", show_default=True, metavar="LOW..HIGH",
+              help="The values of the file that are black and white, e.g. 100..500. auto: found in the file; "
+              "full: 0 and the largest of its type.")  # fmt: skip
 @click.option("--size", callback=size, metavar="HxW", help="Picture size of a compressive measurement (.npy).")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--iterations", type=click.IntRange(1), help="Largest number of iterations. Default: the solver's own.")
@@ -60,7 +64,7 @@ def solve(inputs: tuple[str, ...], more: tuple[str, ...], **options: Any) -> Non
 
     A picture that you pass counts as measured: it is restored as it is, and its borders are unknown. Without a picture,
     or with --simulate, a clean one is degraded, restored and scored. The command writes the restored picture like its
-    input (format, depth, alpha, colour profile, EXIF), result.json and figure.png.
+    input (format, type, units, axes, alpha, colour profile, EXIF), result.json and figure.png.
     """
     with one_line_errors(options.pop("debug")):
         _solve([*inputs, *more], **options)
@@ -73,6 +77,7 @@ def _solve(
     truth: Path | None,
     simulate: bool,
     resume: bool,
+    span: Wanted,
     **settings: Any,
 ) -> None:
     from ..jobs import Job
@@ -85,13 +90,13 @@ def _solve(
     if resume and (len(plans) > 1 or job.recursive):
         raise click.UsageError("--resume works with one picture, not with a movie or a folder.")
     if len(plans) == 1:
-        _solve_one(job, plans[0], truth, resume)
+        _solve_one(job, plans[0], span, truth, resume)
         return
     restored = failed = 0
     try:
         for plan in plans:
             try:
-                _solve_one(job, plan, None)
+                _solve_one(job, plan, span, None)
                 restored += 1
             except SpecError:  # the same for every picture
                 raise
@@ -157,25 +162,30 @@ def _target(source: Path, folder: Path | None) -> Path:
     from ..files import pictures
 
     beside = pictures.default_output(source, "-restored")
+    if beside.suffix != source.suffix:
+        warnings.warn(f"{source}: this format is only read. The result is a {beside.suffix}.", stacklevel=1)
     return beside if folder is None else folder / beside.name
 
 
-def _solve_one(job: Job, plan: Plan, truth: Path | None, resume: bool = False) -> None:
-    from ..files import pictures
+def _solve_one(job: Job, plan: Plan, span: Wanted, truth: Path | None, resume: bool = False) -> None:
     from ..jobs import checkpoint, run
     from ..jobs.movie import restore_movie
 
-    picture, pixels = _load(job, plan)
+    picture, pixels = _load(job, plan, span)
     interrupts.check()
     _check_targets(job, plan, truth, pages=len(pixels))
-    if picture is not None and not job.simulate:
-        job = replace(job, floor=picture.rounding, hidden=picture.hidden)
-    clean = None if truth is None else pictures.read(truth).pixels
+    if picture is not None:
+        job = replace(job, range=picture.ends)
+        if not job.simulate:
+            job = replace(job, floor=picture.rounding, hidden=picture.hidden)
+    clean = None if truth is None else _truth(truth, picture)
     if clean is not None and len(clean) != len(pixels):
         raise ValueError(f"the truth has {len(clean)} pages; the measurement has {len(pixels)}.")
     saved = plan.report / checkpoint.NAME
     after = _left(plan, job, pixels) if resume else None
     with _progress() as (callback, say):
+        if picture is not None and not picture.whole_scale:
+            say(f"range: {picture.ends} of the file is black to white")
         if job.recursive:
             done = restore_movie(job, pixels, truth=clean, callbacks=[callback], say=say)
         else:
@@ -210,7 +220,14 @@ def _left(plan: Plan, job: Job, pixels: Any) -> Memory:
     return memory
 
 
-def _load(job: Job, plan: Plan) -> tuple[Picture | None, Any]:
+def _truth(path: Path, picture: Picture | None) -> Any:
+    """The pixels of the clean picture, by the range of the measured one."""
+    from ..files import pictures
+
+    return pictures.read(path, "auto").pixels if picture is None else pictures.read_like(path, picture).pixels
+
+
+def _load(job: Job, plan: Plan, span: Wanted) -> tuple[Picture | None, Any]:
     """The picture (None for the bundled one and for a plain array) and its pixels."""
     from ..files import pictures
     from ..samples import photograph
@@ -220,7 +237,7 @@ def _load(job: Job, plan: Plan) -> tuple[Picture | None, Any]:
     if job.size is not None and plan.source.suffix.lower() == ".npy":
         array = pictures.read_array(plan.source)
         return None, array.reshape(1, 1, 1, -1) if array.ndim == 1 else array[(None,) * (4 - array.ndim)]
-    picture = pictures.read(plan.source)
+    picture = pictures.read(plan.source, span)
     return picture, picture.pixels
 
 
@@ -232,7 +249,7 @@ def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None
     from ..jobs import checkpoint, report
     from ..registry import OPERATORS, PRIORS
 
-    kind = pictures.format_of(plan.output)
+    kind = pictures.written_format(plan.output)
     if pages > 1 and kind not in formats.HOLDS_PAGES:
         raise pictures.PictureError(f"{plan.output}: {kind} holds one picture, got {pages}; write a .tif or .npy.")
 

@@ -94,17 +94,21 @@ def _head(order: str, offset: int) -> bytes:
     return (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, offset)
 
 
-def _unpack(data: bytes | mmap.mmap, order: str, at: int) -> Directory:
-    """The directory at offset `at`, its values fetched and its own directories followed."""
+def _unpack(data: bytes | mmap.mmap, order: str, at: int, seen: tuple[int, ...] = ()) -> Directory:
+    """The directory at offset `at`, its values fetched and its own directories followed; seen: those around it."""
+    if at in seen or len(seen) > 2:
+        raise ValueError("a directory within itself")
     directory: Directory = {}
     (count,) = struct.unpack_from(order + "H", data, at)
     for start in range(at + 2, at + 2 + 12 * count, 12):
         tag, kind, n = struct.unpack_from(order + "HHI", data, start)
         size = SIZES[kind] * n
         (offset,) = struct.unpack_from(order + "I", data, start + 8)
+        if tag in directory:  # once is enough: a damaged block could ask for the same a million times
+            continue
         if tag in (EXIF, GPS, INTEROP):
             with suppress(*BROKEN):  # writers leave stale offsets behind; one costs that directory alone
-                directory[tag] = _unpack(data, order, offset)
+                directory[tag] = _unpack(data, order, offset, (*seen, at))
         else:
             offset = offset if size > 4 else start + 8
             if offset + size > len(data):

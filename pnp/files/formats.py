@@ -1,38 +1,59 @@
-"""File formats: samples and what stands beside them, to and from PNG, JPEG, BMP, WebP, TIFF and NPY.
+"""File formats: samples and what stands beside them, to and from the files of cameras, editors and instruments.
 
 Samples are numpy arrays (B, H, W, S) exactly as stored; S = 1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha.
-Pillow cannot hold 16-bit colour, so PNG is written, and at 16 bits read, by libpng (imagecodecs).
+Pillow cannot hold 16-bit colour, so PNG is written, and at 16 bits read, by libpng (imagecodecs); so is JPEG 2000.
 A damaged file raises whatever its decoder raises; `pnp.files.pictures` turns that into one line.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from . import exif, jpeg
+from . import colours, exif, jpeg, layout, pnm, size
 
 SUFFIXES = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".bmp": "BMP",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".npy": "NPY",
+    suffix: format
+    for format, suffixes in {
+        "PNG": ".png",
+        "JPEG": ".jpg .jpeg",
+        "BMP": ".bmp",
+        "WEBP": ".webp",
+        "TIFF": ".tif .tiff",
+        "NPY": ".npy",
+        "FITS": ".fits .fit .fts",
+        "JPEG 2000": ".jp2 .j2k .j2c .jpc",
+        "PNM": ".ppm .pgm .pbm .pnm",
+        "GIF": ".gif",
+        "AVIF": ".avif",
+        "HEIF": ".heic .heif",
+        "RAW": ".dng .nef .cr2 .cr3 .arw .raf .rw2 .orf .pef .srw",
+    }.items()
+    for suffix in suffixes.split()
 }
 EVERY_DEPTH = ("uint8", "uint16", "float16", "float32", "float64")
-DEPTHS = {"PNG": ("uint8", "uint16"), "TIFF": EVERY_DEPTH, "NPY": EVERY_DEPTH}  # the other formats hold uint8 alone
+INTEGERS = ("int8", "int16", "int32", "int64", "uint32", "uint64")
+DEPTHS = {  # of what is written, the deepest last; the other formats hold uint8 alone
+    "PNG": ("uint8", "uint16"),
+    "JPEG 2000": ("uint8", "uint16"),
+    "PNM": ("uint8", "uint16"),
+    "TIFF": (*INTEGERS, *EVERY_DEPTH),
+    "NPY": (*INTEGERS, *EVERY_DEPTH),
+    "FITS": ("uint8", "int16", "int32", "int64", "uint16", "uint32", "uint64", "float32", "float64"),
+}
+INSTEAD = {"GIF": ".png", "AVIF": ".png", "HEIF": ".png", "RAW": ".tif"}  # of formats that are only read
 HOLDS_ALPHA = ("PNG", "TIFF", "WEBP")
-HOLDS_PAGES = ("TIFF", "NPY")
+HOLDS_PAGES = ("TIFF", "NPY", "FITS")
+EXTRAS = {"FITS": ("astropy", "fits"), "RAW": ("rawpy", "raw"), "HEIF": ("pi_heif", "heif")}  # module, extra
+BY_PILLOW = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "AVIF")
 PNG_KEPT = (b"cICP", b"cHRM", b"gAMA", b"sRGB", b"tEXt", b"zTXt", b"iTXt")  # colour space and texts
 
 
@@ -44,8 +65,13 @@ class Meta:
     exif: bytes | None = None  # turned upright, as the pixels are
     resolution: tuple[float, float, int] | None = None  # x, y and the TIFF unit: 1 none, 2 inch, 3 centimetre
     palette: bool = False  # looked up on reading; what is written is grey or RGB
-    layout: str = ""  # NPY: HW, HWC, CHW or BCHW
-    description: str = ""  # TIFF
+    layout: str = ""  # the axes of the array, `pnp.files.layout`
+    pages: tuple[int, ...] = ()  # lengths of those that are pages
+    header: bytes = b""  # FITS
+    description: bytes = b""  # TIFF
+    tags: tuple[tuple[int, int, int, bytes], ...] = ()  # TIFF: private ones of the first page (code, type, count, raw)
+    big_endian: bool = False  # TIFF: the order of the bytes in `tags`
+    bands: tuple[str, bool, tuple[int, ...]] | None = None  # TIFF: kind, planar, extra samples; C of the layout is P
     compressed: bool = False  # TIFF
     extra: int = 2  # TIFF, the sample after the colours: 0 unspecified, 1 premultiplied alpha, 2 plain alpha
     chunks: tuple[tuple[bytes, bytes], ...] = ()  # PNG: those of PNG_KEPT, verbatim
@@ -68,27 +94,62 @@ class Stored(NamedTuple):
     error: float = 0.0  # std of what lossy compression has changed, in units of a sample
 
 
+def full_scale(dtype: np.dtype[Any]) -> float:
+    """The largest integer of a type; 1 of floats."""
+    return float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
+
+
 def decode(path: Path, format: str) -> Stored:
     """The samples of `path` as stored, and what stands beside them."""
+    need(format)
     if format == "TIFF":
         from . import tiff
 
         return tiff.read(path)
-    return _read_npy(path) if format == "NPY" else _read_pillow(path)
+    if format == "FITS":
+        from . import fits
+
+        return fits.read(path)
+    if format == "RAW":
+        from . import raw
+
+        return raw.read(path)
+    if format == "NPY":
+        return _read_npy(path)
+    if format == "PNM":
+        samples, white = pnm.decode(path.read_bytes())
+        return Stored(samples[None], float(white), format, 1, Meta())
+    return _read_jpeg2000(path) if format == "JPEG 2000" else _read_pillow(path)
 
 
-def encode(file: BinaryIO, samples: np.ndarray, format: str, meta: Meta) -> None:
-    """Write (B, H, W, S) to a new file that is open for reading and writing."""
+def encode(file: BinaryIO, samples: np.ndarray, format: str, meta: Meta, peak: float) -> None:
+    """Write (B, H, W, S) to a new file that is open for reading and writing.  peak: the full scale of the samples."""
     if format == "TIFF":
         from . import tiff
 
         tiff.write(file, samples, meta)
+    elif format == "FITS":
+        from . import fits
+
+        fits.write(file, _array(samples, meta), meta)
     elif format == "NPY":
-        np.save(file, _npy_pixels(samples, meta.layout), allow_pickle=False)
+        np.save(file, _array(samples, meta), allow_pickle=False)
     elif format == "PNG":
         file.write(_png_bytes(_flat(samples), meta))
+    elif format == "PNM":
+        file.write(pnm.encode(_flat(samples), int(peak)))
+    elif format == "JPEG 2000":
+        file.write(_jpeg2000_bytes(_flat(samples), meta, int(peak)))
     else:
         _write_pillow(file, Image.fromarray(_flat(samples)), format, meta)
+
+
+def need(format: str) -> None:
+    """ValueError, with what to install, where a package that this format needs is missing."""
+    if format in EXTRAS:
+        module, extra = EXTRAS[format]
+        if importlib.util.find_spec(module) is None:
+            raise ValueError(f"{format} files need {module}. Install it: pip install 'pnp-restoration[{extra}]'")
 
 
 def _flat(samples: np.ndarray) -> np.ndarray:
@@ -96,36 +157,74 @@ def _flat(samples: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(samples[0, :, :, 0] if samples.shape[-1] == 1 else samples[0])
 
 
-# --- PNG, JPEG, BMP, WebP
+# --- PNG, JPEG, BMP, WebP, GIF, AVIF, HEIF
 
 
 def _read_pillow(path: Path) -> Stored:
     data = path.read_bytes()
-    with _open(data) as im:
+    with _open(data, SUFFIXES[path.suffix.lower()]) as im:
         format = "JPEG" if im.format == "MPO" else str(im.format)  # MPO: a JPEG with a preview behind it
-        if format != "JPEG" and getattr(im, "n_frames", 1) > 1:
-            raise ValueError("an animation; expected one picture")
+        alone = format in ("JPEG", "HEIF")  # what stands behind the first is a preview, or another photograph
+        frames = 1 if alone else getattr(im, "n_frames", 1)
+        size.check((frames, im.height, im.width, 4), 1, len(data))
         chunks = png_chunks(data) if format == "PNG" else [(b"", b"")]
         deep = chunks[0][1][8:9] == b"\x10"  # the bit depth follows width and height, four bytes each
-        samples = _png16(data) if deep else np.asarray(_plain(im))
+        icc = im.info.get("icc_profile")
+        if im.mode == "CMYK":
+            rgb, icc = colours.from_cmyk(im, icc, path)
+            samples = np.asarray(rgb)[None]
+        else:
+            samples = _png16(data)[None] if deep else _frames(im, frames)
         error = jpeg.quantisation_error(im)
-        block, orientation = exif.upright(dict(chunks).get(b"eXIf") or im.info.get("exif", b""))
+        block, orientation = exif.upright(dict(chunks).get(b"eXIf") or im.info.get("exif") or b"")
         meta = Meta(
-            icc=im.info.get("icc_profile"),
+            icc=icc,
             exif=block,
             resolution=(*im.info["dpi"], 2) if "dpi" in im.info else None,
             palette=im.mode in ("P", "PA"),
             chunks=tuple(chunk for chunk in chunks if chunk[0] in PNG_KEPT),
         )
-    samples = samples.reshape(1, *samples.shape[:2], -1)
+    samples = samples.reshape(*samples.shape[:3], -1)
     return Stored(samples, 65535.0 if deep else 255.0, format, orientation, meta, error)
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes, named: str) -> Image.Image:
+    formats: tuple[str, ...] = BY_PILLOW
+    if named == "HEIF":
+        import pi_heif
+
+        pi_heif.register_heif_opener()
+        formats = (*BY_PILLOW, "HEIF")
     try:
-        return Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP", "WEBP"))
+        return Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError:
-        raise ValueError("it is not a PNG, JPEG, BMP or WebP picture") from None
+        raise ValueError("it is not a PNG, JPEG, BMP, WebP, GIF or AVIF picture") from None
+
+
+def moves(path: Path) -> bool:
+    """Whether a file that Pillow reads holds more than one frame; False for what it cannot read."""
+    try:
+        with Image.open(path, formats=BY_PILLOW) as im:
+            return getattr(im, "n_frames", 1) > 1
+    except Exception:  # the decoders raise a dozen kinds; reading it will tell
+        return False
+
+
+def _frames(im: Image.Image, count: int) -> np.ndarray:
+    """(B, H, W, S); the frames of an animation as they are shown, a GIF whose colours are grey as grey."""
+    frames = []
+    for i in range(count):
+        if i:
+            im.seek(i)
+        frames.append(_plain(im))
+    modes = {frame.mode for frame in frames}
+    if len(modes) > 1:
+        alpha = bool(modes & {"LA", "RGBA"})
+        frames = [frame.convert("RGBA" if alpha else "RGB") for frame in frames]
+    samples = np.stack([np.asarray(frame) for frame in frames]).reshape(count, im.height, im.width, -1)
+    if im.format == "GIF" and samples.shape[-1] > 2 and (samples[..., :1] == samples[..., :3]).all():
+        samples = samples[..., [0, *range(3, samples.shape[-1])]]
+    return samples
 
 
 def _plain(im: Image.Image) -> Image.Image:
@@ -194,45 +293,83 @@ def _png_bytes(samples: np.ndarray, meta: Meta) -> bytes:
     return png[:header] + b"".join(_chunk(*chunk) for chunk in chunks) + png[header:]
 
 
+# --- JPEG 2000
+
+
+def _read_jpeg2000(path: Path) -> Stored:
+    import imagecodecs
+
+    data = path.read_bytes()
+    at = data.find(b"\xff\x4f\xff\x51")  # the start of the codestream, and of its sizes: ISO 15444-1, A.5.1
+    if at < 0 or len(data) < at + 43:
+        raise ValueError("it is not a JPEG 2000 picture")
+    right, lower, left, upper = struct.unpack(">4I", data[at + 8 : at + 24])
+    count, depth = struct.unpack(">HB", data[at + 40 : at + 43])
+    signed, bits = depth >> 7, (depth & 127) + 1
+    if count > 4 or signed or bits > 16:
+        kind = "signed" if signed else "unsigned"
+        raise ValueError(f"{count} components of {bits} {kind} bits; expected up to four of up to 16 unsigned bits")
+    size.check((lower - upper, right - left, count), 2, len(data))
+    samples = imagecodecs.jpeg2k_decode(data)
+    samples = samples.reshape(1, *samples.shape[:2], -1)
+    box = data[slice(*_colour_box(data))]
+    return Stored(samples, float(2**bits - 1), "JPEG 2000", 1, Meta(icc=box[11:] if box[8:9] == b"\x02" else None))
+
+
+def _jpeg2000_bytes(samples: np.ndarray, meta: Meta, peak: int) -> bytes:
+    """(H, W) or (H, W, 3), without loss; the profile is put in the place of the name of the colour space."""
+    import imagecodecs
+
+    data = bytes(
+        imagecodecs.jpeg2k_encode(samples, level=0, reversible=True, bitspersample=peak.bit_length(), codecformat="jp2")
+    )
+    start, end = _colour_box(data)
+    if meta.icc is None or start == end:
+        return data
+    box = struct.pack(">I4sHB", len(meta.icc) + 11, b"colr", 0x0200, 0) + meta.icc
+    head = data.index(b"jp2h") - 4
+    grown = struct.pack(">I", int.from_bytes(data[head : head + 4]) + len(box) - (end - start))
+    return data[:head] + grown + data[head + 4 : start] + box + data[end:]
+
+
+def _colour_box(data: bytes) -> tuple[int, int]:
+    """Where the colour space stands in a JP2 file: length, `colr`, method (2: a profile), two bytes, the profile."""
+    header, name = data.find(b"jp2h"), data.find(b"colr")
+    if not 0 <= header < name < data.find(b"jp2c"):
+        return 0, 0
+    return name - 4, name - 4 + int.from_bytes(data[name - 4 : name])
+
+
 # --- NPY
 
 
 def load_npy(path: Path) -> np.ndarray:
     """The array in `path`; pickled objects are refused."""
     with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }.get(version)
+        if read_header is not None:
+            shape, _, dtype = read_header(file)
+            if not dtype.hasobject and shape and min(shape) > 0:
+                size.check(shape, dtype.itemsize, path.stat().st_size - file.tell(), compressed=False)
+        file.seek(0)
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _read_npy(path: Path) -> Stored:
     array = load_npy(path)
-    layout = _npy_layout(array.shape)
-    samples = {
-        "HW": lambda: array[None, :, :, None],
-        "HWC": lambda: array[None],
-        "CHW": lambda: np.moveaxis(array, 0, -1)[None],
-        "BCHW": lambda: np.moveaxis(array, 1, -1),
-    }[layout]()
-    peak = float(np.iinfo(array.dtype).max) if array.dtype.kind == "u" else 1.0
-    return Stored(samples, peak, "NPY", 1, Meta(layout=layout))
+    axes = layout.guess(array.shape)
+    if array.dtype.kind == "b":
+        array = 255 * array.astype(np.uint8)
+    meta = Meta(layout=axes, pages=layout.lengths(array.shape, axes))
+    return Stored(layout.to_pages(array, axes), full_scale(array.dtype), "NPY", 1, meta)
 
 
-def _npy_layout(shape: tuple[int, ...]) -> str:
-    """HW, HWC, CHW or BCHW, with C = 1 or 3; channels last where both ends fit."""
-    if len(shape) == 2:
-        return "HW"
-    if len(shape) == 3 and shape[-1] in (1, 3):
-        return "HWC"
-    if len(shape) == 3 and shape[0] in (1, 3):
-        return "CHW"
-    if len(shape) == 4 and shape[1] in (1, 3):
-        return "BCHW"
-    raise ValueError(f"shape {shape}; expected (H, W), (H, W, C), (C, H, W) or (B, C, H, W) with C = 1 or 3")
-
-
-def _npy_pixels(samples: np.ndarray, layout: str) -> np.ndarray:
-    """(B, H, W, C) in the layout it was read in, where it fits; else HW, HWC or, for several pages, BCHW."""
-    if len(samples) > 1 or layout == "BCHW":
-        return np.moveaxis(samples, -1, 1)
-    if layout == "CHW":
-        return np.moveaxis(samples[0], -1, 0)
-    return samples[0] if layout == "HWC" else _flat(samples)
+def _array(samples: np.ndarray, meta: Meta) -> np.ndarray:
+    """(B, H, W, C) with the axes that it was read with, where they fit; else HW or HWC, and BCHW of several pages."""
+    if layout.fits(samples, meta.layout, meta.pages):
+        return layout.from_pages(samples, meta.layout, meta.pages)
+    return _flat(samples) if len(samples) == 1 else np.moveaxis(samples, -1, 1)

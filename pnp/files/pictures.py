@@ -1,6 +1,7 @@
 """Picture files as tensors: read one, write the restored one like it, find the inputs, name the output.
 
-A picture is float32 (B, C, H, W), nominally in [0, 1]: integers are divided by their peak, floats keep their values.
+A picture is float32 (B, C, H, W), nominally in [0, 1]: its range, the values of the file that are black and white,
+goes there on reading and back on writing (`pnp.files.ranges`).
 Pixels are upright: an orientation in the file is applied on reading, and written back as 1.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import glob
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,9 +22,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from .. import checks, interrupts
-from . import formats
+from . import formats, ranges
 from .atomic import WriteError, atomic, target
 from .formats import Meta, Stored
+from .ranges import Range, Wanted
 
 SUFFIXES = tuple(formats.SUFFIXES)
 
@@ -41,22 +44,44 @@ class Picture:
 
     pixels: Tensor
     alpha: Tensor | None
-    format: str  # PNG, JPEG, BMP, WEBP, TIFF or NPY
-    dtype: str  # of the file's samples: one of formats.EVERY_DEPTH; single bits count as uint8
-    peak: float  # the sample value that means 1: 255, 65535, 4095 for twelve bits, 1 for floats
+    format: str  # one of formats.SUFFIXES' values
+    dtype: str  # of the file's samples: one of formats.INTEGERS or EVERY_DEPTH; fewer than eight bits count as uint8
+    peak: float  # the full scale of the samples: 255, 65535, 4095 for twelve bits, 1 for floats
     meta: Meta
     rounding: float = 0.0  # std of rounding to integers, in image units; 0 for floats
     hidden: float = 0.0  # std of what JPEG has rounded away beside, in image units
+    range: Range | None = None  # the values of the file that are 0 and 1 here; None: 0 and the peak
+
+    @property
+    def ends(self) -> Range:
+        """The values of the file that are 0 and 1 here."""
+        return self.range or Range(0.0, self.peak)
+
+    @property
+    def whole_scale(self) -> bool:
+        """Whether that is the full scale of its samples."""
+        return self.ends == Range(0.0, self.peak)
 
 
-def read(path: str | os.PathLike[str]) -> Picture:
-    """The picture in `path`.  Raises PictureError for anything that is not a whole, finite, grey or RGB picture."""
+def read(path: str | os.PathLike[str], range: Wanted = "full") -> Picture:
+    """The picture in `path`.  Raises PictureError for anything that is not a whole, finite picture.
+
+    range: what is black and white, in units of the file; `full`: 0 and the largest integer, floats as they are; `auto`:
+    by its values (`ranges.find`).
+    """
     path = Path(path)
     _check_there(path)
     format = format_of(path)
     with _reported("read", path):
-        picture = _picture(formats.decode(path, format))
+        picture = _picture(formats.decode(path, format), range)
     return picture
+
+
+def read_like(path: str | os.PathLike[str], like: Picture) -> Picture:
+    """The truth of `like`: by the same range where it is in the same units, else by its own (`ranges.of_truth`)."""
+    own = read(path, "auto")
+    ends = ranges.of_truth(own.ends, like.ends, same_type=own.dtype == like.dtype)
+    return own if own.ends == ends else read(path, ends)
 
 
 def read_array(path: str | os.PathLike[str]) -> Tensor:
@@ -71,7 +96,8 @@ def read_array(path: str | os.PathLike[str]) -> Tensor:
             raise ValueError(f"{array.dtype} values; expected real numbers")
         if not 1 <= array.ndim <= 4:
             raise ValueError(f"shape {array.shape}; expected one to four dimensions")
-        x = _finite(torch.from_numpy(_float32(array, 1.0)))
+        with np.errstate(over="ignore"):
+            x = _finite(torch.from_numpy(array.astype(np.float32)))
     return x
 
 
@@ -91,12 +117,13 @@ def crop_centre(x: Tensor, side: int) -> Tensor:
 def write(path: str | os.PathLike[str], pixels: Tensor, like: Picture | None = None) -> None:
     """Write (B, C, H, W) or (C, H, W) in the format that the name of `path` asks for, as a whole or not at all.
 
-    The bit depth, alpha, colour profile, EXIF and resolution are those of `like`, where the format can hold them;
-    a depth it cannot hold becomes its deepest.  Without `like`: 8 bits, or float32 for TIFF and NPY.
+    The type, units, axes, alpha, colour profile, EXIF and resolution are those of `like`, where the format can hold
+    them.  A type that it cannot hold becomes one that holds all its values, else its deepest, with black and white at
+    the ends; a warning says so.  Without `like`: 8 bits, or float32 for TIFF, NPY and FITS.
     Integers are clipped and rounded.  JPEG is written at quality 95 without chroma subsampling, WebP without loss.
     """
     path = Path(path)
-    format = format_of(path)
+    format = written_format(path)
     x = checks.image(pixels[None] if pixels.ndim == 3 else pixels, "pixels").detach().cpu()
     x = x if x.dtype == torch.float64 else x.float()
     if x.shape[1] not in (1, 3):
@@ -106,9 +133,10 @@ def write(path: str | os.PathLike[str], pixels: Tensor, like: Picture | None = N
     meta = _meta(x, like) if like else Meta()
     if like and like.alpha is not None and format in formats.HOLDS_ALPHA:
         x = _with_alpha(x, like.pixels, like.alpha, premultiplied=meta.extra == 1 and format != "TIFF")
-    samples = _samples(x, _depth(format, like))
+    dtype, ends, peak = _depth(path, format, like)
+    samples = _samples(x, dtype, ends, peak)
     with _reported("write", path), atomic(path) as file:
-        formats.encode(file, samples, format, meta)
+        formats.encode(file, samples, format, meta, peak)
 
 
 def expand(inputs: Sequence[str]) -> list[Path]:
@@ -135,9 +163,16 @@ def expand(inputs: Sequence[str]) -> list[Path]:
 
 
 def default_output(path: str | os.PathLike[str], suffix: str = "-restored") -> Path:
-    """photo.png -> photo-restored.png, beside the input."""
+    """photo.png -> photo-restored.png, beside the input; with another ending where the format is only read."""
     path = Path(path)
-    return path.with_name(path.stem + suffix + path.suffix)
+    format = formats.SUFFIXES.get(path.suffix.lower(), "")
+    ending = formats.INSTEAD.get(format, path.suffix)
+    if ending != path.suffix and formats.moves(path):
+        ending = ".tif"
+    stem = path.stem
+    if stem.lower().endswith(".ome"):
+        stem, ending = stem[:-4], stem[-4:] + ending
+    return path.with_name(stem + suffix + ending)
 
 
 def check_output(output: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]] = ()) -> Path:
@@ -145,7 +180,7 @@ def check_output(output: str | os.PathLike[str], inputs: Iterable[str | os.PathL
 
     Worth asking before a long run.  The same file is recognised behind links, `..` and another case.
     """
-    format_of(Path(output))
+    written_format(Path(output))
     return check_target(output, inputs)
 
 
@@ -183,22 +218,36 @@ def format_of(path: Path) -> str:
         raise PictureError(f"{path}: unknown picture format {path.suffix!r}. Known: {', '.join(SUFFIXES)}") from None
 
 
-def _picture(stored: Stored) -> Picture:
-    dtype = stored.samples.dtype.name.replace("bool", "uint8")
-    if dtype not in formats.EVERY_DEPTH:
-        raise ValueError(f"{dtype} samples; expected bool, {', '.join(formats.EVERY_DEPTH)}: convert them first")
-    x = torch.from_numpy(_float32(stored.samples, stored.peak)).permute(0, 3, 1, 2)  # (B, S, H, W)
-    x = _finite(_upright(x, stored.orientation))
-    colours = 3 if x.shape[1] > 2 else 1
-    alpha = x[:, colours:].contiguous() if x.shape[1] > colours else None
-    steps = 0.0 if dtype.startswith("float") else 12**-0.5  # of a uniform error, in levels
-    lost = (steps / stored.peak, stored.error / stored.peak)
-    return Picture(x[:, :colours].contiguous(), alpha, stored.format, dtype, stored.peak, stored.meta, *lost)
+def written_format(path: Path) -> str:
+    """The format that the name of `path` asks for; PictureError where it is only read, or lacks a package."""
+    format = format_of(path)
+    if format in formats.INSTEAD:
+        raise PictureError(f"cannot write {path}: {format} is only read. Write a {formats.INSTEAD[format]}.")
+    with _reported("write", path):
+        formats.need(format)
+    return format
 
 
-def _float32(array: np.ndarray, peak: float) -> np.ndarray:
-    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is counted
-        return np.divide(array, peak, dtype=np.float32, casting="unsafe")
+def _picture(stored: Stored, range: Wanted) -> Picture:
+    dtype = stored.samples.dtype.name
+    if dtype not in (*formats.INTEGERS, *formats.EVERY_DEPTH):
+        raise ValueError(f"{dtype} samples; expected integers or floats: convert them first")
+    colours = 3 if stored.samples.shape[-1] > 2 else 1
+    inks, rest = stored.samples[..., :colours], stored.samples[..., colours:]
+    all_of_it = Range(0.0, stored.peak)
+    ends = ranges.settled(range, inks, all_of_it)
+    x = _finite(_planes(inks, ends, stored.orientation))
+    alpha = _finite(_planes(rest, all_of_it, stored.orientation)) if rest.shape[-1] else None
+    counted = np.dtype(dtype).kind in "iu"
+    step = 1 / (ends.white - ends.black)
+    lost = (12**-0.5 * step if counted else 0.0, stored.error * step)  # a uniform error has a std of 1/√12
+    return Picture(x, alpha, stored.format, dtype, stored.peak, stored.meta, *lost, ends)
+
+
+def _planes(samples: np.ndarray, ends: Range, orientation: int) -> Tensor:
+    """(B, H, W, S) as (B, S, H, W), in image units, upright."""
+    x = torch.from_numpy(ends.inside(samples)).permute(0, 3, 1, 2)
+    return _upright(x, orientation).contiguous()
 
 
 def _finite(x: Tensor) -> Tensor:
@@ -252,12 +301,18 @@ def _line(error: Exception) -> str:
 
 
 def _meta(x: Tensor, like: Picture) -> Meta:
-    """What of `like.meta` is still true of `x`: a profile is for its colours, a description may speak of the shape."""
+    """What of `like.meta` is still true of `x`: a profile is for its colours; descriptions may speak of the shape.
+
+    ImageJ's speaks of the pages alone.
+    """
     same_colours = x.shape[1] == like.pixels.shape[1]
+    same_shape = x.shape == like.pixels.shape
+    pages = like.meta.description.startswith(b"ImageJ=") and len(x) == len(like.pixels)
     return replace(
         like.meta,
         icc=like.meta.icc if same_colours else None,
-        description=like.meta.description if x.shape == like.pixels.shape else "",
+        description=like.meta.description if same_shape or pages else b"",
+        tags=like.meta.tags if same_shape else (),
     )
 
 
@@ -278,17 +333,30 @@ def _with_alpha(x: Tensor, before: Tensor, alpha: Tensor, *, premultiplied: bool
     return torch.cat([x, alpha], 1)
 
 
-def _depth(format: str, like: Picture | None) -> str:
+def _depth(path: Path, format: str, like: Picture | None) -> tuple[str, Range, float]:
+    """The type to write, the values that are black and white in it, and its full scale."""
     depths = formats.DEPTHS.get(format, ("uint8",))
-    wanted = like.dtype if like else "float32" if format in formats.HOLDS_PAGES else "uint8"
-    return wanted if wanted in depths else depths[-1]
+    if like is None:
+        dtype = "float32" if format in formats.HOLDS_PAGES else "uint8"
+        return dtype, ranges.full(dtype), formats.full_scale(np.dtype(dtype))
+    if held := [dtype for dtype in (like.dtype, *depths) if dtype in depths and np.can_cast(like.dtype, dtype)]:
+        if held[0] != like.dtype:
+            warnings.warn(f"{path}: {format} does not hold {like.dtype}. {held[0]} holds its values.", stacklevel=3)
+        return held[0], like.ends, like.peak
+    white = ranges.full(depths[-1])
+    becomes = f"{like.ends.black:g} becomes 0 and {like.ends.white:g} becomes {white.white:g}."
+    warnings.warn(f"{path}: {format} does not hold {like.dtype}. {becomes}", stacklevel=3)
+    return depths[-1], white, white.white
 
 
-def _samples(x: Tensor, dtype: str) -> np.ndarray:
-    """(B, S, H, W) as (B, H, W, S) of `dtype`; integers clipped to [0, 1], scaled and rounded."""
-    if dtype.startswith("uint"):
-        x = (x.clamp(0, 1) * np.iinfo(dtype).max).round()
-    return x.permute(0, 2, 3, 1).contiguous().numpy().astype(dtype)
+def _samples(x: Tensor, dtype: str, ends: Range, peak: float) -> np.ndarray:
+    """(B, S, H, W) as (B, H, W, S) of `dtype`: colours in the units of the file, alpha by its full scale."""
+    planes = x.permute(0, 2, 3, 1).contiguous().numpy()
+    colours = 3 if planes.shape[-1] > 2 else 1
+    inks = ends.outside(planes[..., :colours], dtype)
+    if planes.shape[-1] == colours:
+        return inks
+    return np.concatenate([inks, Range(0.0, peak).outside(planes[..., colours:], dtype)], axis=-1)
 
 
 def _pictures(paths: Iterable[Path]) -> list[Path]:

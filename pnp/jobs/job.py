@@ -15,6 +15,8 @@ from torch import Tensor
 from .. import checks
 from ..core.solver import Solver
 from ..core.stopping import StopRule
+from ..files import ranges
+from ..files.ranges import Range
 from ..noises.base import Noise
 from ..operators.base import Operator
 from ..priors.base import Denoiser, Prior
@@ -34,7 +36,7 @@ class Job:
     discrepancy.  solver: None is the table's, or the first that fits.  stop: stop rules, `wmv+discrepancy`; None is the
     table's, or a relative change of `tol`.
     floor, hidden: what the file's format has rounded away, stds in image units that an estimated sigma counts
-    (`Picture.rounding`, `Picture.hidden`).
+    (`Picture.rounding`, `Picture.hidden`).  range: the values of the file that are black and white, for the record.
     size: (C, H, W) of the image, where y does not tell.  recursive: the pages are frames (`movie.restore_movie`).
     rules: file of a table whose rows go before the shipped ones.  device: None is where the picture is.
     """
@@ -57,6 +59,7 @@ class Job:
     rules: str | None = None
     floor: float = 0.0
     hidden: float = 0.0
+    range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         spec = "a spec, as in `pnp list`, or"
@@ -185,12 +188,26 @@ def _seen(operator: Operator, truth: Tensor, shape: tuple[int, int, int]) -> Ten
     return operator.visible(truth) if tuple(truth.shape[1:]) == shape else truth
 
 
-def as_pixels(picture: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
-    """A picture as pixels (B, C, H, W), and the way back to the kind it came in.
+class Pixels(NamedTuple):
+    """A picture as pixels (B, C, H, W) in image units.
+
+    back: the way to the kind and the units it came in.  range: the values that are 0 and 1.  rounding: std of the
+    rounding to integers, in image units; 0 for floats.
+    """
+
+    x: Tensor
+    back: Callable[[Tensor], Any]
+    range: Range
+    rounding: float
+
+
+def as_pixels(picture: Any, range: Any = None) -> Pixels:
+    """A picture as pixels, and the way back.
 
     picture: a tensor (H, W), (C, H, W) or (B, C, H, W), or a NumPy array (H, W) or (H, W, C) with C = 1 or 3, or
-    (B, C, H, W).  Unsigned integers are divided by their largest value, and come back clipped and rounded; floats stay
-    as they are, those of half precision by way of float32.  Raises TypeError or ValueError for anything else.
+    (B, C, H, W); integers come back rounded, and clipped to what their type holds.  range: the values that are black
+    and white: a pair of numbers, `full`, or `auto` and None: found as in a file (`pnp.files.ranges`).  float64 stays
+    so; other floats go by way of float32.  Raises TypeError or ValueError for anything else.
     """
     if isinstance(picture, Tensor):
         lead = 4 - picture.ndim
@@ -198,53 +215,53 @@ def as_pixels(picture: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
             raise ValueError(f"picture has shape {tuple(picture.shape)}; expected (H, W), (C, H, W) or (B, C, H, W).")
         if picture.layout != torch.strided or picture.is_meta:
             raise TypeError(f"picture is a {picture.layout} tensor on {picture.device}; expected a dense one.")
-        scale = _scale(picture.dtype.is_floating_point, str(picture.dtype).removeprefix("torch."))
-        x = picture.detach()[(None,) * lead]  # nothing here is differentiated with respect to a picture
-        x = x if picture.dtype in (torch.float32, torch.float64) else x.float() / scale
-        x = x.clone() if x.is_inference() else x  # which autograd refuses
+        planes = picture.detach()[(None,) * lead]  # nothing here is differentiated with respect to a picture
+        planes = planes.float() if picture.dtype == torch.bfloat16 else planes
+        found = _pixels(planes.cpu().numpy(), range)
 
         def back(restored: Tensor) -> Tensor:
-            out = restored[(0,) * lead]
-            return (out if picture.is_floating_point() else (out.clamp(0, 1) * scale).round()).to(picture)
+            return torch.from_numpy(found.back(restored)[(0,) * lead]).to(picture)
 
-        return x, back
+        return found._replace(x=found.x.to(picture.device), back=back)
     if not isinstance(picture, np.ndarray):
         raise TypeError(f"picture is a {type(picture).__name__}; expected a NumPy array or a torch tensor.")
-    array = picture
-    if array.ndim == 3 and array.shape[2] not in (1, 3):
-        raise ValueError(f"picture has shape {array.shape}; expected (H, W), (H, W, 1) or (H, W, 3).")
-    if array.ndim not in (2, 3, 4):
-        raise ValueError(f"picture has shape {array.shape}; expected (H, W), (H, W, C) or (B, C, H, W).")
-    floating = array.dtype.kind == "f"
-    scale = _scale(floating, array.dtype.name)
-    planes = {2: lambda a: a[None, None], 3: lambda a: np.moveaxis(a, 2, 0)[None], 4: lambda a: a}[array.ndim](array)
-    wide = "float64" if array.dtype == np.float64 else "float32"
-    x = torch.from_numpy(np.ascontiguousarray(planes.astype(wide) / np.asarray(scale, wide)))
+    if picture.ndim == 3 and picture.shape[2] not in (1, 3):
+        raise ValueError(f"picture has shape {picture.shape}; expected (H, W), (H, W, 1) or (H, W, 3).")
+    if picture.ndim not in (2, 3, 4):
+        raise ValueError(f"picture has shape {picture.shape}; expected (H, W), (H, W, C) or (B, C, H, W).")
+    if picture.ndim == 4:
+        return _pixels(picture, range)
+    flat = picture.ndim == 2
+    found = _pixels(picture[None, None] if flat else np.moveaxis(picture, 2, 0)[None], range)
 
     def back_to_numpy(restored: Tensor) -> np.ndarray:
-        out = restored.detach().cpu().numpy()
-        out = {2: lambda a: a[0, 0], 3: lambda a: np.moveaxis(a[0], 0, 2), 4: lambda a: a}[array.ndim](out)
-        return out.astype(array.dtype) if floating else (out.clip(0, 1) * scale).round().astype(array.dtype)
+        planes = found.back(restored)[0]
+        return planes[0] if flat else np.moveaxis(planes, 0, 2)
 
-    return x, back_to_numpy
-
-
-def rounding_of(picture: Tensor | np.ndarray) -> float:
-    """The std of rounding to integers, in image units: 1/(√12 · largest value); 0 for floats."""
-    if isinstance(picture, Tensor):
-        floating, name = picture.is_floating_point(), str(picture.dtype).removeprefix("torch.")
-    else:
-        floating, name = picture.dtype.kind == "f", picture.dtype.name
-    return 0.0 if floating else 12**-0.5 / _scale(floating, name)
+    return found._replace(back=back_to_numpy)
 
 
-def _scale(floating: bool, dtype: str) -> int:
-    """The value that means 1."""
-    if floating:
-        return 1
-    if not dtype.startswith("uint"):
-        raise TypeError(f"picture has {dtype} values; expected unsigned integers or floats.")
-    return 2 ** int(dtype.removeprefix("uint")) - 1
+def truth_pixels(truth: Any, picture: Any, like: Range) -> Tensor:
+    """The clean picture as pixels, by the range of the measured one where it is in the same units."""
+    names = [str(getattr(each, "dtype", "")).removeprefix("torch.") for each in (truth, picture)]
+    own = as_pixels(truth)
+    ends = ranges.of_truth(own.range, like, same_type=names[0] == names[1])
+    return own.x if own.range == ends else as_pixels(truth, ends).x
+
+
+def _pixels(planes: np.ndarray, range: Any) -> Pixels:
+    """Of an array (B, C, H, W)."""
+    kind = planes.dtype
+    if kind.kind not in "iuf":
+        raise TypeError(f"picture has {kind.name} values; expected integers or floats.")
+    ends = ranges.settled(ranges.asked(range), np.moveaxis(planes, 1, -1), ranges.full(kind))
+    x = torch.from_numpy(ends.inside(planes, np.float64 if kind == np.float64 else np.float32))
+    rounding = 0.0 if kind.kind == "f" else 12**-0.5 / (ends.white - ends.black)
+
+    def back(restored: Tensor) -> np.ndarray:
+        return ends.outside(restored.detach().cpu().numpy(), kind)
+
+    return Pixels(x, back, ends, rounding)
 
 
 def _said(value: Any) -> Any:

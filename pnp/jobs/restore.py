@@ -22,7 +22,7 @@ from ..operators.base import Operator
 from ..priors.base import Denoiser, Prior
 from ..registry import Spec
 from . import settle
-from .job import Job, Parts, as_pixels, build, rounding_of
+from .job import Job, Parts, as_pixels, build, truth_pixels
 from .record import Chosen, Record, history_of, numbers, objective_of, rounded, scores, settings_of
 
 UNJUDGED = ["the noise level is not known, so the residual is not judged"]
@@ -64,6 +64,7 @@ def restore(
     device: str | None = None,
     size: tuple[int, int, int] | None = None,
     rules: str | None = None,
+    range: str | tuple[float, float] | None = None,
     callbacks: Sequence[Callback] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> Restoration:
@@ -72,9 +73,11 @@ def restore(
 
         min_x f(Ax; y) + lam g(x),   A the operator, f the noise, g the prior
 
-    picture: a tensor (H, W), (C, H, W) or (B, C, H, W), or a NumPy array (H, W), (H, W, C) of unsigned integers or
-    floats; black is 0 and white 1, or the largest integer.  What is None is settled: the noise is estimated, solver,
-    stop rules and weight come from the table of rules or fit the noise (`Job`).  truth: the clean picture, for scores.
+    picture: a tensor (H, W), (C, H, W) or (B, C, H, W), or a NumPy array (H, W), (H, W, C) of integers or floats.
+    range: its values that are black and white, e.g. (100, 500); `full`: 0 and the largest integer; None: found in it
+    (`pnp.files.ranges`).  Everything else here is in image units, where they are 0 and 1.  What is None is settled: the
+    noise is estimated, solver, stop rules and weight come from the table of rules or fit the noise (`Job`).
+    truth: the clean picture, for scores, in the units of the picture where it is of the same type.
     say: hears a line about each choice.  callbacks: called with a Snapshot after each step.
     Returns the picture in the kind it came in, and the record of all choices.
     Raises ValueError (SpecError for specs), TypeError for a solver that prior or noise does not fit.
@@ -82,11 +85,11 @@ def restore(
     job = Job(operator, prior, solver, noise, sigma, lam, simulate, seed, iterations, stop, tol, seconds, False, device,
               size, rules)  # fmt: skip
     with torch.inference_mode(False):  # priors that learn, and those with a gradient, need autograd
-        pixels, back = as_pixels(picture)
-        job = job if simulate else replace(job, floor=rounding_of(picture))
-        clean = None if truth is None else as_pixels(truth)[0]
-        done = run(job, pixels, truth=clean, callbacks=callbacks, say=say)
-    return replace(done, picture=back(done.restored))
+        found = as_pixels(picture, range)
+        job = replace(job, floor=0.0 if simulate else found.rounding, range=found.range)
+        clean = None if truth is None else truth_pixels(truth, picture, found.range)
+        done = run(job, found.x, truth=clean, callbacks=callbacks, say=say)
+    return replace(done, picture=found.back(done.restored))
 
 
 def run(
