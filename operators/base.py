@@ -96,8 +96,8 @@ class Operator(nn.Module, ABC):
         """The part of the image that the measurement shows; default: all of it."""
         return x
 
-    def power(self, size: tuple[int, int]) -> Tensor | None:
-        """|K|² of a convolution at the frequencies of rfft2 of this size, (1 or C, h, w//2 + 1), float64.
+    def transfer(self, size: tuple[int, int]) -> Tensor | None:
+        """K of a convolution at the frequencies of rfft2 of this size, (1 or C, h, w//2 + 1), complex128.
 
         None where A is not a convolution, or its kernel is larger than this size.
         """

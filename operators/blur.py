@@ -92,10 +92,10 @@ class Blur(Operator):
         up = torch.roll(up, (self._misalignment(),) * 2, (-2, -1))
         return up if self.size is None else up[..., : self.size[0], : self.size[1]]
 
-    def power(self, size: tuple[int, int]) -> Tensor | None:
+    def transfer(self, size: tuple[int, int]) -> Tensor | None:
         if self.factor > 1 or any(k > n for k, n in zip(self.kernel.shape[-2:], size, strict=True)):
             return None
-        return torch.fft.rfft2(self.kernel, s=size).abs().square()
+        return torch.fft.rfft2(self._placed(size))
 
     def rivals(self) -> dict[str, Operator]:
         """Blurs by the same kernel larger, smaller or turned."""
@@ -144,17 +144,20 @@ class Blur(Operator):
 
     def _make_spectrum(self, size: tuple[int, ...], like: Tensor) -> tuple[Tensor, Tensor]:
         check_kernel_size(self.kernel, size)
-        kh, kw = self.kernel.shape[-2:]
-        canvas = torch.zeros(self.kernel.shape[0], *size, dtype=torch.float64, device=like.device)
-        canvas[:, :kh, :kw] = self.kernel.double()
-        canvas = canvas.roll((-(kh // 2) - self.shift, -(kw // 2) - self.shift), (-2, -1))
-        spectrum = torch.fft.rfft2(canvas)
+        spectrum = torch.fft.rfft2(self._placed(size).to(like.device))
         power = spectrum.real**2 + spectrum.imag**2
         if self.factor > 1:  # A Aᵀ is the decimated autocorrelation of k
             correlation = torch.fft.irfft2(power, s=size)[..., :: self.factor, :: self.factor]
             power = torch.fft.rfft2(correlation).real.clamp_min(0)
         complex_dtype = torch.complex64 if like.dtype == torch.float32 else torch.complex128
         return spectrum.to(complex_dtype), power.to(like.dtype)
+
+    def _placed(self, size: tuple[int, ...]) -> Tensor:
+        """The kernel in a picture of this size, its tap at offset 0 in the corner."""
+        kh, kw = self.kernel.shape[-2:]
+        canvas = self.kernel.new_zeros(self.kernel.shape[0], *size, dtype=torch.float64)
+        canvas[:, :kh, :kw] = self.kernel
+        return canvas.roll((-(kh // 2) - self.shift, -(kw // 2) - self.shift), (-2, -1))
 
     def _sized(self, h: int, w: int) -> tuple[int, int]:
         """`size`, if it is what a measurement of h/s × w/s samples comes from; else ValueError."""

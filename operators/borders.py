@@ -65,8 +65,8 @@ class ValidBlur(Operator):
         (top, bottom), (left, right) = self.margins
         return self.blur.initial(pad(y, (left, right, top, bottom), mode="replicate"))
 
-    def power(self, size: tuple[int, int]) -> Tensor | None:
-        return self.blur.power(size)
+    def transfer(self, size: tuple[int, int]) -> Tensor | None:
+        return self.blur.transfer(size)
 
     def rivals(self) -> dict[str, Operator]:
         return {name: ValidBlur(blur.kernel, blur.factor, blur.shift) for name, blur in self.blur.rivals().items()}
@@ -114,8 +114,8 @@ class PaddedBlur(Operator):
     def initial(self, y: Tensor) -> Tensor:
         return self.valid.blur.initial(y)
 
-    def power(self, size: tuple[int, int]) -> Tensor | None:
-        return self.valid.power(size)
+    def transfer(self, size: tuple[int, int]) -> Tensor | None:
+        return self.valid.transfer(size)
 
     def rivals(self) -> dict[str, Operator]:
         found = self.valid.blur.rivals().items()

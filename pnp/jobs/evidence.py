@@ -30,11 +30,11 @@ RUNGS = 1.15 ** np.arange(40)  # sigma that is tried, in units of the picture's
 class Model(NamedTuple):
     """P ≈ M = (|K|² + e²) S + s²: the spectrum of a picture seen through a kernel with an error.
 
-    power: |K|²; spectrum: S; both at the N frequencies that are looked at.  error: e; sigma: s.
+    transfer: K; spectrum: S; both at the N frequencies that are looked at.  error: e; sigma: s.
     cost: Σ log M + P/M (Whittle's −log-likelihood).  spread: mean of (P/M − 1)², 1 where the model is right.
     """
 
-    power: Tensor
+    transfer: Tensor
     spectrum: Tensor
     error: float
     sigma: float
@@ -79,10 +79,11 @@ class Evidence:
 
         by L-BFGS on Whittle's likelihood.   Whittle 1953; S after Torralba & Oliva 2003 (power laws of scenes).
         """
-        power = operator.power(self.size) if self.usable else None
-        if power is None or TIMES * _width(power) > min(self.size):
+        transfer = operator.transfer(self.size) if self.usable else None
+        if transfer is None or TIMES * _width(transfer) > min(self.size):
             return None
-        power, seen = power.mean(0).to(self.seen)[self.looked], self.seen[self.looked]
+        transfer, seen = transfer.mean(0).cpu()[self.looked], self.seen[self.looked]
+        power = transfer.abs().square()
         radius, angle = self.radius[self.looked], self.angle[self.looked]
         log = radius.log()
         twice = (torch.cos(2 * angle), torch.sin(2 * angle))
@@ -113,7 +114,7 @@ class Evidence:
             total = float((expected.log() + seen / expected).sum())
             spread = float((seen / expected - 1).square().mean())
             found = (math.exp(float(p[-2]) / 2) if error else 0.0, (math.exp(float(p[-1])) + self.floor) ** 0.5)
-        return Model(power, spectrum, *found, total, spread, p.detach())
+        return Model(transfer, spectrum, *found, total, spread, p.detach())
 
     def _last(self, hidden: float) -> float:
         """The largest frequency at which the picture, on average over the angles, stands clear of what JPEG changed."""
@@ -127,53 +128,62 @@ class Evidence:
 FFTS = (torch.fft.fftfreq, torch.fft.rfftfreq)
 
 
-def better_rival(operator: Operator, evidence: Evidence) -> str | None:
-    """What sets apart the rival that explains the picture clearly better than the operator that was told, or None.
+class Judgement(NamedTuple):
+    """What the spectrum says of the operator that was told.
 
-    Clearly: by NATS of log-likelihood, in units of the spread of the operator's own fit.
+    factor: by what sigma must be raised for the kernel's error.  rival: what sets apart the operator that explains the
+    picture clearly better; None where there is none.  worth: whether a picture restored with the operator that was told
+    is nearer to the truth than the measured one, if the rival is right.
+    """
+
+    factor: float = 1.0
+    rival: str | None = None
+    worth: bool = True
+
+
+def judge(operator: Operator, y: Tensor, sigma: float, hidden: float = 0.0) -> Judgement:
+    """What the spectrum of y (C, H, W) says of its operator, if the noise has the std sigma.
+
+        risk(t) = Σ_w |K̄ K°/(|K|² + t²/S) − 1|² S + |K|² S²/(|K|² S + t²)² (sigma² + e² S)
+
+    is the error of Wiener's filter for noise of std t and the kernel K, where the noise is of std sigma and the kernel
+    is K°: K itself with an error e, or the rival.  The factor is that of the best t to the best for K° = K, e = 0.  A
+    measured picture itself has the error Σ |K° − 1|² S + sigma².
+    Clearly better is a rival by NATS of log-likelihood, in units of the spread of the operator's own fit.
     """
     rivals = operator.rivals()
+    evidence = Evidence(y, hidden)
     own = evidence.explain(operator) if rivals else None
     if own is None:
-        return None
+        return Judgement()
     fits = {name: fit for name, rival in rivals.items() if (fit := evidence.explain(rival, near=own)) is not None}
     best = min(fits, key=lambda name: fits[name].cost, default=None)
-    if best is None or own.cost - fits[best].cost < NATS * max(1.0, own.spread):
-        return None
-    return best
+    usual = _risks(own, own, sigma)
+    if best is not None and own.cost - fits[best].cost > NATS * max(1.0, own.spread):
+        right = fits[best]
+        risks = _risks(own, right, sigma)
+        itself = ((right.transfer - 1).abs().square() * right.spectrum + sigma**2).sum()
+        return Judgement(_factor(risks, usual), best, bool(risks.min() < itself))
+    wrong = evidence.explain(operator, error=True, near=own)
+    return Judgement(1.0 if wrong is None else _factor(_risks(wrong, wrong, sigma), usual))
 
 
-class Error(NamedTuple):
-    """What the error of a kernel does to a restoration.
+def _risks(told: Model, right: Model, sigma: float) -> Tensor:
+    """risk(t) of `judge` for t of RUNGS."""
+    spectrum, power = right.spectrum, told.transfer.abs().square()
+    error = max(0.0, right.error**2 - UNSEEN**2)
+    agrees = (told.transfer.conj() * right.transfer).real
+    crossed = power * right.transfer.abs().square()
+    risks = []
+    for t in (sigma * RUNGS).tolist():
+        kept = power + t**2 / spectrum
+        bias = crossed / kept.square() - 2 * agrees / kept + 1
+        risks.append((bias * spectrum + power / kept.square() * (sigma**2 + error * spectrum)).sum())
+    return torch.stack(risks)
 
-    factor: by what sigma must be raised for it, 1 or more.  risk: the squared error to expect of Wiener's filter, over
-    what the measured picture has itself; above 1 nothing is to be gained.
-    """
 
-    factor: float
-    risk: float
-
-
-def model_error(operator: Operator, evidence: Evidence, sigma: float) -> Error:
-    """What the kernel's error, as the spectrum shows it, costs.
-
-        risk(t) = Σ_w (t²/(|K|² S + t²))² S + |K|² S/(|K|² S + t²)² S (sigma² + e² S)
-
-    is the error of Wiener's filter for noise of std t where the noise is of std sigma, and the kernel wrong by e.  The
-    factor is that of the best t with e to the best without.  Of the picture itself it is Σ (1 − |K|)² S + sigma².
-    """
-    fit = evidence.explain(operator, error=True)
-    if fit is None:
-        return Error(1.0, 0.0)
-    tried = torch.from_numpy(sigma * RUNGS).square()[:, None]
-    signal = fit.power * fit.spectrum
-    kept = signal + tried
-    passed = signal * fit.spectrum / kept.square()
-    plain = ((tried / kept).square() * fit.spectrum).sum(1) + passed.sum(1) * sigma**2
-    wrong = plain + (passed * fit.spectrum).sum(1) * max(0.0, fit.error**2 - UNSEEN**2)
-    best = int(wrong.argmin())
-    itself = ((1 - fit.power.sqrt()).square() * fit.spectrum + sigma**2).sum()
-    return Error(float(RUNGS[best] / RUNGS[int(plain.argmin())]), float(wrong[best] / itself))
+def _factor(risks: Tensor, usual: Tensor) -> float:
+    return max(1.0, float(RUNGS[int(risks.argmin())] / RUNGS[int(usual.argmin())]))
 
 
 def _crop(y: Tensor) -> Tensor | None:
@@ -198,12 +208,12 @@ def _starts(whole: int, part: int) -> list[int]:
     return sorted({round(i * (whole - part) / max(1, many - 1)) for i in range(many)})
 
 
-def _width(power: Tensor) -> float:
+def _width(transfer: Tensor) -> float:
     """A length beyond which a kernel of this |K|² has nothing: of its autocorrelation, the square root of 12 variances.
 
     Of a box it is √2 times the side.
     """
-    along = power.mean(0)
+    along = transfer.abs().square().mean(0)
     curvature = [float(1 - along[1, 0] / along[0, 0]), float(1 - along[0, 1] / along[0, 0])]
     sizes = (along.shape[0], 2 * (along.shape[1] - 1))
     variances = [2 * max(0.0, c) * (n / (2 * math.pi)) ** 2 for c, n in zip(curvature, sizes, strict=True)]
