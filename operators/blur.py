@@ -34,6 +34,8 @@ class Blur(Operator):
     eq. 12), except for such an extended image, whose step is conjugate gradients.
     """
 
+    called = "kernel"
+
     def __init__(self, kernel: Tensor, factor: int = 1, shift: int = 0, size: tuple[int, int] | None = None) -> None:
         super().__init__()
         if kernel.ndim not in (2, 3):

@@ -26,7 +26,7 @@ class ValidBlur(Operator):
     Almeida & Figueiredo 2013 (unknown borders).
     """
 
-    tolerance = 1e-5
+    called, tolerance = "kernel", 1e-5
 
     def __init__(self, kernel: Tensor, factor: int = 1, shift: int = 0) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class PaddedBlur(Operator):
     size: as for Blur, (H, W) of a picture that s does not divide; the rule continues it to the next multiple.
     """
 
-    tolerance = 1e-5
+    called, tolerance = "kernel", 1e-5
 
     def __init__(
         self,

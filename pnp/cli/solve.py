@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 @click.option("--recursive", is_flag=True, help="The pages are frames of a movie. Each starts from what the prior has "
               "learned on the one before (dip).")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Continue from the checkpoint in the report's folder (dip).")
+@click.option("--guard/--no-guard", default=True, help="Keep the measured picture where the result would be worse, as "
+              "far as that shows. Default: --guard.")  # fmt: skip
 @click.option("--device", callback=device, default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def solve(inputs: tuple[str, ...], more: tuple[str, ...], **options: Any) -> None:

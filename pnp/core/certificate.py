@@ -90,7 +90,8 @@ class Convergence:
     def verdict(self) -> tuple[str, ...]:
         """What the residual says, in words, for each image."""
         white = [None] * len(self.x) if self.whiteness is None else self.whiteness.tolist()
-        return tuple(_verdict(fit, rho) for fit, rho in zip(self.fit.tolist(), white, strict=True))
+        cause = "" if self.problem.operator.pixelwise else self.problem.operator.called
+        return tuple(_verdict(fit, rho, cause) for fit, rho in zip(self.fit.tolist(), white, strict=True))
 
     def __str__(self) -> str:
         reason = "with these settings" if self.convex else "(the prior is not a closed convex function)"
@@ -103,17 +104,15 @@ class Convergence:
         return "; ".join(parts)
 
 
-def _verdict(fit: float, rho: float | None) -> str:
+def _verdict(fit: float, rho: float | None, cause: str) -> str:
+    """cause: what else may be wrong; empty where there is nothing else."""
     coloured = rho is not None and abs(rho) > COLOURED
     if fit > LOOSE:
-        return (
-            "The residual is larger than the noise. lam may be too high, sigma too small, or the kernel wrong. "
-            "Lower lam, or check sigma and the kernel."
-        )
+        others = f", sigma too small, or the {cause} wrong" if cause else ", or sigma too small"
+        return f"The residual is larger than the noise. lam may be too high{others}. Lower lam, or check sigma."
     if coloured:
-        return (
-            "The residual still shows structure of the picture. lam may be too high, or the kernel wrong. "
-            "Lower lam, or check the kernel."
+        return "The residual still shows structure of the picture. lam may be too high" + (
+            f", or the {cause} wrong. Lower lam, or check the {cause}." if cause else ". Lower lam."
         )
     if fit < TIGHT:
         return (
@@ -122,7 +121,9 @@ def _verdict(fit: float, rho: float | None) -> str:
         )
     if rho is None:
         return "The residual is as large as the noise. Its structure cannot be tested for this measurement."
-    return "The residual looks like noise of the estimated level. This cannot rule out a wrong kernel."
+    return "The residual looks like noise of the estimated level." + (
+        f" This cannot rule out a wrong {cause}." if cause else ""
+    )
 
 
 def _correlation(r: Tensor, down: int, right: int) -> Tensor:

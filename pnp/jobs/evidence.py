@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.certificate import LOOSE, Convergence
 from ..operators.base import Operator
 
 SIDE = 256  # a crop of this side is looked at: the cost is bounded
@@ -134,8 +135,10 @@ class Judgement(NamedTuple):
     factor: by what sigma must be raised for the kernel's error.  rival: what sets apart the operator that explains the
     picture clearly better; None where there is none.  worth: whether a picture restored with the operator that was told
     is nearer to the truth than the measured one, if the rival is right.
+    tested: whether anything could be told.
     """
 
+    tested: bool = False
     factor: float = 1.0
     rival: str | None = None
     worth: bool = True
@@ -163,9 +166,27 @@ def judge(operator: Operator, y: Tensor, sigma: float, hidden: float = 0.0) -> J
         right = fits[best]
         risks = _risks(own, right, sigma)
         itself = ((right.transfer - 1).abs().square() * right.spectrum + sigma**2).sum()
-        return Judgement(_factor(risks, usual), best, bool(risks.min() < itself))
+        return Judgement(True, _factor(risks, usual), best, bool(risks.min() < itself))
     wrong = evidence.explain(operator, error=True, near=own)
-    return Judgement(1.0 if wrong is None else _factor(_risks(wrong, wrong, sigma), usual))
+    return Judgement(True, 1.0 if wrong is None else _factor(_risks(wrong, wrong, sigma), usual))
+
+
+def verdicts(end: Convergence, judgements: list[Judgement], kept: list[str]) -> list[str]:
+    """What is said of each picture: that it was kept, what the spectrum tells of its operator, what the residual does."""
+    word = end.problem.operator.called
+    lines = []
+    for judgement, reason, fit, residual in zip(judgements, kept, end.fit.tolist(), end.verdict, strict=True):
+        found = [reason] if reason else []
+        if judgement.rival is not None:
+            found.append(f"The {word} is probably wrong: {judgement.rival} explains the picture better.")
+        elif judgement.tested:
+            if fit > LOOSE:
+                found.append(f"The residual is {fit:.2g} times as large as the noise. Lower lam, or check sigma.")
+            found.append(f"No {word} of another size or angle explains the picture better.")
+        else:
+            found.append(residual)
+        lines.append(" ".join(found))
+    return lines
 
 
 def _risks(told: Model, right: Model, sigma: float) -> Tensor:

@@ -37,6 +37,7 @@ class Job:
     table's, or a relative change of `tol`.
     floor, hidden: what the file's format has rounded away, stds in image units that an estimated sigma counts
     (`Picture.rounding`, `Picture.hidden`).  range: the values of the file that are black and white, for the record.
+    guard: keep the measured picture where the restored one would be worse, as far as that shows (`guard`).
     size: (C, H, W) of the image, where y does not tell.  recursive: the pages are frames (`movie.restore_movie`).
     rules: file of a table whose rows go before the shipped ones.  device: None is where the picture is.
     """
@@ -60,6 +61,7 @@ class Job:
     floor: float = 0.0
     hidden: float = 0.0
     range: tuple[float, float] | None = None
+    guard: bool = True
 
     def __post_init__(self) -> None:
         spec = "a spec, as in `pnp list`, or"

@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +21,8 @@ from ..noises.base import Noise
 from ..operators.base import Operator
 from ..priors.base import Denoiser, Prior
 from ..registry import Spec
-from . import settle
+from . import guard, settle
+from .evidence import verdicts
 from .job import Job, Parts, as_pixels, build, truth_pixels
 from .record import Chosen, Record, history_of, numbers, objective_of, rounded, scores, settings_of
 
@@ -110,23 +111,70 @@ def run(
     """
     begun = time.perf_counter()
     parts = build(job, pixels, truth)
-    noise, source = settle.level(job, parts, say)
+    noise = settle.level(job, parts, say)
+    judgements = settle.judged(job, parts, noise.noise)
+    noise = settle.beside_error(job, noise, judgements, say)
+    metric = None if parts.truth is None else _Psnr(parts.operator, parts.truth)
+    ways = _Ways(callbacks, say, metric, after, sooner, begun)
+    done = _attempt(job, parts, noise.noise, ways)
+    initial, result = parts.operator.visible(done.x0), done.result
+    outside = guard.beyond(job, parts.y, parts.operator.visible(result.x))
+    if bool(outside.any()) and job.sigma is None and noise.noise.scaled(guard.GENTLER) is not noise.noise:
+        say(f"{guard.OUTSIDE}: once more with {guard.GENTLER:g} times the noise")
+        gentler = _attempt(job, parts, noise.noise.scaled(guard.GENTLER), ways._replace(after=None)).result.x
+        result = replace(result, x=torch.where(outside.view(-1, 1, 1, 1), gentler, result.x))
+        outside = guard.beyond(job, parts.y, parts.operator.visible(result.x))
+    result, kept = guard.kept(job, result, done.x0, judgements, outside)
+    total = time.perf_counter() - begun - (0 if metric is None else metric.seconds)
+    restored = parts.operator.visible(result.x)
+    problem = result.problem
+    sigma = Chosen(None if noise.source == settle.BLIND else numbers(settle.compact(problem.sigma)), noise.source)
+    seconds = {"before": done.before, "solve": result.seconds, "total": total}
+    verdict = verdicts(result.convergence, judgements, kept)
+    lam = Chosen(numbers(done.weight.lam), done.weight.source)
+    record = _record(job, parts, done.solver, result, sigma, lam, seconds, verdict, initial, restored)
+    return Restoration(restored, restored, initial, parts.truth, result, done.solver, record)
+
+
+class _Ways(NamedTuple):
+    """How a solve is told and timed, and what it goes on from: the arguments of `run`."""
+
+    callbacks: Sequence[Callback]
+    say: Callable[[str], None]
+    metric: _Psnr | None
+    after: Memory | None
+    sooner: int
+    begun: float
+
+
+class _Done(NamedTuple):
+    """A solve with what was settled for it; x0: the plain guess.  before: seconds until its first step."""
+
+    result: Result
+    solver: Solver
+    weight: settle.Weight
+    x0: Tensor
+    before: float
+
+
+def _attempt(job: Job, parts: Parts, noise: Noise, ways: _Ways) -> _Done:
+    """The solve for this noise, with what nobody gave settled."""
+    say = ways.say
     rule = settle.rule_for(job, parts)
     problem = Problem(parts.operator, parts.y, parts.prior, noise)
     solver = settle.solver(job, parts, problem, rule, say)
     stop = settle.stop(job, rule, solver, say)
-    x0 = problem.initial()
-    initial = parts.operator.visible(x0)
-    _check_truth(parts, initial)
-    lam, lam_source, x0 = settle.weight(job, parts, problem, solver, rule, x0, say)
-    if after is None and solver.constrained:  # who is led by a first guess
+    plain = problem.initial()
+    _check_truth(parts, parts.operator.visible(plain))
+    weight = settle.weight(job, parts, problem, solver, rule, plain, say)
+    x0 = weight.x0
+    if ways.after is None and solver.constrained:  # who is led by a first guess
         x0 = settle.first_guess(job, problem, x0, say)
-    problem = problem.weighted(lam)
-    before = time.perf_counter() - begun
-    solver, stop = _sooner(job, parts, solver, stop, sooner)
+    problem = problem.weighted(weight.lam)
+    before = time.perf_counter() - ways.begun
+    solver, stop = _sooner(job, parts, solver, stop, ways.sooner)
     if job.seconds is not None:
         stop = [*stop, Seconds(max(1e-3, job.seconds - before))]
-    metric = None if parts.truth is None else _Psnr(parts.operator, parts.truth)
     result = solve(
         problem,
         solver,
@@ -134,19 +182,14 @@ def run(
         iterations=job.iterations,
         stop=stop,
         record=("change", "residual"),
-        metrics={} if metric is None else {"psnr": metric},
-        callbacks=callbacks,
-        after=after,
+        metrics={} if ways.metric is None else {"psnr": ways.metric},
+        callbacks=ways.callbacks,
+        after=ways.after,
     )
-    total = time.perf_counter() - begun - (0 if metric is None else metric.seconds)
     result = _spared(result, problem, solver, x0)
     if parts.operator.pixelwise and parts.operator.known() is not None and "parametrise" in parts.prior.offers():
         result = _with_what_is_known(result, problem, say)
-    restored = parts.operator.visible(result.x)
-    sigma = Chosen(None if source == settle.BLIND else numbers(settle.compact(problem.sigma)), source)
-    seconds = {"before": before, "solve": result.seconds, "total": total}
-    record = _record(job, parts, solver, result, sigma, Chosen(numbers(lam), lam_source), seconds, initial, restored)
-    return Restoration(restored, restored, initial, parts.truth, result, solver, record)
+    return _Done(result, solver, weight, plain, before)
 
 
 def _record(
@@ -157,6 +200,7 @@ def _record(
     sigma: Chosen,
     lam: Chosen,
     seconds: dict[str, float],
+    verdict: list[str],
     initial: Tensor,
     restored: Tensor,
 ) -> Record:
@@ -178,7 +222,7 @@ def _record(
         lipschitz=None if end.lipschitz is None else rounded(end.lipschitz),
         residual_over_noise=rounded(end.fit) if known else None,
         residual_whiteness=None if end.whiteness is None else rounded(end.whiteness),
-        verdict=list(end.verdict) if known else UNJUDGED,
+        verdict=verdict if known else UNJUDGED,
         seconds=seconds,
         history=history_of(result),
         objective=objective_of(result),

@@ -28,6 +28,7 @@ from ..parameters.default import default_solver
 from ..parameters.rules import Rule
 from ..parameters.weight import fit_lam
 from ..registry import NOISES, SOLVERS, Spec, SpecError
+from .evidence import Judgement, judge
 from .job import SIMULATED_SIGMA, Job, Parts
 
 DISCREPANCY = 0.97  # residual aimed at, in sigma √m: the restored picture fits a little of the noise
@@ -74,6 +75,28 @@ def level(job: Job, parts: Parts, say: Say) -> Level:
         return Level(NOISES.build(given, sigma=sigma), source)
     clipped = find(parts.y, sigma, parts.operator.known()) is not None
     return Level(ClippedGaussian(sigma) if clipped else Gaussian(sigma), source)
+
+
+def judged(job: Job, parts: Parts, noise: Noise) -> list[Judgement]:
+    """What the spectrum of each measured picture says of its operator; of a simulation, whose operator is right, nothing.
+
+    Pixels that are missing hide the spectrum, so nothing is said there either.
+    """
+    if job.simulate or not parts.operator.pictorial or parts.operator.known() is not None:
+        return [Judgement()] * len(parts.y)
+    sigma = torch.as_tensor(noise.level(parts.y)).flatten().expand(len(parts.y)).tolist()
+    return [judge(parts.operator, y, s, job.hidden) for y, s in zip(parts.y, sigma, strict=True)]
+
+
+def beside_error(job: Job, level: Level, judgements: list[Judgement], say: Say) -> Level:
+    """The noise with the error of the operator counted in, where its level was not told."""
+    factors = torch.tensor([judgement.factor for judgement in judgements])
+    told = job.sigma is not None or isinstance(job.noise, Noise)
+    if told or not bool((factors > 1).any()):
+        return level
+    error = "the error of the kernel"
+    say(f"sigma: raised {shown(factors)} times for {error}")
+    return Level(level.noise.scaled(compact(factors)), f"{level.source}, raised for {error}")
 
 
 def _gain(parts: Parts, say: Say) -> float | Tensor:

@@ -70,6 +70,13 @@ class Noise(ABC):
         every = ("slope", "prox", "curvature", "completed")
         return {m for m in every if getattr(type(self), m) is not getattr(Noise, m)}
 
+    def scaled(self, factor: float | Tensor) -> Noise:
+        """The noise of the same kind where values, and with them its level, are `factor` times as large.
+
+        factor: a number or (B, 1, 1, 1).  Default: itself, a noise whose numbers are of light already, as photons are.
+        """
+        return self
+
     def plain(self, y: Tensor) -> Tensor | None:
         """The images of a batch whose noise is white and Gaussian after all, (B,) of bool; None: no image."""
         return None

@@ -75,6 +75,9 @@ class ClippedGaussian(Noise):
             return torch.ones(len(y), dtype=torch.bool, device=y.device)
         return None if bool(self.ends.clipped.all()) else ~self.ends.clipped
 
+    def scaled(self, factor: float | Tensor) -> Noise:
+        return ClippedGaussian(self.sigma * factor)
+
     def described(self) -> str:
         share = 0.0 if self.ends is None else self.ends.fraction
         return f"white Gaussian, clipped to black or white in {share:.1%} of the samples"

@@ -51,6 +51,9 @@ class Gaussian(Noise):
         """1/sigma²."""
         return 1 / self.sigma**2
 
+    def scaled(self, factor: float | Tensor) -> Noise:
+        return replace(self, sigma=self.sigma * factor)
+
     def described(self) -> str:
         return "white Gaussian"
 

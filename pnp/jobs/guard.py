@@ -1,0 +1,44 @@
+"""What is written is never clearly worse than what was measured, as far as that shows without the truth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..core.result import Result
+from .evidence import Judgement
+from .job import Job
+
+BEYOND = 1.2 / 255  # rms beyond black and white: right kernels leave up to 0.4/255, kernels that lose to the input more
+GENTLER = 4.0  # by what sigma is raised where a result goes beyond
+WHOLE = ((0.0, 255.0), (0.0, 65535.0), None)  # ranges that are a type's own: nothing lies beyond
+UNWORTHY = "With this kernel the result would be worse than the measured picture"
+OUTSIDE = "The result goes far beyond black and white"
+KEPT = "so the measured picture is kept. --no-guard writes the result"
+
+
+def beyond(job: Job, y: Tensor, restored: Tensor) -> Tensor:
+    """Which restored pictures go far beyond black and white where the measured ones do not, (B,) of bool.
+
+        √(mean over pixels of (−x)₊² + (x − 1)₊²) > BEYOND
+
+    A picture whose black and white were found in its values may well go beyond them: none of those.
+    """
+    far = (-restored).clamp_min(0).square() + (restored - 1).clamp_min(0).square()
+    within = (y.amin((1, 2, 3)) >= 0) & (y.amax((1, 2, 3)) <= 1)
+    ends = ((y <= 0) | (y >= 1)).flatten(1).float().mean(1) < 1e-3  # where much is clipped, the truth may lie beyond
+    if not job.guard or job.simulate or job.range not in WHOLE:
+        return torch.zeros_like(within)
+    return within & ends & (far.flatten(1).mean(1).sqrt() > BEYOND)
+
+
+def kept(job: Job, result: Result, x0: Tensor, judgements: list[Judgement], outside: Tensor) -> tuple[Result, list[str]]:
+    """The result with the first guess in the place of pictures that would be worse than it, and why, image by image."""
+    why = ["" if judgement.worth or not job.guard else UNWORTHY for judgement in judgements]
+    why = [reason or (OUTSIDE if out else "") for reason, out in zip(why, outside.tolist(), strict=True)]
+    which = torch.tensor([bool(reason) for reason in why], device=x0.device)
+    if bool(which.any()):
+        result = replace(result, x=torch.where(which.view(-1, 1, 1, 1), x0, result.x))
+    return result, [f"{reason}, {KEPT}." if reason else "" for reason in why]
