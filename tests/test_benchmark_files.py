@@ -150,6 +150,7 @@ def test_a_dim_file_has_its_counts_and_comes_back_between_black_and_white(tmp_pa
     x = some("camera")
     kind = FILES.build("tiff:black=100,white=600")
     filed = Filed(kind, x, tmp_path)
+    assert filed.scale == pytest.approx(500 / 65535, rel=1e-3)
     counts = pictures.read(tmp_path / "measured.tif").pixels * 65535
     torch.testing.assert_close(counts, 100 + 500 * x, atol=0.51, rtol=0)
     torch.testing.assert_close(filed.written(filed.picture.pixels), x, atol=1.01 / 1000, rtol=0)
@@ -256,6 +257,7 @@ def solving_run(job: Job, filed: Filed) -> torch.Tensor:
 
 def test_the_best_level_is_that_of_the_whole_grid(one: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = next(c for c in suite.cells(one, Data(None, ("camera",))) if (c.task.name, c.method.name) == ("dim", "best"))
+    cell = replace(cell, task=replace(cell.task, file="png"))
     asked: list[float] = []
     restored = solving._restored
 
@@ -265,15 +267,24 @@ def test_the_best_level_is_that_of_the_whole_grid(one: Suite, monkeypatch: pytes
 
     monkeypatch.setattr(solving, "_restored", counted)
     found = solving.solve_cell(cell, 1, keep=False).columns
-    assert 4 < len(asked) == len(set(asked)) <= 8
+    assert 4 < len(asked) == len(set(asked)) <= 14
     by_hand = []
     for sigma in solving.LEVELS:
         told = replace(cell, method=replace(cell.method, sigma="given"))
         monkeypatch.setattr(solving, "_restored", lambda c, x, m, sigma=sigma: restored(c, x, m, sigma=sigma))
         by_hand.append(solving.solve_cell(told, 1, keep=False).columns["psnr"])
     assert found["psnr"] == pytest.approx(max(by_hand), abs=1e-4)
-    assert found["sigma_used"] == pytest.approx(solving.LEVELS[by_hand.index(max(by_hand))])
-    assert solving.LEVELS[1] / solving.LEVELS[0] == pytest.approx(1.5)
+    level = solving.LEVELS[by_hand.index(max(by_hand))]
+    assert found["sigma_used"] == pytest.approx(level, rel=0.04) and 3 / 255 < level < 30 / 255
+    assert solving.LEVELS[4] / solving.LEVELS[0] == pytest.approx(1.5)
+
+
+def test_a_level_that_is_told_is_in_the_units_of_the_file(one: Suite, tmp_path: Path) -> None:
+    cell = next(c for c in suite.cells(one, Data(None, ("camera",))) if c.task.name == "dim")
+    x, told = solving.picture(cell), replace(cell, method=replace(cell.method, sigma="given"))
+    job = solving._job(told, x, solving._measured(told, x, tmp_path))
+    assert job.sigma == pytest.approx(10 / 255 * 500 / 65535, rel=1e-3)
+    assert solving._job(cell, x, solving._measured(cell, x, tmp_path)).sigma is None
 
 
 def row(cell: Cell, psnr: float, before: float = 20.0) -> run.Row:

@@ -72,7 +72,10 @@ FILES: Registry[FileKind] = Registry(
 
 
 class Filed:
-    """A picture that went through a file, and the way of a restored one through another."""
+    """A picture that went through a file, and the way of a restored one through another.
+
+    scale: what a difference of 1, from black to white, is in the picture that was read.
+    """
 
     def __init__(self, kind: FileKind, y: Tensor, folder: Path) -> None:
         from ..files import pictures
@@ -81,6 +84,7 @@ class Filed:
         source = folder / f"measured{kind.suffix}"
         source.write_bytes(kind.encode(y))
         self.picture: Picture = pictures.read(source)
+        self.scale = float(self.picture.pixels.std() / y.std().clamp_min(1e-6))  # of the units that a solver works in
 
     def written(self, restored: Tensor) -> Tensor:
         """A restored picture as `pnp solve` writes it, read again, from 0 to 1."""
