@@ -345,8 +345,9 @@ def test_a_published_measurement_is_taken_as_it_is(tmp_path: Path) -> None:
     found = suite.parse({**TINY, "crop": 0, "grey": False, "pictures": ["truth/*.png"], "tasks": [given],
                          "published": []}, "tiny")  # fmt: skip
     (cell, *_) = suite.cells(found, Data.of(found, tmp_path))
-    job, y, truth = solving._measured(cell, solving.picture(cell))
-    assert y is not None and truth is not None and not job.simulate and job.sigma == 5 / 255
+    y, truth, *_ = measured = solving._measured(cell, solving.picture(cell), tmp_path)
+    job = solving._job(cell, solving.picture(cell), measured)
+    assert not job.simulate and job.sigma == 5 / 255
     assert float(y.mean()) == pytest.approx(0.7, abs=0.01) and float(truth.mean()) == pytest.approx(0.5, abs=0.01)
     key = keys.key(cell)
     pictures.write(tmp_path / "noisy" / "a.png", torch.full((1, 1, 32, 32), 0.6))

@@ -21,6 +21,8 @@ from .. import plugins
 from ..registry import DENOISERS, NOISES, OPERATORS, PRIORS, SOLVERS, STOPS, Registry, Spec, SpecError
 from ..specs import own_member
 from .suite import Cell, said
+from .views import VIEWS
+from .world import CAMERAS, FILES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,6 +35,7 @@ NUMERICS = {
     "noise level": 1,  # its estimate, in the keys of those cells alone that are not told it
     "lam": 1,  # the search for it, in the keys of those cells alone that make one
     "scores": 1,  # PSNR and SSIM
+    "files": 1,  # what a file tells of itself, in the keys of those cells alone that read one
 }
 
 Part = tuple[Any, ...]  # ("solver", "admm", 1), ("rule", {...}), ("weights", sha256), ("file", sha256)
@@ -57,6 +60,8 @@ def parts(cell: Cell) -> list[Part]:
     found = [*_named(cell), *(_part(name) for name in ("core", "scores"))]
     if cell.method.sigma == "estimated":
         found.append(_part("noise level"))
+    if cell.task.file is not None:
+        found.append(_part("files"))
     try:
         found += _built(cell)
     except Exception:  # whatever it is
@@ -78,6 +83,12 @@ def _named(cell: Cell) -> Iterator[Part]:
             yield from _members(registry, named)
     if not cell.task.given:
         yield from _members(NOISES, cell.noise or "gaussian")
+    if cell.task.camera:
+        yield from _members(CAMERAS, cell.task.camera)
+    if cell.task.file:
+        yield from _members(FILES, cell.task.file)
+    if cell.view != "whole":  # its version would be in every key
+        yield from _members(VIEWS, cell.view)
 
 
 def _members(registry: Registry[Any], text: str | Spec) -> Iterator[Part]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -23,7 +24,8 @@ LOST, LEFT = "↓", "–"  # a cell that lost against the measured picture; one 
 def columns_of(suite: Suite, rows: Sequence[Row]) -> list[str]:
     """Those that were run, in the order of the suite."""
     there = {row.column for row in rows}
-    return [name for task, sigma, noise in levels(suite) if (name := column(task.name, sigma, noise)) in there]
+    names = dict.fromkeys(column(task.name, sigma, noise) for task, sigma, noise in levels(suite))
+    return [name for name in names if name in there]
 
 
 def averages(suite: Suite, rows: Sequence[Row], quantity: str = "psnr") -> dict[str, dict[str, float]]:
@@ -71,32 +73,106 @@ def _loss(row: Row) -> float:
     return 0.0 if row.psnr is None or row.psnr_initial is None else max(0.0, row.psnr_initial - row.psnr)
 
 
-def heads(suite: Suite, rows: Sequence[Row]) -> list[str]:
-    """The names over `lines`."""
-    names = columns_of(suite, rows)
-    scores = [name if score == "psnr" else f"{NAMES[score]}, {name}" for score in suite.scores for name in names]
-    return [*scores, "s", *(["parameters"] if _learned(rows) else [])]
+class Table(ABC):
+    """What a suite's rows are shown as.  kind: over the names of its lines."""
+
+    kind: str
+
+    @abstractmethod
+    def title(self, suite: Suite) -> str:
+        """What its numbers are."""
+
+    @abstractmethod
+    def heads(self, suite: Suite, rows: Sequence[Row]) -> list[str]:
+        """The names over `lines`."""
+
+    @abstractmethod
+    def lines(self, suite: Suite, rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
+        """(name, a text for each of `heads`)."""
 
 
-def lines(suite: Suite, rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
-    """(name, a text for each of `heads`): every method, then the published rows."""
-    names, marked, learned = columns_of(suite, rows), marks(rows), _learned(rows)
-    scores = {score: averages(suite, rows, score) for score in suite.scores}
-    seconds = averages(suite, rows, "total")
-    made = []
-    for method in ("measured", *(m.name for m in suite.methods)):
-        cells = [_cell(score, scores[score].get(method, {}).get(c), marked.get((method, c), ""))
-                 for score in suite.scores for c in names]  # fmt: skip
-        times = seconds.get(method)
-        cells.append(f"{median(times.values()):.2g}" if times else "")
-        cells += [f"{learned[method] / 1000:,.0f} k" if method in learned else ""] if learned else []
-        if any(cells):
-            made.append((method, cells))
-    for paper in suite.published:
-        values = published(paper)
-        cells = [_cell(score, values.get(c) if score == "psnr" else None) for score in suite.scores for c in names]
-        made.append((_called(paper), [*cells, *[""] * (2 if learned else 1)]))
-    return made
+class Means(Table):
+    """A line for every method and published row, a column for every task at each level: mean scores."""
+
+    kind = "method"
+
+    def title(self, suite: Suite) -> str:
+        return f"mean {', '.join(NAMES[score] for score in suite.scores)}"
+
+    def heads(self, suite: Suite, rows: Sequence[Row]) -> list[str]:
+        names = columns_of(suite, rows)
+        scores = [name if score == "psnr" else f"{NAMES[score]}, {name}" for score in suite.scores for name in names]
+        return [*scores, "s", *(["parameters"] if _learned(rows) else [])]
+
+    def lines(self, suite: Suite, rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
+        names, marked, learned = columns_of(suite, rows), marks(rows), _learned(rows)
+        scores = {score: averages(suite, rows, score) for score in suite.scores}
+        seconds = averages(suite, rows, "total")
+        made = []
+        for method in ("measured", *(m.name for m in suite.methods)):
+            cells = [_cell(score, scores[score].get(method, {}).get(c), marked.get((method, c), ""))
+                     for score in suite.scores for c in names]  # fmt: skip
+            times = seconds.get(method)
+            cells.append(f"{median(times.values()):.2g}" if times else "")
+            cells += [f"{learned[method] / 1000:,.0f} k" if method in learned else ""] if learned else []
+            if any(cells):
+                made.append((method, cells))
+        for paper in suite.published:
+            values = published(paper)
+            cells = [_cell(score, values.get(c) if score == "psnr" else None) for score in suite.scores for c in names]
+            made.append((_called(paper), [*cells, *[""] * (2 if learned else 1)]))
+        return made
+
+
+class Differences(Table):
+    """A line for every task at each level: the first method against the measured picture and against the others.
+
+    Over the pictures that both have: the mean of its PSNR minus theirs, the least, and how many are below the measured
+    picture by more than `SAME`.
+    """
+
+    kind = "task"
+
+    def title(self, suite: Suite) -> str:
+        return f"PSNR in dB of {suite.methods[0].name}, and its difference to others"
+
+    def heads(self, suite: Suite, rows: Sequence[Row]) -> list[str]:
+        others = ["measured", *(m.name for m in suite.methods[1:])]
+        compared = [f"{what} − {name}" for name in others for what in ("mean", "worst")]
+        return ["pictures", suite.methods[0].name, *compared, "below measured", "s"]
+
+    def lines(self, suite: Suite, rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
+        names = columns_of(suite, rows)
+        mine = [(name, [row for row in rows if row.column == name]) for name in names]
+        return [(name, self._line(suite, found)) for name, found in [*mine, *([("all", rows)] if mine[1:] else [])]]
+
+    def _line(self, suite: Suite, rows: Sequence[Row]) -> list[str]:
+        tested, *others = (m.name for m in suite.methods)
+        scores = {(r.method, *_which(r)): r.psnr for r in rows if r.psnr is not None}
+        ours = [r for r in rows if r.method == tested and r.psnr is not None]
+        gains = [r.psnr - r.psnr_initial for r in ours if r.psnr is not None and r.psnr_initial is not None]
+        compared = [gains, *([r.psnr - other for r in ours
+                              if r.psnr is not None and (other := scores.get((name, *_which(r)))) is not None]
+                             for name in others)]  # fmt: skip
+        cells = [text for found in compared for text in _mean_and_worst(found)]
+        seconds = [r.total for r in ours if r.total is not None]
+        shown = f"{mean(r.psnr for r in ours if r.psnr is not None):.2f}" if ours else LEFT
+        below = f"{sum(gain < -SAME for gain in gains)}" if gains else ""
+        return [str(len(ours)), shown, *cells, below, f"{median(seconds):.2g}" if seconds else ""]
+
+
+SAME = 0.005  # dB: what two decimals do not show
+TABLES: dict[str, Table] = {"means": Means(), "differences": Differences()}
+
+
+def _which(row: Row) -> tuple[Any, ...]:
+    """What was restored, whoever did it."""
+    return row.column, row.variant, row.picture, row.seed
+
+
+def _mean_and_worst(differences: Sequence[float]) -> Iterator[str]:
+    for of in (mean, min):
+        yield f"{of(differences):+.2f}" if differences else ""
 
 
 def _called(paper: Published) -> str:
@@ -115,24 +191,25 @@ def _learned(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def markdown(suite: Suite, rows: Sequence[Row]) -> str:
-    """A table of mean scores with the median seconds of a picture, the published rows, and what the marks mean."""
-    names = heads(suite, rows)
+    """The suite's table, with the median seconds of a picture, the published rows, and what the marks mean."""
+    kind = TABLES[suite.table]
+    names = kind.heads(suite, rows)
     head = [f"| {suite.title} | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
-    body = [f"| {name} | {' | '.join(cells)} |" for name, cells in lines(suite, rows)]
+    body = [f"| {name} | {' | '.join(cells)} |" for name, cells in kind.lines(suite, rows)]
     notes = footnotes(rows)
     return "\n".join([*head, *body, *(["", "  \n".join(notes)] if notes else [])])
 
 
 def table(suite: Suite, rows: Sequence[Row]) -> Any:
     """The same for a terminal."""
-    from rich.table import Table
+    from rich.table import Table as Shown
 
-    scores = ", ".join(NAMES[score] for score in suite.scores)
-    shown = Table(title=f"{suite.title}: mean {scores}", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for name in ("method", *heads(suite, rows)):
-        shown.add_column(name, justify="left" if name == "method" else "right")
+    kind = TABLES[suite.table]
+    shown = Shown(title=f"{suite.title}: {kind.title(suite)}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in (kind.kind, *kind.heads(suite, rows)):
+        shown.add_column(name, justify="left" if name == kind.kind else "right")
     papers = {_called(paper) for paper in suite.published}
-    for name, cells in lines(suite, rows):
+    for name, cells in kind.lines(suite, rows):
         shown.add_row(name, *cells, style="dim" if name in papers else None)
     return shown
 

@@ -20,6 +20,8 @@ from .keys import key as key_of
 from .keys import key_of_set
 from .solving import Outcome, solve_cell
 from .suite import BUNDLED, Cell, Data, Suite, cells, column, levels
+from .views import VIEWS
+from .world import CAMERAS, FILES
 
 AGREES = 0.01  # dB: how far a result that is run again may be from its row
 
@@ -32,6 +34,7 @@ class Row:
     stop rules, without the scores.  curve: (iteration, seconds since the picture was there, PSNR), some thirty at most.
     reason: what ended the iteration; chosen: the iteration whose image is the result.
     noise: its spec, where it is not Gaussian of `sigma`.  parameters: how many numbers a denoiser has learned.
+    variant: what tells its task from others of the same name.
     pictures: how many there are in the set whose average this is (a median for the times); `picture` is its name.
     """
 
@@ -60,6 +63,7 @@ class Row:
     noise: str | None = None
     parameters: int | None = None
     pictures: int | None = None
+    variant: str | None = None
 
     @property
     def column(self) -> str:
@@ -174,6 +178,12 @@ def check(suite: Suite, data: Data) -> None:
         with _refused(suite, f"task {task.name!r}" if task.noise else "noise"):
             if noise is not None:
                 NOISES.build(noise)
+        for registry, named in ((CAMERAS, task.camera), (FILES, task.file)):
+            with _refused(suite, f"task {task.name!r}"):
+                if named is not None:
+                    registry.build(named)
+    with _refused(suite, "view"):
+        VIEWS.build(suite.view)
     for method in suite.methods:
         made: list[tuple[Registry[Any], str | None]] = [
             (PRIORS, method.prior),
@@ -286,6 +296,7 @@ def _named(row: Row, cell: Cell, *more: Cell) -> Row:
         row,
         suite=cell.suite,
         task=cell.task.name,
+        variant=cell.task.variant,
         sigma=cell.sigma,
         noise=cell.noise,
         method=cell.method.name,

@@ -17,17 +17,22 @@ from ..registry import Spec, SpecError, unknown
 
 BUNDLED = ("camera", "astronaut", "coffee")  # photographs that come with scikit-image
 FOLDER = Path(__file__).parent / "suites"
+TABLES = ("means", "differences")  # the kinds that `report` makes
 
 
 @dataclass(frozen=True)
 class Task:
     """What happens to a picture.  `measure` makes y; `assume` is what the solver is told, by default the same.
 
-    {data} in a spec is the folder of --data.  sigma: its own noise level, of 255, in place of the suite's; noise: the
-    spec of its own noise.
+    {data} in a spec is the folder of --data, {picture} the file of the picture.  sigma: its own noise level, of 255, in
+    place of the suite's; noise: the spec of its own noise.
     pictures: data for a task of the suite's own pictures, whose folder has its kernels too; bundled for one that stands
-    in for such a task where they are not; else all.
-    given: folder of published measurements, each under its picture's name, in place of what `measure` would make.
+    in for such a task where they are not; else all.  of: patterns of those of the suite's own pictures that it is for.
+    given: folder of published measurements, each under its picture's name, in place of what `measure` would make; or
+    {picture}, whose variable `variable` it is.
+    camera, file: specs of what is done with y before it is stored, and of the file, which is read as by `pnp solve`.
+    each: name -> texts.  The task stands for one task of each combination of them, with them in the place of {name}.
+    variant: what tells tasks of one name apart; they share a column of the tables.
     """
 
     name: str
@@ -37,13 +42,19 @@ class Task:
     noise: str | None = None
     pictures: str = "all"
     given: str | None = None
+    variable: str | None = None
+    camera: str | None = None
+    file: str | None = None
+    of: tuple[str, ...] = ()
+    variant: str | None = None
 
 
 @dataclass(frozen=True)
 class Method:
     """What restores it: a prior, by a solver; or a denoiser alone, called once at the noise level that is told.
 
-    sigma: given to the solver or estimated from y; for `blind` solvers neither matters.
+    sigma: given to the solver, or estimated from y; for `blind` solvers neither matters.  best: of a grid of levels
+    that are told the one whose result is nearest to the truth (`solving.LEVELS`).
     """
 
     name: str
@@ -61,8 +72,8 @@ class Method:
             raise SpecError(
                 f"method {self.name!r}: a denoiser is called once at the given sigma; it takes no settings."
             )
-        if self.sigma not in ("given", "estimated"):
-            raise SpecError(unknown(f"sigma of method {self.name!r}:", self.sigma, ["given", "estimated"]))
+        if self.sigma not in ("given", "estimated", "best"):
+            raise SpecError(unknown(f"sigma of method {self.name!r}:", self.sigma, ["given", "estimated", "best"]))
         if self.lam is not None:
             object.__setattr__(self, "lam", float(self.lam))  # 5 and 5.0 are the same
 
@@ -82,8 +93,9 @@ class Suite:
 
     crop: side of the centre square to keep, 0 for whole pictures.
     draw: who draws Gaussian noise from the seed: torch, or numpy's RandomState in the order (H, W, C), as the published
-    tables of denoisers have it.  rounded: the result is clipped and rounded to 8 bits before it is scored.
-    scores: what the tables show, psnr and ssim.
+    tables of denoisers have it.  rounded: clean picture and result are clipped and rounded to 8 bits.
+    scores: what the tables show, psnr and ssim.  view: spec of what the scores look at.  table: its kind, means or
+    differences (`report.TABLES`).  variable: that of a .mat file that holds the clean picture.
     """
 
     name: str
@@ -102,6 +114,9 @@ class Suite:
     draw: str = "torch"
     rounded: bool = False
     scores: tuple[str, ...] = ("psnr",)
+    view: str = "whole"
+    table: str = "means"
+    variable: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +134,8 @@ class Cell:
     noise: str | None = None
     draw: str = "torch"
     rounded: bool = False
+    view: str = "whole"
+    variable: str | None = None
 
     def inputs(self) -> dict[str, Any]:
         """What was asked for, the picture by its bytes; without the names given, and without where files lie."""
@@ -130,11 +147,15 @@ class Cell:
         given = picture_hash(str(self.measurement())) if self.task.given else None
         parts = {**said(self), "method": method, "task": task, "picture": picture_hash(self.picture), "given": given}
         parts.pop("suite")
-        return {**parts, "noise": _placeless(self.noise)} if self.noise else parts
+        more = {"noise": self.noise, "camera": self.task.camera, "file": self.task.file}
+        parts |= {name: _placeless(spec) for name, spec in more.items() if spec}
+        return {**parts, "given variable": self.task.variable} if self.task.variable else parts
 
     def measurement(self) -> Path | None:
         """The file of the published measurement, if there is one."""
-        return None if self.task.given is None else Path(self.task.given, Path(self.picture).name)
+        if self.task.given is None:
+            return None
+        return Path(self.task.given) if self.task.variable else Path(self.task.given, Path(self.picture).name)
 
 
 def column(task: str, sigma: float, noise: str | None = None) -> str:
@@ -191,11 +212,9 @@ def parse(read: dict[str, Any], name: str) -> Suite:
     """Check every key and make a Suite.  Raises SpecError."""
     parts = dict(read)
     lists = {"tasks": Task, "methods": Method, "published": Published}
+    parts["tasks"] = [one for row in parts.get("tasks", []) for one in _each(row, f"{name}: tasks")]
     for key, kind in lists.items():
         parts[key] = tuple(_made(kind, row, f"{name}: {key}") for row in parts.get(key, []))
-    for key in ("sigmas", "seeds", "pictures", "scores"):
-        if isinstance(parts.get(key), list):
-            parts[key] = tuple(parts[key])
     suite: Suite = _made(Suite, {"name": name, **parts}, name)
     if not suite.tasks or not suite.methods or {task for task, *_ in levels(suite)} != set(suite.tasks):
         raise SpecError(f"suite {name} needs at least one task, one method, and for each task a sigma or a noise.")
@@ -204,6 +223,8 @@ def parse(read: dict[str, Any], name: str) -> Suite:
     for score in suite.scores:
         if score not in ("psnr", "ssim"):
             raise SpecError(unknown(f"{name}: scores:", score, ["psnr", "ssim"]))
+    if suite.table not in TABLES:
+        raise SpecError(unknown(f"{name}: table:", suite.table, list(TABLES)))
     if (suite.noise and suite.sigmas) or any(task.noise and task.sigma is not None for task in suite.tasks):
         raise SpecError(f"{name}: give a noise or sigma, not both; sigma is Gaussian noise.")
     if suite.draw == "numpy" and any(noise for *_, noise in levels(suite)):
@@ -215,11 +236,31 @@ def parse(read: dict[str, Any], name: str) -> Suite:
             )
         if task.given and (suite.crop or suite.grey or task.pictures != "data"):
             raise SpecError(f"{name}: task {task.name!r} has given pictures: they are whole, as they are, and of data.")
-    for key, given in (("tasks", suite.tasks), ("methods", suite.methods)):
-        names = [part.name for part in given]
-        if len(set(names)) < len(names):
-            raise SpecError(f"suite {name} has two {key} of the same name.")
+        if task.given and (task.camera or task.file):
+            raise SpecError(f"{name}: task {task.name!r} has given pictures; no camera and no file changes them.")
+    if len({(task.name, task.variant) for task in suite.tasks}) < len(suite.tasks):
+        raise SpecError(f"suite {name} has two tasks of the same name and variant.")
+    if len({method.name for method in suite.methods}) < len(suite.methods):
+        raise SpecError(f"suite {name} has two methods of the same name.")
     return suite
+
+
+def _each(row: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    """The rows that a row with `each` stands for."""
+    choices = row.get("each", {})
+    if not _is(choices, dict[str, list[str]]):
+        raise SpecError(f"{where}: each = {choices!r} is not a table of lists of str.")
+    rest = {key: value for key, value in row.items() if key != "each"}
+
+    def placed(value: Any, chosen: dict[str, str]) -> Any:
+        if not isinstance(value, str):
+            return value
+        for name, text in chosen.items():
+            value = value.replace(f"{{{name}}}", text)
+        return value
+
+    chosen = (dict(zip(choices, texts, strict=True)) for texts in itertools.product(*choices.values()))
+    return [{key: placed(value, of) for key, value in rest.items()} for of in chosen]
 
 
 def _made(kind: Any, row: dict[str, Any], where: str) -> Any:
@@ -231,6 +272,7 @@ def _made(kind: Any, row: dict[str, Any], where: str) -> Any:
     for key, value in row.items():
         if not _is(value, hints[key]):
             raise SpecError(f"{where}: {key} = {value!r} is no {_in_words(hints[key])}.")
+    row = {key: tuple(v) if get_origin(hints[key]) is tuple else v for key, v in row.items()}
     try:
         return kind(**row)
     except TypeError as error:
@@ -245,7 +287,7 @@ def _is(value: Any, hint: Any) -> bool:
     if kind in (Union, UnionType):
         return any(_is(value, h) for h in of)
     if kind in (tuple, list):
-        return isinstance(value, kind) and all(_is(v, of[0]) for v in value)
+        return isinstance(value, tuple | list) and all(_is(v, of[0]) for v in value)
     if kind is dict:
         return isinstance(value, dict) and all(_is(v, of[1]) for v in value.values())
     if hint in (int, float) and isinstance(value, bool):
@@ -278,9 +320,21 @@ class Data:
 
         if folder is None:
             return cls(None, BUNDLED[: suite.limit or None])
-        own = [str(p) for pattern in suite.pictures for p in sorted(folder.glob(pattern))]
+        sets = [[str(p) for p in sorted(folder.glob(pattern))] for pattern in suite.pictures]
+        if suite.limit:  # some of each pattern
+            own = [p for row in itertools.zip_longest(*sets) for p in row if p is not None]
+        else:
+            own = [p for found in sets for p in found]
         found = own or [str(p) for p in pictures.expand([str(folder)])]
         return cls(folder, tuple(found[: suite.limit or None]), bool(own))
+
+    def shows(self, picture: str, task: Task) -> bool:
+        """Whether a task is for this picture."""
+        if task.pictures not in ("all", "data" if self.own else "bundled"):
+            return False
+        if not (self.own and task.of and self.folder):
+            return True
+        return any(Path(picture).relative_to(self.folder).match(pattern) for pattern in task.of)
 
 
 def levels(suite: Suite) -> list[tuple[Task, float, str | None]]:
@@ -295,24 +349,28 @@ def levels(suite: Suite) -> list[tuple[Task, float, str | None]]:
 
 def cells(suite: Suite, data: Data) -> Iterator[Cell]:
     """Every solve of the suite, picture by picture."""
-    protocol = {"crop": suite.crop, "grey": suite.grey, "draw": suite.draw, "rounded": suite.rounded}
+    names = ("crop", "grey", "draw", "rounded", "view", "variable")
+    protocol = {name: getattr(suite, name) for name in names}
     for picture, (task, sigma, noise), method, seed in itertools.product(
         data.found, levels(suite), suite.methods, suite.seeds
     ):
-        if task.pictures in ("all", "data" if data.own else "bundled"):
-            placed = _placed(task, data.folder)
-            yield Cell(suite.name, placed, sigma, method, picture, seed, noise=noise, **protocol)  # type: ignore[arg-type]
+        if data.shows(picture, task):
+            placed = _placed(task, data.folder, picture)
+            yield Cell(suite.name, placed, sigma, method, picture, seed, noise=noise, **protocol)
 
 
-def _placed(task: Task, folder: Path | None) -> Task:
-    """The task with the folder in place of {data}: quoted in a spec where it has to be."""
+def _placed(task: Task, folder: Path | None, picture: str) -> Task:
+    """The task with the folder in place of {data} and the picture's file in place of {picture}.
+
+    In a spec they are quoted where they have to be.
+    """
     where = "" if folder is None else str(folder)
 
     def placed(text: str) -> str:
-        return text.replace("{data}", where)
+        return text.replace("{data}", where).replace("{picture}", picture)
 
     def in_spec(text: str) -> str:
-        return str(Spec.parse(text).changed(placed)) if "{data}" in text else text
+        return str(Spec.parse(text).changed(placed)) if "{data}" in text or "{picture}" in text else text
 
     measure, assume, given = in_spec(task.measure), task.assume and in_spec(task.assume), task.given
     return replace(task, measure=measure, assume=assume, given=given and placed(given))

@@ -7,7 +7,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,15 +170,14 @@ def _target(source: Path, folder: Path | None) -> Path:
 
 def _solve_one(job: Job, plan: Plan, span: Wanted, truth: Path | None, resume: bool = False) -> None:
     from ..jobs import checkpoint, run
+    from ..jobs.job import of_file
     from ..jobs.movie import restore_movie
 
     picture, pixels = _load(job, plan, span)
     interrupts.check()
     _check_targets(job, plan, truth, pages=len(pixels))
     if picture is not None:
-        job = replace(job, range=picture.ends)
-        if not job.simulate:
-            job = replace(job, floor=picture.rounding, hidden=picture.hidden)
+        job = of_file(job, picture)
     clean = None if truth is None else _truth(truth, picture)
     if clean is not None and len(clean) != len(pixels):
         raise ValueError(f"the truth has {len(clean)} pages; the measurement has {len(pixels)}.")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import NoneType
-from typing import Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from ..noises.base import Noise
 from ..operators.base import Operator
 from ..priors.base import Denoiser, Prior
 from ..registry import NOISES, OPERATORS, PRIORS, SOLVERS, Spec, SpecError
+
+if TYPE_CHECKING:
+    from ..files.pictures import Picture
 
 SIMULATED_SIGMA = 0.01
 
@@ -78,6 +81,12 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """The job as JSON knows it: specs as text, objects by their names."""
         return {field.name: _said(getattr(self, field.name)) for field in fields(self)}
+
+
+def of_file(job: Job, picture: Picture) -> Job:
+    """The job for a picture that was read from a file, with what the file tells of itself."""
+    job = replace(job, range=picture.ends)
+    return job if job.simulate else replace(job, floor=picture.rounding, hidden=picture.hidden)
 
 
 class Asked(NamedTuple):
