@@ -35,8 +35,10 @@ def mended(
     negative: values below 0 are part of the kernel.  limit: (H, W) that it has to fit into.
     turn, scale, centre: see `kernel_files.from_file`.  Raises ValueError for what is not a kernel.
     """
-    before = k
+    before = k = np.rot90(k, turn // 90, (1, 2))
     grounds = [background(plane) for plane in k]
+    if negative and any(g.level < 0 for g in grounds):  # a lobe, not a background
+        grounds = [Background(0.0, 0.0)] * len(k)
     if any(g != (0, 0) for g in grounds):
         levels = ", ".join(f"{g.level:.4g}" for g in grounds)
         said.append(f"a background of {levels} was subtracted, which its rim shows")
@@ -48,8 +50,6 @@ def mended(
     if not negative:
         k = _clipped(k, said)
     _check_compact(k)
-    if turn:
-        k = np.rot90(k, turn // 90, (1, 2))
     if scale != 1:
         k = resampled(k, _middle(k), scale)
     if centre:
@@ -78,13 +78,12 @@ def background(k: np.ndarray) -> Background:
     noise = 1.4826 * float(np.median(np.abs(np.diff(rim)))) / 2**0.5
     level = float(np.quantile(rim, 0.25))
     for _ in range(5):
-        kept = rim[np.abs(rim - level) <= 4 * noise + 0.1 * abs(level)]
-        if kept.size < 0.5 * rim.size:
+        kept = np.abs(rim - level) <= 4 * noise + 0.1 * abs(level)
+        if kept.mean() < 0.5:
             return nothing
-        level, noise = float(np.median(kept)), float(kept.std())
-    low = rim.clip(max=level + 4 * noise)
-    jumps = float((np.diff(low) ** 2).mean()) / max(2 * float(low.var()), 1e-300)
-    smooth = noise > 0.1 * abs(level) and jumps < 0.35
+        level, noise = float(np.median(rim[kept])), float(rim[kept].std())
+    jumps = float((np.diff(rim)[kept[1:] & kept[:-1]] ** 2).mean()) / 2
+    smooth = noise > 0.1 * abs(level) and jumps < 0.35 * noise**2
     light = (k - level).clip(0).sum()
     buried = k.max() - level <= max(6 * noise, 0.05 * abs(level))
     if smooth or buried or (abs(level) + noise) * k.size <= 0.003 * light:
@@ -113,15 +112,15 @@ def resampled(k: np.ndarray, centre: tuple[float, float], scale: float = 1.0) ->
     k is interpolated by Keys' cubic, and averaged over what a new pixel covers beyond an old one: 1 − scale² in squared
     width, so that variances follow scale² var + (1 − scale²)/12.  Each channel keeps its sum.  Keys 1981.
     """
-    matrices = []
-    for n, c in zip(k.shape[1:], centre, strict=True):
+    out = k
+    for axis, (n, c) in enumerate(zip(k.shape[1:], centre, strict=True), start=1):
         half = int(np.ceil(scale * max(c + 0.5, n - 0.5 - c) - 0.5 + 1e-9)) + (c % 1 != 0)
         width = max(0.0, 1 - scale**2) ** 0.5
         within = (np.arange(16) + 0.5) / 16 - 0.5 if width else np.zeros(1)
         at = (np.arange(-half, half + 1)[:, None] + width * within) / scale + c
-        matrices.append(_keys(at[..., None] - np.arange(n)).mean(1))
-    out = np.einsum("ir,crs,js->cij", matrices[0], k, matrices[1])
-    out = out if k.min() < 0 else out.clip(0)
+        weights = _keys(at[..., None] - np.arange(n)).mean(1)  # (new, old)
+        out = np.moveaxis(np.moveaxis(out, axis, -1) @ weights.T, -1, axis)
+        out = out if k.min() < 0 else out.clip(0)
     return out * (k.sum((1, 2)) / out.sum((1, 2)))[:, None, None]
 
 
