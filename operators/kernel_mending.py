@@ -82,6 +82,8 @@ def background(k: np.ndarray) -> Background:
         if kept.mean() < 0.5:
             return nothing
         level, noise = float(np.median(rim[kept])), float(rim[kept].std())
+    if level == 0 and (rim[kept] != 0).mean() < 0.25:  # dark, but for the end of a tail
+        return nothing
     jumps = float((np.diff(rim)[kept[1:] & kept[:-1]] ** 2).mean()) / 2
     smooth = noise > 0.1 * abs(level) and jumps < 0.35 * noise**2
     light = (k - level).clip(0).sum()
@@ -146,7 +148,7 @@ def _flat(k: np.ndarray) -> np.ndarray:
 
 def _unwrapped(k: np.ndarray, grounds: list[Background], said: list[str]) -> np.ndarray:
     """k with its middle at h//2, w//2, where it lies around pixel (0, 0) of a periodic array."""
-    z = sum(np.where(plane > 3 * g.noise, plane, 0.0).clip(0) for plane, g in zip(k, grounds, strict=True))
+    z = np.stack([np.where(plane > 3 * g.noise, plane, 0.0) for plane, g in zip(k, grounds, strict=True)]).clip(0).sum(0)
     shift = (k.shape[1] // 2, k.shape[2] // 2)
     if min(shift) < 2 or _variance(z) < 4 * _variance(np.roll(z, shift, (0, 1))):
         return k
@@ -193,7 +195,8 @@ def _check_compact(k: np.ndarray) -> None:
     spread = min(z.shape) >= 48 and contrast > 0.25 and np.searchsorted(brightest, 0.5) > z.size / 8
     if spread or (min(z.shape) >= 24 and contrast > 0.1 and np.median(_rim(z)) > 0.4 * z.mean()):
         raise ValueError(
-            "its light is spread over the whole frame, as in a photograph. Expected the picture of a point, dark around it."
+            "its light is spread over the whole frame, as in a photograph. Expected the picture of a point, dark "
+            "around it."
         )
 
 

@@ -84,7 +84,8 @@ def test_a_camera_offset_is_subtracted_and_leaves_no_noisy_floor(shape: str, tmp
     stored = counted(placed(clean))
     kernel, said = read(saved(tmp_path / "psf.tif", stored))
     assert "a background of " in said and "subtracted" in said
-    assert gap(kernel, clean) < 0.1 < 0.8 < gap(torch.from_numpy(stored / stored.sum()), clean)  # planted: not subtracted
+    assert gap(kernel, clean) < 0.1
+    assert gap(torch.from_numpy(stored / stored.sum()), clean) > 0.8  # planted: not subtracted
     assert max(kernel.shape) <= max(clean.shape) + 6
     level = float(said.partition("background of ")[2].partition(" ")[0])
     assert level == pytest.approx(100, abs=3)
@@ -180,7 +181,7 @@ def test_a_stack_of_planes_asks_for_one_and_names_the_sharpest(tmp_path: Path) -
     stack = np.stack([counted(placed(kernels.gaussian(1.5 + abs(i - 2)), 31)) for i in range(5)])
     for suffix in (".tif", ".npy"):
         file = saved(tmp_path / f"psf{suffix}", stack)
-        with pytest.raises(ValueError, match="5 planes; choose one with index=0 to index=4. The sharpest is index=2"):
+        with pytest.raises(ValueError, match=r"5 planes; choose one with index=0 to index=4. The sharpest is index=2"):
             kernels.from_file(file)
         assert gap(read(file, index=2)[0], kernels.gaussian(1.5)) < 0.1
         with pytest.raises(ValueError, match="index=5 is not"):

@@ -354,7 +354,7 @@ def test_a_file_of_several_kernels_takes_an_index(kind: str, tmp_path) -> None:
         assert kernel.shape == expected
         if "stack" in kind:
             torch.testing.assert_close(kernel, torch.tensor(np.roll(np.eye(3) / 3, i, 0)))
-    with pytest.raises(ValueError, match="3 (kernels|planes); choose one with index=0 to index=2"):
+    with pytest.raises(ValueError, match=r"3 (kernels|planes); choose one with index=0 to index=2"):
         kernels.from_file(file)
     for index in (-1, 3):
         with pytest.raises(ValueError, match=f"index={index} is not a kernel of .*: index=0 to index=2"):
@@ -406,7 +406,10 @@ def test_an_unknown_kernel_suggests_the_near_one_and_a_large_one_is_refused() ->
         ("blur:kernel=disk,std=3", "kernel=disk takes radius, not std.  std is an option of kernel=gaussian."),
         ("blur:length=3", "kernel=gaussian takes std or size, not length.  length is .* of kernel=motion or shake."),
         ("blur:kernel=box,index=0", "kernel=box takes size, not index."),
-        ("blur:kernel=psf.npy,size=3", "kernel=psf.npy takes index, centre, turn or scale, not size.  size is .* of kernel=box or gaussian."),
+        (
+            "blur:kernel=psf.npy,size=3",
+            "kernel=psf.npy takes index, centre, turn or scale, not size.  size is .* of kernel=box or gaussian.",
+        ),
         ("downsample:std=2", "kernel=bicubic takes no options, not std.  std is an option of kernel=gaussian."),
     ],
 )
