@@ -148,7 +148,8 @@ def _flat(k: np.ndarray) -> np.ndarray:
 
 def _unwrapped(k: np.ndarray, grounds: list[Background], said: list[str]) -> np.ndarray:
     """k with its middle at h//2, w//2, where it lies around pixel (0, 0) of a periodic array."""
-    z = np.stack([np.where(plane > 3 * g.noise, plane, 0.0) for plane, g in zip(k, grounds, strict=True)]).clip(0).sum(0)
+    floor = np.array([3 * g.noise for g in grounds])[:, None, None]
+    z = np.where(k > floor, k, 0.0).clip(0).sum(0)
     shift = (k.shape[1] // 2, k.shape[2] // 2)
     if min(shift) < 2 or _variance(z) < 4 * _variance(np.roll(z, shift, (0, 1))):
         return k

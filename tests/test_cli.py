@@ -277,7 +277,7 @@ BAD = {
     "unknown format": (["photo.png", "--op", BLUR, "--prior", "tv", "-o", "new/x.xyz"], "xyz"),
     "pages into one picture": (["pages.tif", "--op", "identity", "--prior", "tv", "-o", "new/x.png"], "holds one"),
     "tol NaN": (["photo.png", "--op", BLUR, "--prior", "tv", "--tol", "nan"], "not above 0"),
-    "angle NaN": (["photo.png", "--op", "blur:kernel=motion,angle=nan", "--prior", "tv"], "expected degrees"),
+    "angle NaN": (["photo.png", "--op", "blur:kernel=motion,length=5,angle=nan", "--prior", "tv"], "expected degrees"),
     "size of a picture": (["photo.png", "--op", BLUR, "--prior", "tv", "--size", "9x9"], "compressive"),
     "too many levels": (["photo.png", "--op", BLUR, "--prior", "haar:levels=30"], "1 to 10"),
     "patch below 0": (["photo.png", "--op", BLUR, "--prior", "nlm:patch=-1"], "above 0"),
