@@ -146,13 +146,24 @@ def _pad(x: Tensor, margins: tuple[int, int, int, int], mode: str) -> Tensor:
               "blur:border=replicate", "blur:border=reflect", "blur:border=zero", "blur:border=mean"),
 )
 @kernels.takes_kernels
-def blur(kernel: str = "gaussian", border: Border = "circular", seed: int = 0, **options: Any) -> Operator:
+def blur(
+    kernel: str | None = None,
+    border: Border = "circular",
+    seed: int = 0,
+    *,
+    shape: tuple[int, int, int] | None = None,
+    measured: bool = False,
+    **options: Any,
+) -> Operator:
     """Convolution with a kernel, by name or from a file.
 
     border: circular; valid (y is the valid part: unknown borders); replicate, reflect, zero, mean.
     seed: of a kernel that is drawn, shake.
+    A simulation without a kernel takes gaussian; for a measured picture the kernel has to be told, with its size.
     """
-    return bordered(kernels.make(kernel, options, seed=seed), border)
+    if measured:
+        kernels.check_told(kernel, options)
+    return bordered(kernels.make(kernel or kernels.DEFAULT, options, seed=seed, shape=shape), border)
 
 
 def bordered(

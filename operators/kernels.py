@@ -1,14 +1,14 @@
 """Blur kernels: arrays (kh, kw) or (C, kh, kw) of sum 1, made by formula or read from a file.
 
 A kernel is one function in KERNELS.  Its parameters are options of every operator that takes a kernel, but for those
-after the star: the operator knows them (`factor`, the decimation that follows the kernel, and `seed`).
+after the star: the operator knows them (`factor`, the decimation that follows the kernel, `seed`, and `shape`).
+`told` names those whose default serves simulations alone: for a measured picture it would be a guess.
 """
 
 from __future__ import annotations
 
 import inspect
 import typing
-import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -20,12 +20,24 @@ from torch import Tensor
 
 from ..checks import positive
 from ..registry import Registry, SpecError, unknown
+from .kernel_files import FILES, from_file
 
 KERNELS: Registry[Tensor] = Registry("kernel")
-FILES = "a file (.png, .npy, .npz, .mat)"
+DEFAULT = "gaussian"
+
+
+def told(*names: str) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Say which parameters of a kernel have to be given for a measured picture."""
+
+    def mark(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        function.told = names  # type: ignore[attr-defined]
+        return function
+
+    return mark
 
 
 @KERNELS.register("gaussian", examples=("gaussian", "gaussian:std=2,size=9"))
+@told("std")
 def gaussian(std: float | None = None, size: int | None = None, *, factor: int | None = None) -> Tensor:
     """exp(−|i − c|²/(2 std²)), normalised, c the middle of size × size pixels.
 
@@ -41,6 +53,7 @@ def gaussian(std: float | None = None, size: int | None = None, *, factor: int |
 
 
 @KERNELS.register("motion", examples=("motion", "motion:length=7,angle=45"))
+@told("length", "angle")
 def motion(length: float = 15.0, angle: float = 30.0) -> Tensor:
     """A straight motion: a line of `length` pixels at `angle` degrees (counter-clockwise from the x axis).
 
@@ -72,6 +85,7 @@ def shake(length: float = 15.0, *, seed: int = 0) -> Tensor:
 
 
 @KERNELS.register("disk", examples=("disk", "disk:radius=2"))
+@told("radius")
 def disk(radius: float = 3.0) -> Tensor:
     """An out-of-focus disk: the share of each pixel that lies within `radius` of the centre."""
     oversampling = 16  # samples a pixel and axis
@@ -84,6 +98,7 @@ def disk(radius: float = 3.0) -> Tensor:
 
 
 @KERNELS.register("box", examples=("box", "box:size=4"))
+@told("size")
 def box(size: int | None = None, *, factor: int | None = None) -> Tensor:
     """The mean over size × size pixels: by default 9, before a decimation as many as its factor."""
     size = (9 if factor is None else factor) if size is None else size
@@ -120,6 +135,21 @@ def make(kernel: str, options: dict[str, Any], **known: Any) -> Tensor:
             raise SpecError(f"kernel={kernel} takes {_or(own) if own else 'no options'}, not {key}.{hint}")
     parameters = inspect.signature(function).parameters
     return function(**options, **{key: value for key, value in known.items() if key in parameters})
+
+
+def check_told(kernel: str | None, options: dict[str, Any]) -> None:
+    """SpecError for the kernel of a measured picture that is not known: not given, drawn, or of a default size."""
+    ways = (
+        "Pass a picture of a point (blur:kernel=psf.png), an array (blur:kernel=psf.npy), or a shape with its size "
+        "(blur:std=2; blur:kernel=disk,radius=3; blur:kernel=motion,length=15,angle=30)."
+    )
+    if kernel is None and not options:
+        raise SpecError(f"the kernel that blurred this picture is not known. {ways}")
+    function = _function(kernel or DEFAULT)
+    if "seed" in inspect.signature(function).parameters:
+        raise SpecError(f"kernel={kernel} is drawn at random, so it serves --simulate alone. {ways}")
+    if missing := [key for key in getattr(function, "told", ()) if key not in options]:
+        raise SpecError(f"kernel={kernel or DEFAULT} needs its {' and '.join(missing)} for a measured picture. {ways}")
 
 
 def takes_kernels(operator: Callable[..., Any]) -> Callable[..., Any]:
@@ -171,85 +201,6 @@ def _path(rows: np.ndarray, columns: np.ndarray) -> Tensor:
             weight = np.abs(1 - dr - (rows - r0)) * np.abs(1 - dc - (columns - c0))
             np.add.at(kernel, (r0 + dr + half + 1, c0 + dc + half + 1), weight)
     return _normalised(_trimmed(torch.from_numpy(kernel)))
-
-
-def from_file(path: str, /, index: int | str | None = None) -> Tensor:
-    """A kernel from NPY, NPZ, MAT or any picture file, normalised to sum 1 with a warning where it was not.
-
-    Pictures are taken as grey.  A MAT file's only numeric array is taken; with several kernels (a cell array, several
-    variables, or a 3-D array: along its first axis in NPY, its last in MAT) `index` says which, from 0, or in NPZ by
-    name.
-    Raises ValueError for what holds no kernel.
-    """
-    kernel = _read(Path(path), index)
-    if kernel.ndim != 2 or not np.isfinite(kernel).all() or kernel.sum() <= 0:
-        raise ValueError(f"{path} is not a kernel: expected a finite 2-D array of positive sum, got {kernel.shape}.")
-    if abs(kernel.sum() - 1) > 1e-3:
-        warnings.warn(f"the kernel in {path} sums to {kernel.sum():.4g}. It was divided by that sum.", stacklevel=3)
-    return _normalised(torch.from_numpy(np.ascontiguousarray(kernel, dtype=np.float64)))
-
-
-def _read(path: Path, index: int | str | None) -> np.ndarray:
-    if not path.is_file():
-        raise ValueError(f"kernel file {path} does not exist.")
-    suffix = path.suffix.lower()
-    if suffix in READERS:
-        try:
-            kernels = READERS[suffix](path)
-        except Exception as error:  # the readers raise a dozen kinds
-            raise ValueError(f"cannot read the kernel file {path}: {str(error).partition(chr(10))[0]}") from None
-        return _pick(kernels, index, path)
-    from ..files.pictures import read
-
-    return read(path).pixels.double().mean((0, 1)).numpy()
-
-
-def _npy_kernels(path: Path) -> list[np.ndarray]:
-    array = np.load(path, allow_pickle=False)
-    if not _is_real(array) or array.ndim not in (2, 3):
-        return []
-    return [array] if array.ndim == 2 else list(array)
-
-
-def _mat_kernels(path: Path) -> list[np.ndarray]:
-    from scipy.io import loadmat
-
-    variables = loadmat(path)
-    found: list[np.ndarray] = []
-    for name in sorted(v for v in variables if not v.startswith("__")):
-        array = variables[name]
-        if array.dtype == object:
-            found += [np.asarray(cell, dtype=np.float64) for cell in array.ravel()]
-        elif _is_real(array) and max(array.shape[:2]) > 1:
-            found += [array] if array.ndim == 2 else [array[..., i] for i in range(array.shape[2])]
-    return found
-
-
-def _is_real(array: np.ndarray) -> bool:
-    return array.dtype.kind in "biuf"
-
-
-def _npz_kernels(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: array for name in archive if _is_real(array := archive[name]) and array.ndim == 2}
-
-
-Kernels = list[np.ndarray] | dict[str, np.ndarray]
-READERS: dict[str, Callable[[Path], Kernels]] = {".mat": _mat_kernels, ".npy": _npy_kernels, ".npz": _npz_kernels}
-
-
-def _pick(kernels: Kernels, index: int | str | None, path: Path) -> np.ndarray:
-    named = kernels if isinstance(kernels, dict) else {str(i): k for i, k in enumerate(kernels)}
-    if not named:
-        raise ValueError(f"{path} does not contain a numeric array.")
-    names = list(named)
-    shown = f"index={names[0]} to index={names[-1]}" if isinstance(kernels, list) else f"index of {', '.join(names)}"
-    if index is None and len(named) > 1:
-        raise ValueError(f"{path} holds {len(named)} kernels; choose one with {shown}.")
-    key = names[0] if index is None else str(index)
-    if key not in named:
-        raise ValueError(f"index={index} is not a kernel of {path}. Known: {shown}.")
-    return np.asarray(named[key], dtype=np.float64)
 
 
 def _normalised(kernel: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def downsample(
     """
     if factor not in (2, 3, 4, 8):
         raise SpecError(f"factor={factor}; expected 2, 3, 4 or 8.")
-    k = kernels.make(kernel, options, factor=factor)
+    k = kernels.make(kernel, options, factor=factor, shape=shape)
     named = kernel in kernels.KERNELS
     centred = align == "center" or (align is None and named)
     even = k.shape[-1] % 2 == 0

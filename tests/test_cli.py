@@ -27,6 +27,7 @@ from pnp.samples import photograph
 FAST = ["--iterations", "3"]
 LINES = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").splitlines()
 README = [line.partition(" #")[0].strip() for line in LINES if re.match(r"pnp (solve|show|cite|list) ", line)]
+BLUR = "blur:std=1.6"
 EVERY_PRIOR = [*(e.examples[0] for name, e in PRIORS.items() if name != "deepinv"), "tv+0.5*haar"]
 assert all(map(len, (OPERATORS, PRIORS, SOLVERS, NOISES, README)))
 
@@ -149,7 +150,7 @@ def test_operators_and_priors_run_in_every_pair(folder: Path, op: str, prior: st
 @pytest.mark.parametrize("solver", list(SOLVERS))
 def test_every_solver_is_reached(folder: Path, solver: str) -> None:
     prior = "tv" if "prox" in SOLVERS.build(solver).needs or solver in ("chambolle-pock", "condat-vu") else "tikhonov"
-    assert pnp("solve", "photo.png", "--op", "blur", "--prior", prior, "--solver", solver, "--lam", "5", *FAST) == 0
+    assert pnp("solve", "photo.png", "--op", BLUR, "--prior", prior, "--solver", solver, "--lam", "5", *FAST) == 0
     assert record()["solver"]["name"] == type(SOLVERS.build(solver)).__name__
 
 
@@ -187,7 +188,7 @@ def test_many_inputs_go_on_after_a_bad_one(folder: Path, capsys: pytest.CaptureF
     for name in ("a.png", "b.png"):
         (Path("in") / name).write_bytes(Path("photo.png").read_bytes())
     (Path("in") / "bad.png").write_bytes(Path("photo.png").read_bytes()[:500])
-    assert pnp("solve", "--input", "in", "--op", "blur", "--prior", "tv", "--lam", "5", *FAST, "-o", "out") == 2
+    assert pnp("solve", "--input", "in", "--op", BLUR, "--prior", "tv", "--lam", "5", *FAST, "-o", "out") == 2
     assert {p.name for p in Path("out").glob("*.png")} == {"a-restored.png", "b-restored.png"}
     said = capsys.readouterr()
     assert "2 of 3 pictures restored" in said.out and "bad.png: error:" in said.err
@@ -248,56 +249,56 @@ def test_ctrl_c_before_the_first_step_is_over_leaves_the_first_guess(
 
 BAD = {
     "unknown operator": (["photo.png", "--op", "blurr", "--prior", "tv"], "Did you mean 'blur'"),
-    "unknown prior": (["photo.png", "--op", "blur", "--prior", "tvv"], "Did you mean 'tv'"),
-    "unknown solver": (["photo.png", "--op", "blur", "--prior", "tv", "--solver", "adm"], "Did you mean 'admm'"),
+    "unknown prior": (["photo.png", "--op", BLUR, "--prior", "tvv"], "Did you mean 'tv'"),
+    "unknown solver": (["photo.png", "--op", BLUR, "--prior", "tv", "--solver", "adm"], "Did you mean 'admm'"),
     "unknown option": (["photo.png", "--op", "blur:kernell=x", "--prior", "tv"], "Did you mean 'kernel'"),
     "wrong value": (["photo.png", "--op", "blur:std=abc", "--prior", "tv"], "expected a number"),
     "no kernel file": (["photo.png", "--op", "blur:kernel=no.png", "--prior", "tv"], "does not exist"),
     "kernel too large": (["photo.png", "--op", "blur:std=30", "--prior", "tv"], "larger than the picture"),
-    "NaN pixels": (["nan.npy", "--op", "blur", "--prior", "tv"], "NaN"),
+    "NaN pixels": (["nan.npy", "--op", BLUR, "--prior", "tv"], "NaN"),
     "empty mask": (["holes.png", "--op", "mask:file=black.png", "--prior", "tv"], "every pixel is missing"),
     "mask of another size": (["holes.png", "--op", "mask:file=psf.png", "--prior", "tv"], "needs one of"),
-    "sigma 0": (["photo.png", "--op", "blur", "--prior", "tv", "--sigma", "0"], "not above 0"),
-    "sigma in 8 bits": (["photo.png", "--op", "blur", "--prior", "tv", "--sigma", "10"], "10/255"),
-    "lam below 0": (["photo.png", "--op", "blur", "--prior", "tv", "--lam", "-1"], "not above 0"),
-    "truncated": (["cut.png", "--op", "blur", "--prior", "tv"], "truncated"),
-    "missing": (["no.png", "--op", "blur", "--prior", "tv"], "no.png"),
-    "overwriting": (["photo.png", "--op", "blur", "--prior", "tv", "-o", "photo.png"], "overwrite the input"),
-    "unwritable": (["photo.png", "--op", "blur", "--prior", "tv", "-o", "/proc/no/x.png"], "cannot write"),
-    "unfit solver": (["photo.png", "--op", "blur", "--prior", "tv", "--solver", "gd"], "Solvers that fit: admm"),
-    "truth of another size": (["photo.png", "--op", "blur", "--prior", "tv", "--truth", "psf.png"], "the truth has"),
-    "noise of no size": (["photo.png", "--op", "blur", "--prior", "tv", "--noise", "poisson:gain=0"], "gain is 0"),
+    "sigma 0": (["photo.png", "--op", BLUR, "--prior", "tv", "--sigma", "0"], "not above 0"),
+    "sigma in 8 bits": (["photo.png", "--op", BLUR, "--prior", "tv", "--sigma", "10"], "10/255"),
+    "lam below 0": (["photo.png", "--op", BLUR, "--prior", "tv", "--lam", "-1"], "not above 0"),
+    "truncated": (["cut.png", "--op", BLUR, "--prior", "tv"], "truncated"),
+    "missing": (["no.png", "--op", BLUR, "--prior", "tv"], "no.png"),
+    "overwriting": (["photo.png", "--op", BLUR, "--prior", "tv", "-o", "photo.png"], "overwrite the input"),
+    "unwritable": (["photo.png", "--op", BLUR, "--prior", "tv", "-o", "/proc/no/x.png"], "cannot write"),
+    "unfit solver": (["photo.png", "--op", BLUR, "--prior", "tv", "--solver", "gd"], "Solvers that fit: admm"),
+    "truth of another size": (["photo.png", "--op", BLUR, "--prior", "tv", "--truth", "psf.png"], "the truth has"),
+    "noise of no size": (["photo.png", "--op", BLUR, "--prior", "tv", "--noise", "poisson:gain=0"], "gain is 0"),
     "overwriting the mask": (["holes.png", "--op", "mask:file=mask.png", "--prior", "tv", "-o", "mask.png"], "overwri"),
     "overwriting the truth": (
-        ["photo.png", "--op", "blur", "--prior", "tv", "--truth", "clean.png", "-o", "clean.png"],
+        ["photo.png", "--op", BLUR, "--prior", "tv", "--truth", "clean.png", "-o", "clean.png"],
         "overwrite",
     ),
     "no mask": (["holes.png", "--op", "mask", "--prior", "tv"], "mask:file="),
-    "unknown format": (["photo.png", "--op", "blur", "--prior", "tv", "-o", "new/x.xyz"], "xyz"),
+    "unknown format": (["photo.png", "--op", BLUR, "--prior", "tv", "-o", "new/x.xyz"], "xyz"),
     "pages into one picture": (["pages.tif", "--op", "identity", "--prior", "tv", "-o", "new/x.png"], "holds one"),
-    "tol NaN": (["photo.png", "--op", "blur", "--prior", "tv", "--tol", "nan"], "not above 0"),
-    "angle NaN": (["photo.png", "--op", "blur:kernel=motion,angle=nan", "--prior", "tv"], "expected degrees"),
-    "size of a picture": (["photo.png", "--op", "blur", "--prior", "tv", "--size", "9x9"], "compressive"),
-    "too many levels": (["photo.png", "--op", "blur", "--prior", "haar:levels=30"], "1 to 10"),
-    "patch below 0": (["photo.png", "--op", "blur", "--prior", "nlm:patch=-1"], "above 0"),
-    "diverging": (["photo.png", "--op", "blur", "--prior", "tv", "--solver", "pgd:tau=1", "--lam", "9"], "diverged"),
-    "no prior": (["photo.png", "--op", "blur"], "--prior"),
+    "tol NaN": (["photo.png", "--op", BLUR, "--prior", "tv", "--tol", "nan"], "not above 0"),
+    "angle NaN": (["photo.png", "--op", "blur:kernel=motion,length=5,angle=nan", "--prior", "tv"], "expected degrees"),
+    "size of a picture": (["photo.png", "--op", BLUR, "--prior", "tv", "--size", "9x9"], "compressive"),
+    "too many levels": (["photo.png", "--op", BLUR, "--prior", "haar:levels=30"], "1 to 10"),
+    "patch below 0": (["photo.png", "--op", BLUR, "--prior", "nlm:patch=-1"], "above 0"),
+    "diverging": (["photo.png", "--op", BLUR, "--prior", "tv", "--solver", "pgd:tau=1", "--lam", "9"], "diverged"),
+    "no prior": (["photo.png", "--op", BLUR], "--prior"),
     "an input that would be overwritten": (
-        ["photo.png", "photo-restored.png", "--op", "blur", "--prior", "tv"],
+        ["photo.png", "photo-restored.png", "--op", BLUR, "--prior", "tv"],
         "photo-restored.png is an input",
     ),
     "a file of the report": (
-        ["photo.png", "--op", "blur", "--prior", "tv", "-o", "new/figure.png", "--report", "new"],
+        ["photo.png", "--op", BLUR, "--prior", "tv", "-o", "new/figure.png", "--report", "new"],
         "a file of the report",
     ),
     "a picture in place of a row": (["photo.png", "--op", "sensing", "--prior", "tv"], "--size HxW"),
-    "two moving variances": (["photo.png", "--op", "blur", "--prior", "dip", "--stop", "wmv+emv"], "one moving"),
-    "unknown stop rule": (["photo.png", "--op", "blur", "--prior", "tv", "--stop", "wmvv"], "Did you mean 'wmv'"),
-    "seconds NaN": (["photo.png", "--op", "blur", "--prior", "tv", "--seconds", "nan"], "not above 0"),
-    "an empty name": (["", "--op", "blur", "--prior", "tv"], "the name of a picture is empty"),
-    "seed too large": (["photo.png", "--op", "blur", "--prior", "tv", "--seed", "9" * 30], "seed is 999"),
+    "two moving variances": (["photo.png", "--op", BLUR, "--prior", "dip", "--stop", "wmv+emv"], "one moving"),
+    "unknown stop rule": (["photo.png", "--op", BLUR, "--prior", "tv", "--stop", "wmvv"], "Did you mean 'wmv'"),
+    "seconds NaN": (["photo.png", "--op", BLUR, "--prior", "tv", "--seconds", "nan"], "not above 0"),
+    "an empty name": (["", "--op", BLUR, "--prior", "tv"], "the name of a picture is empty"),
+    "seed too large": (["photo.png", "--op", BLUR, "--prior", "tv", "--seed", "9" * 30], "seed is 999"),
     "a file that ends itself": (["photo.png", "--op", "./ends.py:Mine", "--prior", "tv"], "ends.py cannot be run"),
-    "nothing to go on from": (["photo.png", "--op", "blur", "--prior", "tv", "--resume"], "no checkpoint"),
+    "nothing to go on from": (["photo.png", "--op", BLUR, "--prior", "tv", "--resume"], "no checkpoint"),
 }
 
 

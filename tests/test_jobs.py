@@ -214,7 +214,10 @@ def test_a_record_is_frozen_and_ready_for_json() -> None:
 @pytest.mark.parametrize(("make", "says"), [
     (lambda y: pnp.restore(y, operator="identity", prior="tv", sigma=0.1, truth=torch.zeros(5, 5)), "truth has shape"),
     (lambda y: pnp.restore(y, operator="sensing", prior="tv", sigma=0.1), "not a picture but a row of numbers"),
-    (lambda y: pnp.restore(y, operator="blur", prior="tv", sigma=0.1, size=(1, 9, 9)), "--size is for compressive"),
+    (
+        lambda y: pnp.restore(y, operator="blur:std=1", prior="tv", sigma=0.1, size=(1, 9, 9)),
+        "--size is for compressive",
+    ),
     (lambda y: pnp.restore(y.clamp(0, 1), operator="identity", prior="tv", sigma=25), "in units of 8 bits is 25/255"),
     (lambda y: pnp.restore(y, operator="identity", prior="tv", noise="gausian"), "Did you mean 'gaussian'"),
     (lambda y: pnp.restore(y, operator="sensing", prior="tv", noise="clipped", simulate=True, sigma=0.01),
