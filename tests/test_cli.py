@@ -155,11 +155,14 @@ def test_every_solver_is_reached(folder: Path, solver: str) -> None:
 
 
 @pytest.mark.parametrize("prior", ["tv", "nlm", "red:denoiser=nlm", "dae:denoiser=nlm"])
-def test_each_page_has_its_own_noise_level(folder: Path, prior: str) -> None:
+def test_each_page_has_its_own_noise_level_where_that_is_asked(folder: Path, prior: str) -> None:
     pages = pictures.read("clean.png").pixels[:, :1].repeat(2, 1, 1, 1)
     noise = torch.randn(pages.shape, generator=torch.Generator().manual_seed(0))
     pictures.write("pages.tif", pages + torch.tensor([0.02, 0.08]).view(2, 1, 1, 1) * noise)
-    assert pnp("solve", "pages.tif", "--op", "identity", "--prior", prior, "--iterations", "2") == 0
+    solve = ("solve", "pages.tif", "--op", "identity", "--prior", prior, "--iterations", "2")
+    assert pnp(*solve) == 0
+    assert 0.02 < record("pages-restored-report")["sigma"]["value"] < 0.08  # one for the stack
+    assert pnp(*solve, "--each-page") == 0
     found = record("pages-restored-report")
     assert found["sigma"]["value"] == pytest.approx([0.02, 0.08], rel=0.3) and len(found["status"]) == 2
     assert pictures.read("pages-restored.tif").pixels.shape == pages.shape

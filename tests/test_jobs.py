@@ -414,3 +414,23 @@ def test_an_array_of_integers_has_the_noise_of_its_file(tmp_path: Path) -> None:
         assert record.sigma == by_file.sigma and record.job["floor"] == filed.rounding > 0
     planted = pnp.restore((ramp / 255).astype(np.float32), **settings).record
     assert planted.sigma.value < by_file.sigma.value  # type: ignore[operator]
+
+
+def test_pages_of_one_file_have_one_noise_and_one_weight_and_none_is_worse() -> None:
+    """Alike pages, a smooth one among them.  Planted: each page by itself, whose weights lie far apart."""
+    x = torch.cat([photograph("camera")[..., r : r + 48, c : c + 48] for r, c in ((100, 200), (0, 40), (250, 150))])
+    y = x + 0.04 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    lines: list[str] = []
+    stack = run(Job("identity", "tv", each_page=False), y, truth=x, say=lines.append).record
+    assert isinstance(stack.sigma.value, float) and isinstance(stack.lam.value, float)
+    assert sum("one for all 3 pages" in line for line in lines) == 2
+    assert stack.metrics is not None
+    assert all(b > a for a, b in zip(stack.metrics["psnr_initial"], stack.metrics["psnr"], strict=True))
+    alone = run(Job("identity", "tv"), y).record
+    assert isinstance(alone.lam.value, list) and max(alone.lam.value) > 1.5 * min(alone.lam.value)
+
+
+def test_a_page_alone_is_the_same_as_a_stack_of_one() -> None:
+    y = photograph("camera")[..., 100:132, 200:232] + 0.05 * torch.randn(1, 1, 32, 32)
+    one, alone = (run(Job("identity", "tv", each_page=each), y) for each in (False, True))
+    assert torch.equal(one.restored, alone.restored)

@@ -22,7 +22,7 @@ from pnp.metrics import psnr, ssim
 from pnp.noises import Gaussian
 from pnp.operators import Identity
 from pnp.parameters.default import default_solver
-from pnp.parameters.weight import _Search, fit_lam
+from pnp.parameters.weight import _Search, fit_lam, visible_noise
 from pnp.priors import L1, RED, TV, PnP, Prior, Projector, Tikhonov, WaveletL1, parse
 from pnp.registry import OPERATORS, SOLVERS
 from pnp.solvers import ADMM, FISTA, HQS, ChambollePock, CondatVu, Descent, GradientDescent, ProximalGradient, Solver
@@ -381,7 +381,7 @@ def test_fit_lam_meets_the_discrepancy_on_a_blurred_picture() -> None:
 @pytest.mark.parametrize("side", [1.0, -1.0])
 def test_the_search_for_lam_does_not_creep_where_one_side_is_steep(side: float) -> None:
     """Ten evaluations do.  Planted: regula falsi whose standing end keeps its weight, which takes seventeen."""
-    search = _Search(torch.zeros(1, dtype=torch.float64), 0.015)
+    search = _Search(torch.zeros(1, dtype=torch.float64), 0.015, lambda: torch.zeros(1))
     while not bool(search.done):
         far = side * search.log_lam - 1.2
         search.judge(side * torch.where(far < 0, 0.2 * far, 6 * far))
@@ -411,6 +411,38 @@ def test_fit_lam_stays_sensible_where_sigma_is_far_too_small() -> None:
     with pytest.warns(UserWarning, match="sigma too small"):
         lam, _ = fit_lam(p, ADMM())
     assert float(psnr(solve(p.weighted(lam), ADMM()).x, x)) > float(psnr(p.y, x)) + 2
+
+
+@pytest.mark.parametrize("blur", ["blur:std=1", "blur:std=2", "blur:kernel=disk,radius=3"])
+def test_what_a_blur_leaves_nothing_of_shows_the_noise(blur: str) -> None:
+    """Planted: what is unfitted over √m, as if the blur had left nothing at all."""
+    op, x = OPERATORS.build(blur), squares(2, 1, 48, 48)
+    y = op(x) + torch.tensor([0.02, 0.06], dtype=torch.float64).view(2, 1, 1, 1) * torch.randn_like(x)
+    found = visible_noise(Problem(op, y, TV(), 0.01))
+    torch.testing.assert_close(found, torch.tensor([0.02, 0.06], dtype=torch.float64), rtol=0.06, atol=0)
+
+
+def test_fit_lam_goes_by_the_noise_that_is_seen_where_sigma_is_a_little_too_small() -> None:
+    """Planted: 1.2 times what the smallest lam leaves, which smooths three times as much and more."""
+    op, x = OPERATORS.build("blur:std=2"), squares(1, 1, 64, 64)
+    y = op(x) + 0.04 * torch.randn_like(x)
+    right = Problem(op, y, TV(), 0.04)
+    told = replace(right, noise=Gaussian(0.036))
+    weight = float(fit_lam(right, ADMM(), c=0.97)[0]) * 0.04**2
+    with pytest.warns(UserWarning, match="This lam is for the noise that the measurement shows"):
+        lam, x_lam = fit_lam(told, ADMM(), c=0.97)
+    assert 0.5 < float(lam) * 0.036**2 / weight < 2
+    assert float(right.residual(x_lam) / right.noise_norm()) == pytest.approx(0.97, abs=0.03)
+
+
+def test_images_together_have_one_lam_that_brings_their_mean_square_to_the_noise() -> None:
+    p = problem(2)
+    lam, x = fit_lam(p, ADMM(), together=True)
+    assert lam.shape == (1, 1, 1, 1)
+    each = p.residual(x) / p.noise_norm()
+    assert float(each.square().mean().sqrt()) == pytest.approx(1, abs=0.02)
+    torch.testing.assert_close(fit_lam(replace(p, y=p.y[:1]), ADMM(), together=True)[0],
+                               fit_lam(replace(p, y=p.y[:1]), ADMM())[0])  # fmt: skip
 
 
 def test_fit_lam_spends_no_more_time_than_it_is_given() -> None:
@@ -456,10 +488,10 @@ def test_an_interrupted_search_for_lam_is_not_taken_for_an_answer() -> None:
 def test_fit_lam_warns_where_no_weight_meets_the_noise() -> None:
     constant = torch.full((1, 1, 16, 16), 0.5, dtype=torch.float64)
     noisy = constant + 0.01 * torch.randn(constant.shape, dtype=torch.float64)
-    with pytest.warns(UserWarning, match="stays below it .*sigma may be too large"):
+    with pytest.warns(UserWarning, match="no lam brings it up to the noise: sigma may be too large"):
         fit_lam(Problem(Identity(), noisy, TV(), sigma=0.3), ADMM(iterations=30))
     op = OPERATORS.build("blur:std=2,size=9")  # no picture, blurred, is this rough
-    with pytest.warns(UserWarning, match="stays above it .*kernel may be wrong or sigma too small"):
+    with pytest.warns(UserWarning, match="no lam brings it down .*kernel may be wrong or sigma too small"):
         fit_lam(Problem(op, images(1, 1, 16, 16), TV(), sigma=0.005), FISTA(iterations=30))
 
 

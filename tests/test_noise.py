@@ -215,6 +215,34 @@ def test_white_noise_is_not_taken_for_photons(sigma: float, name: str) -> None:
     assert not bool(found.dominates(estimate_sigma(y)).any())
 
 
+def cells(dark: float) -> torch.Tensor:
+    """A photograph's bright parts on a dark ground, blurred."""
+    x = photo("camera")
+    return blurred(torch.where(x > 0.7, x, dark))
+
+
+@pytest.mark.parametrize("peak", [5, 20, 200, 1000])
+def test_counts_of_photons_show_their_gain_however_few_they_are(peak: int) -> None:
+    """Planted: windows with a count of 0 are left out, as of a picture that black has clipped."""
+    clean = cells(0.02)
+    y = Poisson(1 / peak).draw(clean, seeded())
+    for scale in (1.0, peak / 65535):  # as counts of a file of 16 bits, too
+        sigma, found = estimate_noise(y * scale)
+        assert bool(found.counted.all()) and bool(found.dominates(sigma).all())
+        assert float(found.gain) == pytest.approx(scale / peak, rel=1e-3)
+    assert float(estimate_noise(y)[1].sigma()) == pytest.approx(float(clean.mean() / peak) ** 0.5, rel=0.05)
+    if peak < 50:
+        assert float(estimate_sigma(y)) > 1.3 * float(clean.mean() / peak) ** 0.5
+
+
+@pytest.mark.parametrize("name", ["camera", "brick", "grass", "coins", "moon", "page"])
+@pytest.mark.parametrize("sigma", [0.0, 0.01, 0.03, 0.1])
+def test_steps_of_eight_bits_are_not_counts_of_photons(sigma: float, name: str) -> None:
+    x = photo(name)
+    y = Gaussian(sigma).draw(x, seeded()) if sigma else x
+    assert not bool(estimate_noise((y.clamp(0, 1) * 255).round() / 255)[1].counted.any())
+
+
 @pytest.mark.parametrize("filling", [0.0, 1.0])
 def test_what_lies_in_the_holes_does_not_change_the_level_of_photon_noise(filling: float) -> None:
     y = Poisson(0.01).draw(blurred(photo("camera", 512)), seeded())

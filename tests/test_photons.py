@@ -84,3 +84,16 @@ def test_what_a_mask_hides_is_no_photon_count_and_the_level_is_a_number() -> Non
     y = torch.where(mask.mask > 0, y, -1.0)
     record = pnp.restore(y, operator=mask, prior="tv", noise=noise, lam=3, iterations=3).record
     assert isinstance(record.sigma.value, float) and 0.05 < record.sigma.value < 0.15
+
+
+@pytest.mark.parametrize(("prior", "noise"), [("tv", "white Gaussian"), ("unet", "Poisson, gain 0.2")])
+def test_few_photons_are_restored_to_more_than_they_were(prior: str, noise: str) -> None:
+    """A denoiser does better by the photons' own likelihood.  Planted: sigma as of a picture that black has clipped."""
+    x = photograph("camera")[..., 60:156, 160:256]
+    truth = torch.where(x > 0.7, x, 0.02)
+    y = Poisson(0.2).draw(BLUR(truth), seeded())
+    done = pnp.restore(y, operator=BLUR, prior=prior, truth=truth).record
+    wrong = pnp.restore(y, operator=BLUR, prior=prior, truth=truth, sigma=float(pnp.noises.estimate_sigma(y))).record
+    assert done.noise == noise and done.metrics is not None and wrong.metrics is not None
+    assert done.metrics["psnr"][0] > done.metrics["psnr_initial"][0] + 2
+    assert done.metrics["psnr"][0] > wrong.metrics["psnr"][0] + 0.5

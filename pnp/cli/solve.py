@@ -53,6 +53,8 @@ if TYPE_CHECKING:
               help="Stop at this relative change of the picture.")  # fmt: skip
 @click.option("--rules", metavar="PATH", help="Your table of default parameters (pnp tune); its rows go first.")
 @click.option("--seconds", callback=positive, metavar="T", help="Stop after T seconds.")
+@click.option("--each-page", is_flag=True, help="Settle noise and weight for each page of a stack by itself. Default: "
+              "once for all pages.")  # fmt: skip
 @click.option("--recursive", is_flag=True, help="The pages are frames of a movie. Each starts from what the prior has "
               "learned on the one before (dip).")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Continue from the checkpoint in the report's folder (dip).")

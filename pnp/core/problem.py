@@ -18,8 +18,6 @@ from ..operators.base import Operator
 from ..priors.base import Prior
 
 SHARE = 2.0  # variance of the copy of Ax in a split, in the noise's: the fastest of 1 to 100 on blurred photographs
-
-
 SWEEPS = 5  # of a split, where a solver asks for the prox itself
 
 
@@ -102,7 +100,7 @@ class Problem:
         """The standard deviation of white noise that is as strong as this one: a number or (B, 1, 1, 1)."""
         return self.noise.level(self.y)
 
-    @property
+    @cached_property
     def exact(self) -> bool:
         """Whether prox_{tau f∘A} has a closed form or an exact linear solve: one `data_prox`, not a sequence."""
         if self.noise.quadratic or (self.operator.pixelwise and "prox" in self.noise.offers()):
@@ -158,8 +156,8 @@ class Problem:
         gaussian = None if plain is None else self._solve(self.aty, self.sigma**2 / tau, v, x0)
         for _ in range(sweeps):
             x0 = self._solve(self.operator.adjoint(w - d), t / tau, v, x0)
-            if gaussian is not None:  # each image as if it were alone
-                x0 = torch.where(plain.view(-1, 1, 1, 1), gaussian, x0)  # type: ignore[union-attr]
+            if plain is not None and gaussian is not None:  # each image as if it were alone
+                x0 = torch.where(plain.view(-1, 1, 1, 1), gaussian, x0)
             u = self.operator(x0)
             w = self.noise.prox(u + d, self.y, t)
             if plain is not None:

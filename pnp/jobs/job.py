@@ -41,6 +41,8 @@ class Job:
     floor, hidden: what the file's format has rounded away, stds in image units that an estimated sigma counts
     (`Picture.rounding`, `Picture.hidden`).  range: the values of the file that are black and white, for the record.
     guard: keep the measured picture where the restored one would be worse, as far as that shows (`guard`).
+    each_page: each picture of the batch has a noise and a lam of its own; False: the batch is the pages of one file,
+    made by one instrument, whose noise (the median of what the pages show) and lam are settled once for all of them.
     size: (C, H, W) of the image, where y does not tell.  recursive: the pages are frames (`movie.restore_movie`).
     rules: file of a table whose rows go before the shipped ones.  device: None is where the picture is.
     """
@@ -65,6 +67,7 @@ class Job:
     hidden: float = 0.0
     range: tuple[float, float] | None = None
     guard: bool = True
+    each_page: bool = True
 
     def __post_init__(self) -> None:
         spec = "a spec, as in `pnp list`, or"

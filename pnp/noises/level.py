@@ -20,6 +20,10 @@ FEWEST = 500  # coefficients that fix sigma to about 3 %
 SHARES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # of the windows, the flattest
 CUT = 1e-3  # of the pixels: as many have the darkest or the brightest value where noise was clipped there
 FAR = 1e3  # image units, far beyond any picture
+FLAT = 0.05  # of the windows of about one brightness, by which noise that grows with it is read
+MOST_COUNTS, DARK = 2500, 0.1  # photons: of the brightest pixel; of a group of windows that tells nothing
+# of variance/(gain · mean) over the groups: lowest quartile and median within this factor of 1, none below the other
+AGREES, AT_LEAST = 1.3, 0.45
 LEAST_SHARE = 0.6  # of the variance that clipping leaves: where it seems to be less, the means of windows mislead
 # a coarse level counts from so many times the finer one, if that of the flattest tenth of windows is less than so many
 # times that of the flattest: more is texture, or in a JPEG blocks of which nothing is left
@@ -58,13 +62,15 @@ class PoissonGaussian(NamedTuple):
     """Noise of variance gain · picture + offset²: photon counts and read-out.
 
     gain, offset: (B,), in image units.  mean: of the measured pixels.  fit: how well the line explains the variances
-    of the groups of windows, 1 for all of their spread, 0 for none.
+    of the groups of windows, 1 for all of their spread, 0 for none.  counted: whether the values are whole photons, so
+    that the gain is the step between them.
     """
 
     gain: Tensor
     offset: Tensor
     mean: Tensor
     fit: Tensor
+    counted: Tensor
 
     def sigma(self) -> Tensor:
         """The standard deviation of white noise with the same mean variance over the picture, (B,)."""
@@ -72,7 +78,8 @@ class PoissonGaussian(NamedTuple):
 
     def dominates(self, sigma: Tensor) -> Tensor:
         """Whether it explains the picture better than white noise of std sigma, (B,): mostly photons, and visibly."""
-        return (self.gain * self.mean > 2 * self.offset**2) & (self.fit > 0.8) & (self.sigma() > 1.1 * sigma)
+        mostly = (self.gain * self.mean > 2 * self.offset**2) & (self.fit > 0.8) & (self.sigma() > 1.1 * sigma)
+        return mostly | self.counted
 
 
 def estimate_noise(y: Tensor, known: Tensor | None = None) -> tuple[Tensor, PoissonGaussian]:
@@ -81,13 +88,18 @@ def estimate_noise(y: Tensor, known: Tensor | None = None) -> tuple[Tensor, Pois
     var = gain · mean + offset²: the windows are sorted by their mean into eight groups of equal size; in each the
     flattest 5 % give a variance as there; the line through the groups, weighted by 1/variance and with neither
     coefficient below 0, is the answer.  Arguments and errors as in `estimate_sigma`.
+    Where all values are whole multiples of one step, and the variance of the groups is about step · mean, they are
+    counts of photons: the gain is the step.  Dark pixels count there, since a count of 0 is no clipping.
     After Foi et al. 2008 (Practical Poissonian-Gaussian noise modeling and fitting), who fit the same line.
     """
     pairs = _pairs(y, known)
     found = [_spectra(*pair) for pair in pairs]
     means = [float(pixels[mask].mean()) for pixels, mask in pairs]
-    gain, variance, fit = torch.tensor([_line(spectra) for spectra in found], dtype=torch.float64).T.to(y)
-    photons = PoissonGaussian(gain, variance.sqrt(), torch.tensor(means).to(y).clamp_min(0), fit)
+    counted = [_counted(*pair) for pair in pairs]
+    lines = [(step, 0.0, 1.0) if step else _line(spectra) for step, spectra in zip(counted, found, strict=True)]
+    gain, variance, fit = torch.tensor(lines, dtype=torch.float64).T.to(y)
+    whole = torch.tensor([step > 0 for step in counted], device=y.device)
+    photons = PoissonGaussian(gain, variance.sqrt(), torch.tensor(means).to(y).clamp_min(0), fit, whole)
     return torch.tensor([_level(spectra) for spectra in found]).to(y), photons
 
 
@@ -195,6 +207,10 @@ class _Spectra(NamedTuple):
         """Of these windows alone."""
         return _Spectra(self.mean[which], self.energy[which], self.high[which], self.spare, self.ends)
 
+    def count(self, share: float) -> int:
+        """How many windows are this share, or as many as fix sigma."""
+        return max(int(len(self.high) * share), min(len(self.high), FEWEST // self.spare))
+
     def variance(self, shares: tuple[float, ...]) -> float:
         """The noise variance that the flattest windows show: of the first share of them, or of one of the next.
 
@@ -204,7 +220,7 @@ class _Spectra(NamedTuple):
         flattest = self.energy.argsort()
         best, chance = float("inf"), 0.0
         for share in shares:
-            count = max(int(len(self.high) * share), min(len(self.high), FEWEST // self.spare))
+            count = self.count(share)
             high = self.high[flattest[:count]]
             seen = float((high.mean(0) if high.shape[1] == self.spare else high[:, 0]).quantile(0.5))
             value = _untruncated(seen, self.mean[flattest[:count]], *self.ends)
@@ -214,10 +230,13 @@ class _Spectra(NamedTuple):
         return best
 
 
-def _spectra(y: Tensor, known: Tensor) -> _Spectra | None:
-    """The DCT of the windows of one picture (C, H, W); None where no window is free of clipping."""
+def _spectra(y: Tensor, known: Tensor, counts: bool = False) -> _Spectra | None:
+    """The DCT of the windows of one picture (C, H, W); None where no window is free of clipping.
+
+    counts: of photons, so that the darkest value is not clipped.
+    """
     shown = y[known]
-    clipped = known & ((y == shown.min()) | (y == shown.max())) if len(shown) else known
+    clipped = known & (((y == shown.min()) & (not counts)) | (y == shown.max())) if len(shown) else known
     found = _corners(known, clipped)
     if found is None:
         if _corners(known, torch.zeros_like(known)) is None:
@@ -236,7 +255,8 @@ def _spectra(y: Tensor, known: Tensor) -> _Spectra | None:
     else:
         low, high = _fitted(pixels, known.unfold(1, p, 1).unfold(2, p, 1)[c, i, j].flatten(1), basis[degrees < degree])
     spare = SPARE if degree < p else high.shape[1]
-    return _Spectra(low[:, 0] / p, low[:, 1:].square().sum(1), high, spare, _ends(shown))
+    dark, bright = _ends(shown)
+    return _Spectra(low[:, 0] / p, low[:, 1:].square().sum(1), high, spare, (-FAR if counts else dark, bright))
 
 
 def _ends(shown: Tensor) -> tuple[float, float]:
@@ -282,15 +302,49 @@ def _level(spectra: _Spectra | None) -> float:
     return FLOOR if spectra is None else max(spectra.variance(SHARES) ** 0.5, FLOOR)
 
 
+def _groups(spectra: _Spectra) -> list[tuple[_Spectra, _Spectra]]:
+    """Eight groups of windows, from dark to bright, and the flattest of each."""
+    parts = [spectra.of(g) for g in spectra.mean.argsort().tensor_split(8) if len(g) >= 8]
+    return [(part, part.of(part.energy.argsort()[: part.count(FLAT)])) for part in parts]
+
+
 def _line(spectra: _Spectra | None) -> tuple[float, float, float]:
     """(gain, offset², fit) of one picture."""
     if spectra is None:
         return 0.0, FLOOR**2, 0.0
-    groups = spectra.mean.argsort().tensor_split(8)
-    parts = [spectra.of(g) for g in groups if len(g) >= 8]
-    mean = torch.tensor([float(part.mean.mean()) for part in parts], dtype=torch.float64)
-    variance = torch.tensor([max(part.variance((0.05,)), FLOOR**2) for part in parts], dtype=torch.float64)
+    groups = _groups(spectra)
+    mean = torch.tensor([float(part.mean.mean()) for part, _ in groups], dtype=torch.float64)
+    variance = torch.tensor([max(flat.variance((1.0,)), FLOOR**2) for _, flat in groups], dtype=torch.float64)
     return _positive_line(mean, variance)
+
+
+def _counted(y: Tensor, known: Tensor) -> float:
+    """The step between the values of one picture, if these are counts of photons by their variances; else 0."""
+    shown = y[known]
+    white = float(shown.max()) if len(shown) else 0.0
+    step = _step(shown / white) if white > 0 else 0.0  # of white 1: a dim file has its counts far below `FLOOR`
+    spectra = _spectra(y / white, known, counts=True) if step else None
+    if spectra is None:
+        return 0.0
+    flat = [flat for _, flat in _groups(spectra) if float(flat.mean.mean()) > DARK * step]
+    if len(flat) < 4:
+        return 0.0
+    ratios = torch.tensor([part.variance((1.0,)) / (step * float(part.mean.mean())) for part in flat])
+    usual = ratios.quantile(torch.tensor([0.25, 0.5])).log().abs()  # texture adds to some, and nothing takes away
+    return step * white if float(usual.max()) < math.log(AGREES) and float(ratios.min()) > AT_LEAST else 0.0
+
+
+def _step(values: Tensor) -> float:
+    """The g of which all values are whole multiples, none of more than `MOST_COUNTS`; 0 where there is none."""
+    found = values[:: max(1, len(values) // 2**20)].unique()
+    if len(found) < 3 or float(found[0]) < 0:
+        return 0.0
+    step = float(found.diff().min())
+    if step * MOST_COUNTS < float(found[-1]):
+        return 0.0
+    whole = (found / step).round()
+    step = float((found * whole).sum() / whole.square().sum())  # float32 has rounded each of them
+    return step if float((found / step - whole).abs().max()) < 0.02 else 0.0
 
 
 def _positive_line(x: Tensor, y: Tensor) -> tuple[float, float, float]:

@@ -64,7 +64,8 @@ class Poisson(Noise):
         return torch.where(w < 0, torch.inf, terms).flatten(1).sum(1) / batched(self.gain)
 
     def slope(self, u: Tensor, y: Tensor) -> Tensor:
-        return (1 - y / (u + self.background).clamp_min(self._least())) / self.gain
+        least = 1e-6 * self.gain  # a brightness far below one photon: the slope stays finite at 0
+        return (1 - y / (u + self.background).clamp_min(least)) / self.gain
 
     def prox(self, v: Tensor, y: Tensor, tau: float | Tensor) -> Tensor:
         t = per_image(tau, v) / self.gain
@@ -108,10 +109,6 @@ class Poisson(Noise):
             return x.flatten(1).mean(1)
         seen = self.known.to(x).expand_as(x)
         return (x * seen).flatten(1).sum(1) / seen.flatten(1).sum(1).clamp_min(1)
-
-    def _least(self) -> float | Tensor:
-        """A brightness far below one photon: the slope stays finite at 0."""
-        return 1e-6 * self.gain
 
 
 @lru_cache

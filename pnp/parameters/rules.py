@@ -69,6 +69,10 @@ class Rule:
         last = max(self.end * sigma, self.floor)
         return max(self.start, last), last
 
+    def own(self) -> Solver:
+        """The solver of this row, as its spec has it: what it is, not how it is set."""
+        return SOLVERS.build(self.solver)
+
     def make(self, sigma: float | Tensor, lam: float | Tensor | None = None, spec: str | None = None) -> Solver:
         """The solver of this row, for this noise level and weight; `spec` sets what it sets, the row the rest."""
         named = SOLVERS.parse(spec or self.solver)
