@@ -13,6 +13,7 @@ from ..registry import OPERATORS
 from . import kernels
 from .base import Operator
 from .blur import Blur, check_kernel_size
+from .rivals import rival_kernels
 
 Border = Literal["circular", "valid", "replicate", "reflect", "zero", "mean"]
 
@@ -69,7 +70,8 @@ class ValidBlur(Operator):
         return self.blur.transfer(size)
 
     def rivals(self) -> dict[str, Operator]:
-        return {name: ValidBlur(blur.kernel, blur.factor, blur.shift) for name, blur in self.blur.rivals().items()}
+        found = rival_kernels(self.blur.kernel).items()
+        return {f"a kernel {name}": ValidBlur(k, self.blur.factor, self.blur.shift) for name, k in found}
 
     def visible(self, x: Tensor) -> Tensor:
         s = self.blur.factor
@@ -118,8 +120,8 @@ class PaddedBlur(Operator):
         return self.valid.transfer(size)
 
     def rivals(self) -> dict[str, Operator]:
-        found = self.valid.blur.rivals().items()
-        return {name: PaddedBlur(b.kernel, self.mode, b.factor, b.shift, self.valid.blur.size) for name, b in found}
+        b, found = self.valid.blur, rival_kernels(self.valid.blur.kernel).items()
+        return {f"a kernel {name}": PaddedBlur(k, self.mode, b.factor, b.shift, b.size) for name, k in found}
 
 
 def _margin(k: int, s: int, shift: int) -> tuple[int, int]:

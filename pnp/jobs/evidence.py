@@ -1,7 +1,7 @@
 """Does the kernel that was told explain the picture?  Its power spectrum answers, without any solve.
 
-A picture's power spectrum is close to a power law; a blur cuts rings and notches of its own into it.  So the spectrum of
-what was measured shows whether a kernel is of the right size and angle, and how large its error is.
+A picture's power spectrum is close to a power law; a blur cuts rings and notches of its own into it.  So the spectrum
+of what was measured shows whether a kernel is of the right size and angle, and how large its error is.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ class Evidence:
             self.looked &= self.radius < self._last(hidden)
 
     def explain(self, operator: Operator, *, error: bool = False, near: Model | None = None) -> Model | None:
-        """The model of this operator's kernel that fits best; e is 0 unless `error`.  None: not a convolution, or large.
-        near: a fit of another kernel, to begin with.
+        """The model of this operator's kernel that fits best; e is 0 unless `error`.
+
+        near: a fit of another kernel, to begin with.  None where A is not a convolution, or its kernel is large.
 
         log S = a + b log r + (c cos 2θ + d sin 2θ)(1, log r) + e cos 4θ + q r²,   |q| < SOFTNESS
 
@@ -109,7 +110,7 @@ class Evidence:
 
         optimizer = torch.optim.LBFGS([p], max_iter=25, history_size=8, line_search_fn="strong_wolfe")
         with torch.enable_grad():
-            optimizer.step(cost)  # type: ignore[no-untyped-call]
+            optimizer.step(cost)
         with torch.no_grad():
             spectrum, expected = model()
             total = float((expected.log() + seen / expected).sum())
@@ -172,7 +173,7 @@ def judge(operator: Operator, y: Tensor, sigma: float, hidden: float = 0.0) -> J
 
 
 def verdicts(end: Convergence, judgements: list[Judgement], kept: list[str]) -> list[str]:
-    """What is said of each picture: that it was kept, what the spectrum tells of its operator, what the residual does."""
+    """What is said of each picture: that it was kept, what its spectrum tells of the operator, or its residual."""
     word = end.problem.operator.called
     lines = []
     for judgement, reason, fit, residual in zip(judgements, kept, end.fit.tolist(), end.verdict, strict=True):

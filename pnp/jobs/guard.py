@@ -34,7 +34,9 @@ def beyond(job: Job, y: Tensor, restored: Tensor) -> Tensor:
     return within & ends & (far.flatten(1).mean(1).sqrt() > BEYOND)
 
 
-def kept(job: Job, result: Result, x0: Tensor, judgements: list[Judgement], outside: Tensor) -> tuple[Result, list[str]]:
+def kept(
+    job: Job, result: Result, x0: Tensor, judgements: list[Judgement], outside: Tensor
+) -> tuple[Result, list[str]]:
     """The result with the first guess in the place of pictures that would be worse than it, and why, image by image."""
     why = ["" if judgement.worth or not job.guard else UNWORTHY for judgement in judgements]
     why = [reason or (OUTSIDE if out else "") for reason, out in zip(why, outside.tolist(), strict=True)]

@@ -83,7 +83,7 @@ def level(job: Job, parts: Parts, say: Say) -> Level:
 
 
 def judged(job: Job, parts: Parts, noise: Noise) -> list[Judgement]:
-    """What the spectrum of each measured picture says of its operator; of a simulation, whose operator is right, nothing.
+    """What each picture's spectrum says of its operator; nothing of a simulation, whose operator is right.
 
     Pixels that are missing hide the spectrum, so nothing is said there either.  Pages of one instrument: the middle of
     what PAGES of them say.
