@@ -15,10 +15,12 @@ OVERSAMPLING = 5  # points a pixel and axis
 
 
 def rival_kernels(kernel: Tensor) -> dict[str, Tensor]:
-    """Kernels like this one (C, kh, kw), by what sets each apart: its size, its angle, its direction."""
+    """Kernels like this one (C, kh, kw), by what sets each apart: its size, its angle.
+
+    Turned by 180° it has the same |K|, so a power spectrum does not tell it.
+    """
     others = {f"{t:g} times as large": transformed(kernel, stretch=t) for t in FACTORS}
     others |= {f"turned by {angle}°": transformed(kernel, degrees=angle) for angle in TURNS}
-    others["turned by 180°"] = kernel.flip(-2, -1)
     return {name: other for name, other in others.items() if not _alike(kernel, other)}
 
 

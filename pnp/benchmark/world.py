@@ -78,11 +78,11 @@ class Filed:
     """
 
     def __init__(self, kind: FileKind, y: Tensor, folder: Path) -> None:
-        from ..files import pictures
+        from ..files import atomic, pictures
 
         self.kind, self.folder = kind, folder
         source = folder / f"measured{kind.suffix}"
-        source.write_bytes(kind.encode(y))
+        atomic.write(source, kind.encode(y))
         self.picture: Picture = pictures.read(source, "auto")
         self.scale = float(self.picture.pixels.std() / y.std().clamp_min(1e-6))  # of the units that a solver works in
 

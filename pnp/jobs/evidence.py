@@ -21,10 +21,12 @@ LEAST_SIDE = 96
 TIMES = 3  # so many times its kernel a picture must be
 LOWEST = 4  # periods over the crop: below, the window and the brightness of single things count
 CLIPPED = 0.03  # of the pixels at black or white: more, and a crop tells nothing
+FEWEST = 500  # frequencies that tell something: JPEG may have left fewer
 SOFTNESS = 0.4  # pixels²: pictures differ in sharpness by that much, so a Gaussian's variance is known no better
 CLEAR = 4.0  # times the noise: where JPEG has left no more than that of the spectrum, it is not looked at
 NATS = 40.0  # of log-likelihood by which a rival is better: 3 of 84 right kernels lost more, on JPEGs and noisy files
 UNSEEN = 0.02  # part of the kernel's error that is the picture's own departure from a power law
+FFTS = (torch.fft.fftfreq, torch.fft.rfftfreq)  # of rows and columns of an rfft2
 RUNGS = 1.15 ** np.arange(40)  # sigma that is tried, in units of the picture's
 
 
@@ -47,7 +49,8 @@ class Model(NamedTuple):
 class Evidence:
     """The spectrum of one picture (C, H, W), in image units, for fits of kernels to it.
 
-    hidden: std of what JPEG has rounded away.  usable: whether the picture is large enough, and not clipped.
+    hidden: std of what JPEG has rounded away.  usable: whether enough of the spectrum shows.  It does not where the
+    picture is small, clipped, or a JPEG of which little is left.
 
         P(w) = |FFT of (y − mean) times a Hann window|² / Σ window²,  mean over the channels
 
@@ -63,14 +66,26 @@ class Evidence:
         self.size = (crop.shape[-2], crop.shape[-1])
         window = torch.outer(*(torch.hann_window(n, periodic=False, dtype=torch.float64) for n in self.size))
         mean = (crop * window).sum((-2, -1), keepdim=True) / window.sum()
-        self.seen = torch.fft.rfft2((crop - mean) * window).abs().square().mean(0) / window.square().sum()
+        power = torch.fft.rfft2((crop - mean) * window).abs().square().mean(0) / window.square().sum()
         rows, columns = (2 * math.pi * f(n, dtype=torch.float64) for f, n in zip(FFTS, self.size, strict=True))
-        self.radius = (rows[:, None].square() + columns.square()).sqrt()
-        self.angle = torch.atan2(rows[:, None].expand_as(self.radius), columns.expand_as(self.radius))
+        radius = (rows[:, None].square() + columns.square()).sqrt()
+        angle = torch.atan2(rows[:, None].expand_as(radius), columns.expand_as(radius))
         self.floor = 0.5 * hidden**2 + 1e-9
-        self.looked = self.radius > 2 * math.pi * LOWEST / min(self.size)
+        self.looked = radius > 2 * math.pi * LOWEST / min(self.size)
         if hidden > 0:
-            self.looked &= self.radius < self._last(hidden)
+            self.looked &= radius < _last(radius, power, hidden)
+        self.usable = int(self.looked.sum()) >= FEWEST
+        if not self.usable:
+            return
+        self.seen, self.radius, angle = power[self.looked], radius[self.looked], angle[self.looked]
+        log, twice = self.radius.log(), (torch.cos(2 * angle), torch.sin(2 * angle))
+        self.design = torch.stack(
+            [torch.ones_like(log), log, *twice, *(t * log for t in twice), torch.cos(4 * angle)], 1
+        )
+        begin = torch.zeros(self.design.shape[1] + 3, dtype=torch.float64)  # of S, then q, log e², log s²
+        begin[0], begin[1], begin[-2] = float(self.seen[self.radius < 0.55].mean().log()) - 2, -2.4, -8.0
+        begin[-1] = float(power[radius > 2.6].mean().clamp_min(1e-12).log())
+        self.begin = begin
 
     def explain(self, operator: Operator, *, error: bool = False, near: Model | None = None) -> Model | None:
         """The model of this operator's kernel that fits best; e is 0 unless `error`.
@@ -84,20 +99,12 @@ class Evidence:
         transfer = operator.transfer(self.size) if self.usable else None
         if transfer is None or TIMES * _width(transfer) > min(self.size):
             return None
-        transfer, seen = transfer.mean(0).cpu()[self.looked], self.seen[self.looked]
-        power = transfer.abs().square()
-        radius, angle = self.radius[self.looked], self.angle[self.looked]
-        log = radius.log()
-        twice = (torch.cos(2 * angle), torch.sin(2 * angle))
-        basis = [torch.ones_like(log), log, *twice, *(t * log for t in twice), torch.cos(4 * angle)]
-        design, square = torch.stack(basis, 1), radius.square()
-        p = torch.zeros(len(basis) + 3, dtype=torch.float64)
-        p[0], p[1], p[-2] = float(seen[radius < 0.55].mean().log()) - 2, -2.4, -8.0
-        p[-1] = float(self.seen[self.radius > 2.6].mean().clamp_min(1e-12).log())
-        p = (p if near is None else near.parameters.clone()).requires_grad_()
+        transfer, seen = transfer.mean(0).cpu()[self.looked], self.seen
+        power, square = transfer.abs().square(), self.radius.square()
+        p = (self.begin if near is None else near.parameters).clone().requires_grad_()
 
         def model() -> tuple[Tensor, Tensor]:
-            spectrum = torch.exp(design @ p[:-3] + SOFTNESS * torch.tanh(p[-3]) * square)
+            spectrum = torch.exp(self.design @ p[:-3] + SOFTNESS * torch.tanh(p[-3]) * square)
             gain = power + torch.exp(p[-2]) if error else power
             return spectrum, gain * spectrum + torch.exp(p[-1]) + self.floor
 
@@ -117,18 +124,6 @@ class Evidence:
             spread = float((seen / expected - 1).square().mean())
             found = (math.exp(float(p[-2]) / 2) if error else 0.0, (math.exp(float(p[-1])) + self.floor) ** 0.5)
         return Model(transfer, spectrum, *found, total, spread, p.detach())
-
-    def _last(self, hidden: float) -> float:
-        """The largest frequency at which the picture, on average over the angles, stands clear of what JPEG changed."""
-        rings = (self.radius * 10).long().flatten()
-        count = torch.bincount(rings)
-        mean = torch.bincount(rings, self.seen.flatten()) / count.clamp_min(1)
-        clear = mean > CLEAR * (float(self.seen[self.radius > 2.8].mean()) + hidden**2)
-        return (float(clear.nonzero().max()) + 1) / 10 if bool(clear.any()) else 0.0
-
-
-FFTS = (torch.fft.fftfreq, torch.fft.rfftfreq)
-
 
 class Judgement(NamedTuple):
     """What the spectrum says of the operator that was told.
@@ -222,6 +217,14 @@ def _crop(y: Tensor) -> Tensor | None:
             if ends < CLIPPED and edges > best:
                 best, found = edges, crop
     return found
+
+
+def _last(radius: Tensor, power: Tensor, hidden: float) -> float:
+    """The largest frequency at which the picture, on average over the angles, stands clear of what JPEG changed."""
+    rings = (radius * 10).long().flatten()
+    mean = torch.bincount(rings, power.flatten()) / torch.bincount(rings).clamp_min(1)
+    clear = mean > CLEAR * (float(power[radius > 2.8].mean()) + hidden**2)
+    return (float(clear.nonzero().max()) + 1) / 10 if bool(clear.any()) else 0.0
 
 
 def _starts(whole: int, part: int) -> list[int]:

@@ -123,6 +123,8 @@ def run(
         say(f"{guard.OUTSIDE}: once more with {guard.GENTLER:g} times the noise")
         gentler = _attempt(job, parts, noise.noise.scaled(guard.GENTLER), ways._replace(after=None)).result.x
         result = replace(result, x=torch.where(outside.view(-1, 1, 1, 1), gentler, result.x))
+        source = f"{noise.source}; {guard.GENTLER:g} times that where the result went far beyond black and white"
+        noise = noise._replace(source=source)
         outside = guard.beyond(job, parts.y, parts.operator.visible(result.x))
     result, kept = guard.kept(job, result, done.x0, judgements, outside)
     total = time.perf_counter() - begun - (0 if metric is None else metric.seconds)
