@@ -36,11 +36,12 @@ def noise(*shape: int) -> Tensor:
 
 
 def test_white_noise_of_the_right_size_looks_like_the_noise() -> None:
-    end = ended(noise(2, 1, 64, 64))
+    end, blurred = ended(noise(2, 1, 64, 64)), ended(noise(2, 1, 64, 64), Blur(kernels.gaussian(0.8, 5)))
     torch.testing.assert_close(end.fit, torch.ones(2, dtype=torch.float64), rtol=0, atol=0.03)
     assert end.whiteness is not None and float(end.whiteness.abs().max()) < 0.06
-    said = "The residual looks like noise of the estimated level. This cannot rule out a wrong kernel."
-    assert end.verdict == (said, said)
+    said = "The residual looks like noise of the estimated level."
+    assert end.verdict == (said, said)  # the identity has no kernel
+    assert blurred.verdict == (f"{said} This cannot rule out a wrong kernel.",) * 2
 
 
 CHECKS = (torch.arange(64)[:, None] + torch.arange(64)).remainder(2).double()[None, None]

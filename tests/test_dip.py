@@ -419,9 +419,9 @@ def test_an_interrupt_returns_the_best_so_far() -> None:
 @pytest.mark.parametrize("rule", ["wmv:fit=inf", "emv:fit=inf"])
 def test_a_moving_variance_finds_the_best_picture_without_the_noise_level(rule: str) -> None:
     """Planted: the variance of the averages, which only falls."""
-    x = photograph("coffee")
+    x = photograph("coffee", torch.float64)
     x = torch.nn.functional.avg_pool2d(x, 4)[..., :96, :96]
-    y = x + 0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    y = x + 0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).double()
     problem = Problem(Identity(), y, PRIORS.build("dip:depth=4", shape=(3, 96, 96)), sigma=0.2)
     solver = Descent(optimizer="Muon", lr=0.01, average=0.995, iterations=400)
     averages = _Windowed(50)
