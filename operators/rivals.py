@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, pad
 
 FACTORS = (0.5, 0.63, 0.79, 0.89, 1.12, 1.26, 1.58, 2.0, 2.5)
-TURNS = (-15, 15)  # degrees
+TURNS = (-45, -15, 15, 45, 90)  # degrees
 ALIKE = 0.2  # of ‖k‖: kernels nearer than this are one
 OVERSAMPLING = 5  # points a pixel and axis
 
