@@ -24,6 +24,7 @@ FLAT = 0.05  # of the windows of about one brightness, by which noise that grows
 MOST_COUNTS, DARK = 2500, 0.1  # photons: of the brightest pixel; of a group of windows that tells nothing
 # of variance/(gain · mean) over the groups: lowest quartile and median within this factor of 1, none below the other
 AGREES, AT_LEAST = 1.3, 0.45
+AWAY, MANY = 3.0, 0.1  # stds, and share of the windows
 LEAST_SHARE = 0.6  # of the variance that clipping leaves: where it seems to be less, the means of windows mislead
 # a coarse level counts from so many times the finer one, if that of the flattest tenth of windows is less than so many
 # times that of the flattest: more is texture, or in a JPEG blocks of which nothing is left
@@ -88,8 +89,8 @@ def estimate_noise(y: Tensor, known: Tensor | None = None) -> tuple[Tensor, Pois
     var = gain · mean + offset²: the windows are sorted by their mean into eight groups of equal size; in each the
     flattest 5 % give a variance as there; the line through the groups, weighted by 1/variance and with neither
     coefficient below 0, is the answer.  Arguments and errors as in `estimate_sigma`.
-    Where all values are whole multiples of one step, and the variance of the groups is about step · mean, they are
-    counts of photons: the gain is the step.  Dark pixels count there, since a count of 0 is no clipping.
+    Where all values are whole multiples of one step, and the variance of the groups is about step · mean, by which it
+    differs less from group to group than by itself, they are counts of photons: the gain is the step.  Dark pixels count there, since a count of 0 is no clipping.
     After Foi et al. 2008 (Practical Poissonian-Gaussian noise modeling and fitting), who fit the same line.
     """
     pairs = _pairs(y, known)
@@ -298,8 +299,18 @@ def _fitted(pixels: Tensor, known: Tensor, basis: Tensor) -> tuple[Tensor, Tenso
 
 
 def _level(spectra: _Spectra | None) -> float:
-    """sigma of one picture."""
-    return FLOOR if spectra is None else max(spectra.variance(SHARES) ** 0.5, FLOOR)
+    """sigma of one picture.  Windows within AWAY sigma of where pixels were clipped do not count where others are many.
+
+    Those that kept all their pixels there are the ones whose noise was small by chance.
+    """
+    if spectra is None:
+        return FLOOR
+    sigma = spectra.variance(SHARES) ** 0.5
+    low, high = spectra.ends
+    away = (spectra.mean - low > AWAY * sigma) & (high - spectra.mean > AWAY * sigma)
+    if int(away.sum()) >= MANY * len(away) and not bool(away.all()):
+        sigma = spectra.of(away).variance(SHARES) ** 0.5
+    return max(sigma, FLOOR)
 
 
 def _groups(spectra: _Spectra) -> list[tuple[_Spectra, _Spectra]]:
@@ -329,9 +340,17 @@ def _counted(y: Tensor, known: Tensor) -> float:
     flat = [flat for _, flat in _groups(spectra) if float(flat.mean.mean()) > DARK * step]
     if len(flat) < 4:
         return 0.0
-    ratios = torch.tensor([part.variance((1.0,)) / (step * float(part.mean.mean())) for part in flat])
+    variance = torch.tensor([part.variance((1.0,)) for part in flat])
+    ratios = variance / torch.tensor([step * float(part.mean.mean()) for part in flat])
     usual = ratios.quantile(torch.tensor([0.25, 0.5])).log().abs()  # texture adds to some, and nothing takes away
-    return step * white if float(usual.max()) < math.log(AGREES) and float(ratios.min()) > AT_LEAST else 0.0
+    agrees = float(usual.max()) < math.log(AGREES) and float(ratios.min()) > AT_LEAST
+    return step * white if agrees and _scatter(ratios) <= _scatter(variance) else 0.0
+
+
+def _scatter(values: Tensor) -> float:
+    """The median distance of their logarithms from the median one."""
+    logs = values.log()
+    return float((logs - logs.median()).abs().median())
 
 
 def _step(values: Tensor) -> float:
