@@ -27,7 +27,7 @@ CLEAR = 4.0  # times the noise: where JPEG has left no more than that of the spe
 NATS = 40.0  # of log-likelihood by which a rival is better
 # of the measured picture's risk: with less, 21 of 22 restorations by wrong kernels gained; with more, 42 of 75 lost
 WORTH = 0.85
-# a kernel's error raises sigma to this at most.  Wiener's filter meets errors of low frequencies by blurring, a denoiser
+# a kernel's error raises sigma to this at most: Wiener's filter meets errors of low frequencies by blurring, a denoiser
 # does not: 30 restorations by kernels with noise, or of blur that varied, did best at 0.3 to 2.2 of 255
 RAISED = 1.5 / 255
 UNSEEN = 0.02  # part of the kernel's error that is the picture's own departure from a power law
