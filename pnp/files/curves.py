@@ -20,15 +20,14 @@ NUMBERS = (1, 3, 4, 5, 7)  # of ICC's five forms of a curve
 class Curve:
     """u = decode(v) of a file's value v, 0 to 1, with u in proportion to light:
 
-        u = (a v + b)^g for v >= d, c v below;   decode(−v) = −decode(v);   beyond 1 by the same power
+        u = (1 − a (1 − v))^g for v >= d, c v below;   decode(−v) = −decode(v);   beyond 1 by the same power
 
-    Increasing and continuous, so that `encode` is its inverse everywhere.  name: for messages.
+    Increasing and continuous, so that `encode` is its inverse everywhere; 0 and 1 stay what they are, bit for bit.
     ICC.1:2010, section 10.16, type 3.
     """
 
     g: float
     a: float
-    b: float
     c: float
     d: float
     name: str
@@ -39,7 +38,7 @@ class Curve:
 
     def encode(self, u: Tensor) -> Tensor:
         size, knee = u.abs(), self.c * self.d
-        inner = (size.clamp_min(knee) ** (1 / self.g) - self.b) / self.a
+        inner = 1 + (size.clamp_min(knee) ** (1 / self.g) - 1) / self.a
         return u.sign() * torch.where(size < knee, size / self.c, inner)
 
     def slope(self, v: Tensor) -> Tensor:
@@ -49,15 +48,15 @@ class Curve:
         return torch.where(size < self.d, torch.full_like(size, self.c), above)
 
     def _power(self, size: Tensor, g: float) -> Tensor:
-        return (self.a * size.clamp_min(self.d) + self.b) ** g  # clamped: what `where` leaves out has a gradient, too
+        return (1 - self.a * (1 - size.clamp_min(self.d))) ** g  # clamped: what `where` leaves out has a gradient, too
 
 
 def gamma(g: float) -> Curve:
     """u = v^g from TOE, the line through 0 below."""
-    return Curve(g, 1.0, 0.0, TOE ** (g - 1), TOE, f"gamma {g:.3g}")
+    return Curve(g, 1.0, TOE ** (g - 1), TOE, f"gamma {g:.3g}")
 
 
-SRGB = Curve(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045, "sRGB")  # IEC 61966-2-1
+SRGB = Curve(2.4, 1 / 1.055, 1 / 12.92, 0.04045, "sRGB")  # IEC 61966-2-1
 
 
 def of_samples(dtype: str, whole_scale: bool, icc: bytes | None = None) -> Curve | None:

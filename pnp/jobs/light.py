@@ -17,7 +17,7 @@ from ..operators.base import Operator
 from .evidence import crop
 from .job import LINEAR, Job, Parts
 from .record import Light
-from .settle import Level, Say, compact
+from .settle import Level, Say, compact, shown
 
 SIDE = 192  # of the crop on which both are tried: less than a second
 ITERATIONS = 40
@@ -63,6 +63,7 @@ def of(job: Job, parts: Parts, noise: Level, say: Say) -> tuple[Space, Parts, Le
         return Space(None, which, job.hidden, chosen), parts, noise
     slopes = torch.where(which.flatten(), _slope(curve, y, parts.operator.known()), 1.0)
     there = Level(noise.noise.scaled(compact(slopes)), f"{noise.source}, in linear light")
+    say(f"sigma: {shown(torch.as_tensor(there.noise.level(y)))} in linear light")
     space = Space(curve, which, job.hidden * float(slopes.mean()), chosen)
     return space, parts._replace(y=space.decoded(y)), there
 
@@ -81,10 +82,10 @@ def _chosen(job: Job, parts: Parts, noise: Level, say: Say) -> tuple[list[bool],
     some = range(len(y)) if job.each_page else range(len(y) // 2, len(y) // 2 + 1)
     better = [preference(parts.operator, y[i : i + 1], levels[i], job.curve) for i in some]
     found = [(b > NATS or (b >= -NATS and job.camera), _reason(b, job.camera)) for b in better]
-    for each, why in dict.fromkeys(found):
-        say(f"light: {LINEAR if each else 'srgb'} ({why})")
-    linear = [each for each, _ in found]
-    return linear if job.each_page else linear * len(y), "; ".join(dict.fromkeys(why for _, why in found))
+    for each, reason in dict.fromkeys(found):
+        say(f"light: {LINEAR if each else 'srgb'} ({reason})")
+    tried, why = [each for each, _ in found], "; ".join(dict.fromkeys(reason for _, reason in found))
+    return tried if job.each_page else tried * len(y), why
 
 
 def _untried(job: Job, mixes: bool, scales: bool) -> str:

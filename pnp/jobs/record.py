@@ -33,11 +33,11 @@ class Light(NamedTuple):
 class Record:
     """What was done with a batch, ready for JSON: settings, choices with their reasons, and outcomes image by image.
 
-    sigma: where the solve ran, so that in linear light it is of light. precision: the number format of networks.
-    lipschitz: of D − Id, where no theorem holds. residual_over_noise and verdict: None and a remark where the noise
-    is not known. objective: of solvers that have it: first and last value, and by what share of the fall it ever
-    rose. metrics: PSNR and SSIM, where the truth is known. seconds: before the solve, of its steps, and in all.
-    history: quantity -> iterations -> images; for a movie one for each frame.
+    sigma: where the solve ran, in linear light that of light.
+    precision: the number format of networks.  lipschitz: of D − Id, where no theorem holds.  residual_over_noise and
+    verdict: None and a remark where the noise is not known.  objective: of solvers that have it: first and last value,
+    and by what share of the fall it ever rose.  metrics: PSNR and SSIM, where the truth is known.  seconds: before the
+    solve, of its steps, and in all.  history: quantity -> iterations -> images; for a movie one for each frame.
     """
 
     job: dict[str, Any]
