@@ -206,10 +206,10 @@ def _factor(risks: Tensor, usual: Tensor) -> float:
     return max(1.0, float(RUNGS[int(risks.argmin())] / RUNGS[int(usual.argmin())]))
 
 
-def crop(y: Tensor, side: int = SIDE) -> Tensor | None:
+def crop(y: Tensor, side: int = SIDE, clipped: float = CLIPPED) -> Tensor | None:
     """The crop (C, side, side), or less where y is smaller, with the strongest edges of those that are not clipped.
 
-    None where there is none, or y is smaller than LEAST_SIDE.
+    clipped: the share of its pixels that may be.  None where there is none, or y is smaller than LEAST_SIDE.
     """
     h, w = (min(side, n) for n in y.shape[-2:])
     if min(h, w) < LEAST_SIDE:
@@ -220,7 +220,7 @@ def crop(y: Tensor, side: int = SIDE) -> Tensor | None:
             part = y[:, top : top + h, left : left + w]
             ends = float(((part <= 0) | (part >= 1)).double().mean())
             edges = float(part.diff(dim=-1).square().mean() + part.diff(dim=-2).square().mean())
-            if ends < CLIPPED and edges > best:
+            if ends < clipped and edges > best:
                 best, found = edges, part
     return found
 
