@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 @click.option("--range", "span", callback=span, default="auto", show_default=True, metavar="LOW..HIGH",
               help="The values of the file that are black and white, e.g. 100..500. auto: found in the file; "
               "full: 0 and the largest of its type.")  # fmt: skip
+@click.option("--light", type=click.Choice(("auto", "linear", "srgb")), default="auto", show_default=True,
+              help="linear: solve where values are in proportion to light, as a lens blurs them. srgb: in the values "
+              "of the file, as software blurs them. auto: by what explains the picture better.")  # fmt: skip
 @click.option("--size", callback=size, metavar="HxW", help="Picture size of a compressive measurement (.npy).")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--iterations", type=click.IntRange(1), help="Largest number of iterations. Default: the solver's own.")

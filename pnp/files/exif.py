@@ -15,6 +15,8 @@ from typing import BinaryIO, Literal
 
 ORIENTATION, EXIF, GPS, INTEROP = 0x0112, 0x8769, 0x8825, 0xA005
 DESCRIPTION = 270
+OF_CAMERAS = (271, 272)  # make, model
+EXPOSURE = 0x829A
 DESCRIPTIVE = (271, 272, 305, 306, 315, 33432)  # make, model, software, time, artist, copyright
 SIZES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), start=1))  # bytes of a value of each type
 BROKEN = (struct.error, KeyError, RecursionError, ValueError)  # what a damaged block raises here
@@ -55,6 +57,18 @@ def from_tiff(path: Path) -> bytes | None:
             return None
     kept = {tag: page[tag] for tag in (*DESCRIPTIVE, EXIF, GPS) if tag in page}
     return _head(order, 8) + _pack(kept, order, 8) if kept else None
+
+
+def of_camera(block: bytes | None) -> bool:
+    """Whether a block names a camera (make, model) or an exposure time; a damaged block does not."""
+    try:
+        data = (block or b"").removeprefix(b"Exif\0\0")
+        order = byte_order(data)
+        page = _unpack(data, order, struct.unpack_from(order + "I", data, 4)[0])
+    except BROKEN:
+        return False
+    inner = page.get(EXIF)
+    return any(tag in page for tag in OF_CAMERAS) or (isinstance(inner, dict) and EXPOSURE in inner)
 
 
 def into_tiff(file: BinaryIO, block: bytes) -> None:

@@ -50,6 +50,7 @@ DEPTHS = {  # of what is written, the deepest last; the other formats hold uint8
     "FITS": ("uint8", "int16", "int32", "int64", "uint16", "uint32", "uint64", "float32", "float64"),
 }
 INSTEAD = {"GIF": ".png", "AVIF": ".png", "HEIF": ".png", "RAW": ".tif"}  # of formats that are only read
+IN_LIGHT = ("FITS",)  # formats of instruments: values in proportion to light
 HOLDS_ALPHA = ("PNG", "TIFF", "WEBP")
 HOLDS_PAGES = ("TIFF", "NPY", "FITS")
 EXTRAS = {"FITS": ("astropy", "fits"), "RAW": ("rawpy", "raw"), "HEIF": ("pi_heif", "heif")}  # module, extra

@@ -22,8 +22,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from .. import checks, interrupts
-from . import formats, ranges
+from . import curves, exif, formats, ranges
 from .atomic import WriteError, atomic, target
+from .curves import Curve
 from .formats import Meta, Stored
 from .ranges import Range, Wanted
 
@@ -61,6 +62,18 @@ class Picture:
     def whole_scale(self) -> bool:
         """Whether that is the full scale of its samples."""
         return self.ends == Range(0.0, self.peak)
+
+    @property
+    def curve(self) -> Curve | None:
+        """The transfer curve from its values to light; None where they are no encoded light, as counts are not."""
+        if self.format in formats.IN_LIGHT:
+            return None
+        return curves.of_samples(self.dtype, self.whole_scale, self.meta.icc)
+
+    @property
+    def from_camera(self) -> bool:
+        """Whether its EXIF names a camera or an exposure."""
+        return exif.of_camera(self.meta.exif)
 
 
 def read(path: str | os.PathLike[str], range: Wanted = "full") -> Picture:

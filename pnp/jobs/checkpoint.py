@@ -22,7 +22,7 @@ from .job import Job
 NAME = "checkpoint.pt"
 EVERY = 60.0  # seconds between two checkpoints of a running solve: more than a kill costs nobody
 OPTIONS = (
-    "operator", "prior", "sigma", "floor", "hidden", "lam", "simulate", "noise", "seed", "size",
+    "operator", "prior", "sigma", "floor", "hidden", "lam", "simulate", "noise", "seed", "size", "light",
 )  # fmt: skip  # of a Job: what makes the problem
 
 

@@ -64,14 +64,14 @@ class Evidence:
 
     def __init__(self, y: Tensor, hidden: float = 0.0) -> None:
         y = y.detach().to("cpu", torch.float64)
-        crop = _crop(y)
-        self.usable = crop is not None
-        if crop is None:
+        part = crop(y)
+        self.usable = part is not None
+        if part is None:
             return
-        self.size = (crop.shape[-2], crop.shape[-1])
+        self.size = (part.shape[-2], part.shape[-1])
         window = torch.outer(*(torch.hann_window(n, periodic=False, dtype=torch.float64) for n in self.size))
-        mean = (crop * window).sum((-2, -1), keepdim=True) / window.sum()
-        power = torch.fft.rfft2((crop - mean) * window).abs().square().mean(0) / window.square().sum()
+        mean = (part * window).sum((-2, -1), keepdim=True) / window.sum()
+        power = torch.fft.rfft2((part - mean) * window).abs().square().mean(0) / window.square().sum()
         rows, columns = (2 * math.pi * f(n, dtype=torch.float64) for f, n in zip(FFTS, self.size, strict=True))
         radius = (rows[:, None].square() + columns.square()).sqrt()
         angle = torch.atan2(rows[:, None].expand_as(radius), columns.expand_as(radius))
@@ -129,6 +129,7 @@ class Evidence:
             spread = float((seen / expected - 1).square().mean())
             found = (math.exp(float(p[-2]) / 2) if error else 0.0, (math.exp(float(p[-1])) + self.floor) ** 0.5)
         return Model(transfer, spectrum, *found, total, spread, p.detach())
+
 
 class Judgement(NamedTuple):
     """What the spectrum says of the operator that was told.
@@ -210,19 +211,22 @@ def _factor(risks: Tensor, usual: Tensor) -> float:
     return float(RUNGS[int(risks.argmin())] / RUNGS[int(usual.argmin())])
 
 
-def _crop(y: Tensor) -> Tensor | None:
-    """The crop (C, SIDE, SIDE), or less where y is smaller, with the strongest edges of those that are not clipped."""
-    h, w = (min(SIDE, n) for n in y.shape[-2:])
+def crop(y: Tensor, side: int = SIDE, clipped: float = CLIPPED) -> Tensor | None:
+    """The crop (C, side, side), or less where y is smaller, with the strongest edges of those that are not clipped.
+
+    clipped: the share of its pixels that may be.  None where there is none, or y is smaller than LEAST_SIDE.
+    """
+    h, w = (min(side, n) for n in y.shape[-2:])
     if min(h, w) < LEAST_SIDE:
         return None
     best, found = 0.0, None
     for top in _starts(y.shape[-2], h):
         for left in _starts(y.shape[-1], w):
-            crop = y[:, top : top + h, left : left + w]
-            ends = float(((crop <= 0) | (crop >= 1)).double().mean())
-            edges = float(crop.diff(dim=-1).square().mean() + crop.diff(dim=-2).square().mean())
-            if ends < CLIPPED and edges > best:
-                best, found = edges, crop
+            part = y[:, top : top + h, left : left + w]
+            ends = float(((part <= 0) | (part >= 1)).double().mean())
+            edges = float(part.diff(dim=-1).square().mean() + part.diff(dim=-2).square().mean())
+            if ends < clipped and edges > best:
+                best, found = edges, part
     return found
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from .. import checks
 from ..core.solver import Solver
 from ..core.stopping import StopRule
-from ..files import ranges
+from ..files import curves, ranges
+from ..files.curves import Curve
 from ..files.ranges import Range
 from ..noises.base import Noise
 from ..operators.base import Operator
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ..files.pictures import Picture
 
 SIMULATED_SIGMA = 0.01
+LINEAR = "linear"
+LIGHTS = ("auto", LINEAR, "srgb")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,9 @@ class Job:
     guard: keep the measured picture where the restored one would be worse, as far as that shows (`guard`).
     each_page: each picture of the batch has a noise and a lam of its own; False: the batch is the pages of one file,
     made by one instrument, whose noise (the median of what the pages show) and lam are settled once for all of them.
+    light: `linear`: solve where values are in proportion to light; `srgb`: in the values of the file; `auto`: by what
+    explains the picture better (`light`).  curve: the way from the file's values to light; None: they are no encoded
+    light, and only `linear` makes it sRGB's.  camera: whether a camera made the file.
     size: (C, H, W) of the image, where y does not tell.  recursive: the pages are frames (`movie.restore_movie`).
     rules: file of a table whose rows go before the shipped ones.  device: None is where the picture is.
     """
@@ -68,6 +74,9 @@ class Job:
     range: tuple[float, float] | None = None
     guard: bool = True
     each_page: bool = True
+    light: str = "auto"
+    curve: Curve | None = None
+    camera: bool = False
 
     def __post_init__(self) -> None:
         spec = "a spec, as in `pnp list`, or"
@@ -78,6 +87,10 @@ class Job:
         for name in ("sigma", "lam", "seconds", "tol", "iterations"):
             if (value := getattr(self, name)) is not None:
                 checks.positive_tensor(value, name)
+        if self.light not in LIGHTS:
+            raise ValueError(f"light is {self.light!r}; expected {', '.join(LIGHTS)}.")
+        if self.simulate and self.light == LINEAR:
+            raise ValueError("A simulation blurs the values of the file. Leave --light linear out, or --simulate.")
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
             raise ValueError(f"seed is {self.seed}; expected a whole number from 0 to 2^63 − 1.")
 
@@ -88,7 +101,7 @@ class Job:
 
 def of_file(job: Job, picture: Picture) -> Job:
     """The job for a picture that was read from a file, with what the file tells of itself."""
-    job = replace(job, range=picture.ends)
+    job = replace(job, range=picture.ends, curve=picture.curve, camera=picture.from_camera)
     return job if job.simulate else replace(job, floor=picture.rounding, hidden=picture.hidden)
 
 
@@ -206,13 +219,14 @@ class Pixels(NamedTuple):
     """A picture as pixels (B, C, H, W) in image units.
 
     back: the way to the kind and the units it came in.  range: the values that are 0 and 1.  rounding: std of the
-    rounding to integers, in image units; 0 for floats.
+    rounding to integers, in image units; 0 for floats.  curve: from encoded values to light, of integers (`curves`).
     """
 
     x: Tensor
     back: Callable[[Tensor], Any]
     range: Range
     rounding: float
+    curve: Curve | None
 
 
 def as_pixels(picture: Any, range: Any = None) -> Pixels:
@@ -275,7 +289,7 @@ def _pixels(planes: np.ndarray, range: Any) -> Pixels:
     def back(restored: Tensor) -> np.ndarray:
         return ends.outside(restored.detach().cpu().numpy(), kind)
 
-    return Pixels(x, back, ends, rounding)
+    return Pixels(x, back, ends, rounding, curves.of_samples(kind.name, ends == ranges.full(kind)))
 
 
 def _said(value: Any) -> Any:

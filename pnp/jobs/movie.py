@@ -56,6 +56,8 @@ def restore_movie(
                 why = f"time limit of {job.seconds:g} s for the movie"
                 break
             each = replace(each, seconds=max(1e-3, left / (len(frames) - t)))
+        if done and isinstance(light := done[0].record.light.value, str):  # what the weights have learned
+            each = replace(each, light=light)
         try:
             done.append(
                 run(

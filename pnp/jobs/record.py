@@ -22,10 +22,18 @@ class Chosen(NamedTuple):
     source: str
 
 
+class Light(NamedTuple):
+    """The values in which a picture was solved, `linear` or `srgb`, one for each picture where they differ; and why."""
+
+    value: str | list[str]
+    source: str
+
+
 @dataclass(frozen=True)
 class Record:
     """What was done with a batch, ready for JSON: settings, choices with their reasons, and outcomes image by image.
 
+    sigma: where the solve ran, in linear light that of light.
     precision: the number format of networks.  lipschitz: of D − Id, where no theorem holds.  residual_over_noise and
     verdict: None and a remark where the noise is not known.  objective: of solvers that have it: first and last value,
     and by what share of the fall it ever rose.  metrics: PSNR and SSIM, where the truth is known.  seconds: before the
@@ -38,6 +46,7 @@ class Record:
     noise: str
     sigma: Chosen
     lam: Chosen
+    light: Light
     precision: str | None
     status: list[str]
     reason: list[str]
@@ -56,7 +65,7 @@ class Record:
     def to_json(self) -> dict[str, Any]:
         """The record as a dictionary; objective and metrics are left out where there are none."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
-        found |= {name: found[name]._asdict() for name in ("sigma", "lam")}
+        found |= {name: found[name]._asdict() for name in ("sigma", "lam", "light")}
         return {k: v for k, v in found.items() if v is not None or k not in ("objective", "metrics")}
 
 

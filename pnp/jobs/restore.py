@@ -22,9 +22,10 @@ from ..operators.base import Operator
 from ..priors.base import Denoiser, Prior
 from ..registry import Spec
 from . import guard, settle
+from . import light as lights
 from .evidence import verdicts
 from .job import Job, Parts, as_pixels, build, truth_pixels
-from .record import Chosen, Record, history_of, numbers, objective_of, rounded, scores, settings_of
+from .record import Chosen, Light, Record, history_of, numbers, objective_of, rounded, scores, settings_of
 
 UNJUDGED = ["the noise level is not known, so the residual is not judged"]
 
@@ -34,7 +35,7 @@ class Restoration:
     """A restored picture with what it was made from; pictures are cut to the measurement's field of view.
 
     picture: the restored one, in the kind that came in.  restored, initial, truth: (B, C, H, W); initial is the
-    operator's plain guess: what the person has.
+    operator's plain guess: what the person has.  result: as it was solved, in light or in the picture's own values.
     """
 
     picture: Any
@@ -66,6 +67,7 @@ def restore(
     size: tuple[int, int, int] | None = None,
     rules: str | None = None,
     range: str | tuple[float, float] | None = None,
+    light: str = "auto",
     callbacks: Sequence[Callback] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> Restoration:
@@ -78,16 +80,18 @@ def restore(
     range: its values that are black and white, e.g. (100, 500); `full`: 0 and the largest integer; None: found in it
     (`pnp.files.ranges`).  Everything else here is in image units, where they are 0 and 1.  What is None is settled: the
     noise is estimated, solver, stop rules and weight come from the table of rules or fit the noise (`Job`).
+    light: `linear` solves where values are in proportion to light, as a lens blurs them; `srgb` solves in the picture's
+    own values; `auto` tries both, for integers of 8 or 16 bits and operators that mix pixels.
     truth: the clean picture, for scores, in the units of the picture where it is of the same type.
     say: hears a line about each choice.  callbacks: called with a Snapshot after each step.
     Returns the picture in the kind it came in, and the record of all choices.
     Raises ValueError (SpecError for specs), TypeError for a solver that prior or noise does not fit.
     """
     job = Job(operator, prior, solver, noise, sigma, lam, simulate, seed, iterations, stop, tol, seconds, False, device,
-              size, rules)  # fmt: skip
+              size, rules, light=light)  # fmt: skip
     with torch.inference_mode(False):  # priors that learn, and those with a gradient, need autograd
         found = as_pixels(picture, range)
-        job = replace(job, floor=0.0 if simulate else found.rounding, range=found.range)
+        job = replace(job, floor=0.0 if simulate else found.rounding, range=found.range, curve=found.curve)
         clean = None if truth is None else truth_pixels(truth, picture, found.range)
         done = run(job, found.x, truth=clean, callbacks=callbacks, say=say)
     return replace(done, picture=found.back(done.restored))
@@ -112,29 +116,30 @@ def run(
     begun = time.perf_counter()
     parts = build(job, pixels, truth)
     noise = settle.level(job, parts, say)
-    judgements = settle.judged(job, parts, noise.noise)
+    space, parts, noise = lights.of(job, parts, noise, say)
+    judgements = settle.judged(replace(job, hidden=space.hidden), parts, noise.noise)
     noise = settle.beside_error(job, noise, judgements, say)
-    metric = None if parts.truth is None else _Psnr(parts.operator, parts.truth)
+    metric = None if parts.truth is None else _Psnr(parts.operator, parts.truth, space)
     ways = _Ways(callbacks, say, metric, after, sooner, begun)
     done = _attempt(job, parts, noise.noise, ways)
-    initial, result = parts.operator.visible(done.x0), done.result
-    outside = guard.beyond(job, parts.y, parts.operator.visible(result.x))
+    initial, result = space.encoded(parts.operator.visible(done.x0)), done.result
+    outside = guard.beyond(job, space.encoded(parts.y), space.encoded(parts.operator.visible(result.x)))
     if bool(outside.any()) and job.sigma is None and noise.noise.scaled(guard.GENTLER) is not noise.noise:
         say(f"{guard.OUTSIDE}: once more with {guard.GENTLER:g} times the noise")
         gentler = _attempt(job, parts, noise.noise.scaled(guard.GENTLER), ways._replace(after=None)).result.x
         result = replace(result, x=torch.where(outside.view(-1, 1, 1, 1), gentler, result.x))
         source = f"{noise.source}; {guard.GENTLER:g} times that where the result went far beyond black and white"
         noise = noise._replace(source=source)
-        outside = guard.beyond(job, parts.y, parts.operator.visible(result.x))
+        outside = guard.beyond(job, space.encoded(parts.y), space.encoded(parts.operator.visible(result.x)))
     result, kept = guard.kept(job, result, done.x0, judgements, outside)
     total = time.perf_counter() - begun - (0 if metric is None else metric.seconds)
-    restored = parts.operator.visible(result.x)
+    restored = space.encoded(parts.operator.visible(result.x))
     problem = result.problem
     sigma = Chosen(None if noise.source == settle.BLIND else numbers(settle.compact(problem.sigma)), noise.source)
     seconds = {"before": done.before, "solve": result.seconds, "total": total}
     verdict = verdicts(result.convergence, judgements, kept)
     lam = Chosen(numbers(done.weight.lam), done.weight.source)
-    record = _record(job, parts, done.solver, result, sigma, lam, seconds, verdict, initial, restored)
+    record = _record(job, parts, done.solver, result, sigma, lam, space.chosen, seconds, verdict, initial, restored)
     return Restoration(restored, restored, initial, parts.truth, result, done.solver, record)
 
 
@@ -201,6 +206,7 @@ def _record(
     result: Result,
     sigma: Chosen,
     lam: Chosen,
+    light: Light,
     seconds: dict[str, float],
     verdict: list[str],
     initial: Tensor,
@@ -215,6 +221,7 @@ def _record(
         noise=result.problem.noise.described(),
         sigma=sigma,
         lam=lam,
+        light=light,
         precision="; ".join(dict.fromkeys(map(str, parts.prior.runs_in(parts.y.device)))) or None,
         status=[s.name.lower() for s in result.status],
         reason=list(result.reason),
@@ -284,13 +291,13 @@ def _with_what_is_known(result: Result, problem: Problem, say: Callable[[str], N
 
 
 class _Psnr:
-    """Of what the operator shows of an image; seconds: what asking for it has taken."""
+    """Of what the operator shows of an image, in the values of the file; seconds: what asking for it has taken."""
 
-    def __init__(self, operator: Operator, truth: Tensor) -> None:
-        self.operator, self.truth, self.seconds = operator, truth, 0.0
+    def __init__(self, operator: Operator, truth: Tensor, space: lights.Space) -> None:
+        self.operator, self.truth, self.space, self.seconds = operator, truth, space, 0.0
 
     def __call__(self, x: Tensor) -> Tensor:
         begun = time.perf_counter()
-        value = metrics.psnr(self.operator.visible(x), self.truth)
+        value = metrics.psnr(self.space.encoded(self.operator.visible(x)), self.truth)
         self.seconds += time.perf_counter() - begun
         return value

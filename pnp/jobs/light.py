@@ -1,0 +1,167 @@
+"""In which values a picture is solved: a lens blurs light, software often blurs the values of a file.
+
+    linear:  decode(y) = A u + noise,  restored = encode(u);      srgb:  y = A x + noise
+
+with decode the transfer curve of the file.  What comes out, and every score, is in the values of the file.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..files.curves import SRGB, Curve
+from ..operators.base import Operator
+from .evidence import crop
+from .job import LINEAR, Job, Parts
+from .record import Light
+from .settle import Level, Say, compact, shown
+
+SIDE = 192  # of the crop on which both are tried: less than a second
+CLIPPED = 0.2  # of its pixels, which do not count
+ITERATIONS = 40
+# of the prior of gradients: of 48 simulated files 46 were told right by these, 45 by twice or 0.6 times the weight
+WEIGHT, POWER, SOFT = 10.0, 0.8, 0.003
+NATS = 20.0  # of cost by which one is better: less tells nothing
+
+
+class Space(NamedTuple):
+    """The values in which a solve runs.
+
+    curve: None where all images stay in the values of the file.  linear: which images do not, (B, 1, 1, 1).
+    hidden: what JPEG has rounded away, there.  chosen: for the record.
+    """
+
+    curve: Curve | None
+    linear: Tensor
+    hidden: float
+    chosen: Light
+
+    def encoded(self, x: Tensor) -> Tensor:
+        """Values of the file."""
+        return x if self.curve is None else torch.where(self.linear, self.curve.encode(x), x)
+
+    def decoded(self, x: Tensor) -> Tensor:
+        """Values in which the solve runs."""
+        return x if self.curve is None else torch.where(self.linear, self.curve.decode(x), x)
+
+
+def of(job: Job, parts: Parts, noise: Level, say: Say) -> tuple[Space, Parts, Level]:
+    """The space of a solve, its parts there, and its noise there.
+
+        sigma there = sigma √(mean over the measured pixels of decode'(y)²)
+
+    Each image of a batch has a choice of its own; pages of one instrument have one.
+    """
+    y = parts.y
+    linear, source = _chosen(job, parts, noise, say)
+    curve, which = job.curve or SRGB, torch.tensor(linear, device=y.device).view(-1, 1, 1, 1)
+    names = [LINEAR if each else "srgb" for each in linear]
+    chosen = Light(names[0] if len(set(names)) == 1 else names, source)
+    if not any(linear):
+        return Space(None, which, job.hidden, chosen), parts, noise
+    slopes = torch.where(which.flatten(), _slope(curve, y, parts.operator.known()), 1.0)
+    there = Level(noise.noise.scaled(compact(slopes)), f"{noise.source}, in linear light")
+    say(f"sigma: {shown(torch.as_tensor(there.noise.level(y)))} in linear light")
+    space = Space(curve, which, job.hidden * float(slopes.mean()), chosen)
+    return space, parts._replace(y=space.decoded(y)), there
+
+
+def _chosen(job: Job, parts: Parts, noise: Level, say: Say) -> tuple[list[bool], str]:
+    """Which images are solved in linear light, and why; a line where there was a choice."""
+    y, mixes = parts.y, parts.operator.pictorial and not parts.operator.pixelwise
+    scales = noise.noise.scaled(2.0) is not noise.noise
+    if job.light == LINEAR and not (mixes and scales):
+        say("light: srgb (linear light is for operators that mix pixels, and for noise that is not of photons)")
+    if job.light != "auto" or job.simulate or job.curve is None or not mixes or not scales:
+        linear = job.light == LINEAR and mixes and scales
+        told = job.light != "auto" and linear == (job.light == LINEAR)
+        return [linear] * len(y), "given" if told else _untried(job, mixes, scales)
+    levels = torch.as_tensor(noise.noise.level(y)).flatten().expand(len(y)).tolist()
+    some = range(len(y)) if job.each_page else range(len(y) // 2, len(y) // 2 + 1)
+    better = [preference(parts.operator, y[i : i + 1], levels[i], job.curve) for i in some]
+    found = [(b > NATS or (b >= -NATS and job.camera), _reason(b, job.camera)) for b in better]
+    for each, reason in dict.fromkeys(found):
+        say(f"light: {LINEAR if each else 'srgb'} ({reason})")
+    tried, why = [each for each, _ in found], "; ".join(dict.fromkeys(reason for _, reason in found))
+    return tried if job.each_page else tried * len(y), why
+
+
+def _untried(job: Job, mixes: bool, scales: bool) -> str:
+    if job.simulate:
+        return "a simulation is of the values of the file"
+    if not mixes:
+        return "the operator mixes no pixels"
+    return "the noise is of photons" if not scales else "the values are not encoded light, as far as the file tells"
+
+
+def _reason(better: float, camera: bool) -> str:
+    if abs(better) > NATS:
+        return "it explains the file better"
+    return "the file does not tell; it is from a camera" if camera else "the file does not tell"
+
+
+def preference(operator: Operator, y: Tensor, sigma: float, curve: Curve) -> float:
+    """By how much linear light explains the file y (1, C, H, W) better, in nats; 0 where nothing can be tried.
+
+        min_z ‖m(z) − y‖²/(2 sigma²) + WEIGHT Σ (|∂z|² + SOFT²)^(POWER/2),   m(z) = A z,  or encode(A decode(z))
+
+    on the textured part of y that is least clipped.  The noise, the prior and z, which is in values of the file, are
+    the same in both: what differs is where A acts.  Of colours the green one is tried.  Pixels at black and white do
+    not count, nor does the rim where the operator may continue the crop in a way of its own.
+    Krishnan & Fergus 2009 (the prior); the comparison is ours.
+    """
+    part = crop(y[0], SIDE, CLIPPED)
+    if part is None:
+        return 0.0
+    part = part[None].detach().float()
+    green = part[:, part.shape[1] // 2 :][:, :1]
+    for tried in (green, part):
+        try:
+            begun = operator.initial(tried)
+            weight = _counted(operator, begun, tried, whole=part.shape == y.shape)
+            if operator(begun).shape == tried.shape:
+                costs = [_cost(operator, begun, tried, weight / (2 * sigma**2), each) for each in (None, curve)]
+                return costs[0] - costs[1]
+        except (ValueError, RuntimeError):  # made for one size, or for three channels
+            continue
+    return 0.0
+
+
+def _counted(operator: Operator, x: Tensor, y: Tensor, *, whole: bool) -> Tensor:
+    """1 at the pixels that count: not clipped, and away from a border that is not y's own."""
+    weight = ((y > 0) & (y < 1)).to(y)
+    if not whole and operator.visible(x).shape == x.shape:  # no margins: it continues the picture by a rule
+        h, w = (n // 8 for n in y.shape[-2:])
+        inner = torch.zeros_like(weight)
+        inner[..., h:-h, w:-w] = 1
+        weight = weight * inner
+    return weight
+
+
+def _cost(operator: Operator, x0: Tensor, y: Tensor, weight: Tensor, curve: Curve | None) -> float:
+    """The least cost, by L-BFGS; curve: None where A acts on the values of the file."""
+    z = x0.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([z], max_iter=ITERATIONS, max_eval=ITERATIONS * 5 // 4, history_size=6,
+                                  line_search_fn="strong_wolfe")  # fmt: skip
+
+    def cost() -> Tensor:
+        optimizer.zero_grad()
+        seen = operator(z) if curve is None else curve.encode(operator(curve.decode(z)))
+        down, right = ((z.diff(dim=d).square() + SOFT**2).pow(POWER / 2).sum() for d in (-2, -1))
+        value = (weight * (seen - y).square()).sum() + WEIGHT * (down + right)
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        optimizer.step(cost)
+        return float(cost().detach())
+
+
+def _slope(curve: Curve, y: Tensor, known: Tensor | None) -> Tensor:
+    """√(mean decode'(y)²) over the measured pixels of each image, (B,)."""
+    seen = torch.ones_like(y) if known is None else known.to(y).expand_as(y)
+    square = curve.slope(y.clamp(0, 1)).square() * seen
+    return (square.flatten(1).sum(1) / seen.flatten(1).sum(1).clamp_min(1)).sqrt()
