@@ -41,6 +41,7 @@ class Job:
     floor, hidden: what the file's format has rounded away, stds in image units that an estimated sigma counts
     (`Picture.rounding`, `Picture.hidden`).  range: the values of the file that are black and white, for the record.
     guard: keep the measured picture where the restored one would be worse, as far as that shows (`guard`).
+    stripes: `auto`: offsets of columns or rows that are sure are subtracted first (`stripes`); `keep`: they stay.
     each_page: each picture of the batch has a noise and a lam of its own; False: the batch is the pages of one file,
     made by one instrument, whose noise (the median of what the pages show) and lam are settled once for all of them.
     size: (C, H, W) of the image, where y does not tell.  recursive: the pages are frames (`movie.restore_movie`).
@@ -67,6 +68,7 @@ class Job:
     hidden: float = 0.0
     range: tuple[float, float] | None = None
     guard: bool = True
+    stripes: str = "auto"
     each_page: bool = True
 
     def __post_init__(self) -> None:
@@ -78,6 +80,8 @@ class Job:
         for name in ("sigma", "lam", "seconds", "tol", "iterations"):
             if (value := getattr(self, name)) is not None:
                 checks.positive_tensor(value, name)
+        if self.stripes not in ("auto", "keep"):
+            raise ValueError(f"stripes is {self.stripes!r}; expected auto or keep.")
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
             raise ValueError(f"seed is {self.seed}; expected a whole number from 0 to 2^63 − 1.")
 

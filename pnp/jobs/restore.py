@@ -22,6 +22,7 @@ from ..operators.base import Operator
 from ..priors.base import Denoiser, Prior
 from ..registry import Spec
 from . import guard, settle
+from . import stripes as offsets
 from .evidence import verdicts
 from .job import Job, Parts, as_pixels, build, truth_pixels
 from .record import Chosen, Record, history_of, numbers, objective_of, rounded, scores, settings_of
@@ -66,6 +67,7 @@ def restore(
     size: tuple[int, int, int] | None = None,
     rules: str | None = None,
     range: str | tuple[float, float] | None = None,
+    stripes: str = "auto",
     callbacks: Sequence[Callback] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> Restoration:
@@ -78,6 +80,7 @@ def restore(
     range: its values that are black and white, e.g. (100, 500); `full`: 0 and the largest integer; None: found in it
     (`pnp.files.ranges`).  Everything else here is in image units, where they are 0 and 1.  What is None is settled: the
     noise is estimated, solver, stop rules and weight come from the table of rules or fit the noise (`Job`).
+    stripes: `auto`: offsets of whole columns or rows are subtracted first where they are sure; `keep`: they stay.
     truth: the clean picture, for scores, in the units of the picture where it is of the same type.
     say: hears a line about each choice.  callbacks: called with a Snapshot after each step.
     Returns the picture in the kind it came in, and the record of all choices.
@@ -87,7 +90,7 @@ def restore(
               size, rules)  # fmt: skip
     with torch.inference_mode(False):  # priors that learn, and those with a gradient, need autograd
         found = as_pixels(picture, range)
-        job = replace(job, floor=0.0 if simulate else found.rounding, range=found.range)
+        job = replace(job, floor=0.0 if simulate else found.rounding, range=found.range, stripes=stripes)
         clean = None if truth is None else truth_pixels(truth, picture, found.range)
         done = run(job, found.x, truth=clean, callbacks=callbacks, say=say)
     return replace(done, picture=found.back(done.restored))
@@ -111,13 +114,15 @@ def run(
     """
     begun = time.perf_counter()
     parts = build(job, pixels, truth)
+    y = parts.y
+    parts, striped = offsets.subtracted(job, parts, say)
     noise = settle.level(job, parts, say)
     judgements = settle.judged(job, parts, noise.noise)
     noise = settle.beside_error(job, noise, judgements, say)
     metric = None if parts.truth is None else _Psnr(parts.operator, parts.truth)
     ways = _Ways(callbacks, say, metric, after, sooner, begun)
     done = _attempt(job, parts, noise.noise, ways)
-    initial, result = parts.operator.visible(done.x0), done.result
+    initial, result = offsets.measured(parts, y, done.x0), done.result
     outside = guard.beyond(job, parts.y, parts.operator.visible(result.x))
     if bool(outside.any()) and job.sigma is None and noise.noise.scaled(guard.GENTLER) is not noise.noise:
         say(f"{guard.OUTSIDE}: once more with {guard.GENTLER:g} times the noise")
@@ -135,6 +140,7 @@ def run(
     verdict = verdicts(result.convergence, judgements, kept)
     lam = Chosen(numbers(done.weight.lam), done.weight.source)
     record = _record(job, parts, done.solver, result, sigma, lam, seconds, verdict, initial, restored)
+    record = replace(record, stripes=striped or None)
     return Restoration(restored, restored, initial, parts.truth, result, done.solver, record)
 
 

@@ -6,6 +6,7 @@ from .gaussian import Gaussian
 from .impulse import SaltPepper
 from .level import PoissonGaussian, estimate_noise, estimate_sigma
 from .poisson import Poisson
+from .stripes import Stripes, find_stripes
 
 __all__ = [
     "ClippedGaussian",
@@ -14,6 +15,8 @@ __all__ = [
     "Poisson",
     "PoissonGaussian",
     "SaltPepper",
+    "Stripes",
     "estimate_noise",
     "estimate_sigma",
+    "find_stripes",
 ]
