@@ -24,7 +24,9 @@ from pnp.metrics import psnr
 from pnp.noises.stripes import find_stripes
 
 NOISE, EVERY = 0.01, 10
-KINDS = {"white 0.01": (0.01, 0.0), "white 0.03": (0.03, 0.0), "smoothed 0.01": (0.01, 0.7), "smoothed 0.03": (0.03, 0.7)}
+KINDS = {  # std of the offsets, and of the Gaussian that smooths them, in columns
+    "white 0.01": (0.01, 0.0), "white 0.03": (0.03, 0.0), "smoothed 0.01": (0.01, 0.7), "smoothed 0.03": (0.03, 0.7),
+}  # fmt: skip
 
 
 def main() -> None:
