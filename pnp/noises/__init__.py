@@ -4,6 +4,7 @@ from .base import Noise
 from .clipped import ClippedGaussian
 from .gaussian import Gaussian
 from .impulse import SaltPepper
+from .jpeg import Jpeg, Quantised
 from .level import PoissonGaussian, estimate_noise, estimate_sigma
 from .poisson import Poisson
 from .stripes import Stripes, find_stripes
@@ -11,9 +12,11 @@ from .stripes import Stripes, find_stripes
 __all__ = [
     "ClippedGaussian",
     "Gaussian",
+    "Jpeg",
     "Noise",
     "Poisson",
     "PoissonGaussian",
+    "Quantised",
     "SaltPepper",
     "Stripes",
     "estimate_noise",
