@@ -330,9 +330,7 @@ def test_what_the_figure_cannot_draw_is_no_note(folder: Path, capsys: pytest.Cap
     assert "note" not in capsys.readouterr().err
 
 
-def test_a_picture_in_other_units_is_noted_but_for_convex_priors(
-    folder: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_picture_in_other_units_is_noted_but_for_convex_priors(folder: Path, capsys: pytest.CaptureFixture) -> None:
     photo = pictures.read("photo.png").pixels[0].numpy()
     np.save("one.npy", photo)
     np.save("255.npy", 255 * photo)

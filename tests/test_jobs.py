@@ -173,9 +173,7 @@ def test_a_simulation_adds_the_noise_that_is_named_and_the_solver_knows_it() -> 
 def test_the_first_guess_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     made = operators.OrthonormalSensing.initial
-    monkeypatch.setattr(
-        operators.OrthonormalSensing, "initial", lambda self, y: calls.append(1) or made(self, y)
-    )
+    monkeypatch.setattr(operators.OrthonormalSensing, "initial", lambda self, y: calls.append(1) or made(self, y))
     pnp.restore(camera(24), operator="sensing", prior="tv", simulate=True)
     assert len(calls) == 1
 

@@ -55,6 +55,7 @@ def test_a_theorem_on_gradient_steps_asks_for_a_convex_f_whose_constant_holds_ev
     y = 0.3 + 0.4 * images(1, 1, 8, 8)
     for solver in (ProximalGradient(iterations=1), FISTA(restart=False, iterations=1), CondatVu(iterations=1),
                    GradientDescent(iterations=1)):  # fmt: skip
+
         def theorem(noise: Noise, solver: Any = solver) -> str | None:
             return solve(Problem(BLUR64, y, Tikhonov(), noise), solver).convergence.theorem
 

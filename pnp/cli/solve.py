@@ -63,6 +63,8 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Continue from the checkpoint in the report's folder (dip).")
 @click.option("--guard/--no-guard", default=True, help="Keep the measured picture where the result would be worse, as "
               "far as that shows. Default: --guard.")  # fmt: skip
+@click.option("--stripes", type=click.Choice(("auto", "keep")), default="auto", show_default=True, help="Offsets of "
+              "columns or rows. auto: they are subtracted first where they are sure; keep: they stay.")  # fmt: skip
 @click.option("--device", callback=device, default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def solve(inputs: tuple[str, ...], more: tuple[str, ...], **options: Any) -> None:

@@ -44,6 +44,7 @@ class Job:
     floor, hidden: what the file's format has rounded away, stds in image units that an estimated sigma counts
     (`Picture.rounding`, `Picture.hidden`).  range: the values of the file that are black and white, for the record.
     guard: keep the measured picture where the restored one would be worse, as far as that shows (`guard`).
+    stripes: `auto`: offsets of columns or rows that are sure are subtracted first (`stripes`); `keep`: they stay.
     each_page: each picture of the batch has a noise and a lam of its own; False: the batch is the pages of one file,
     made by one instrument, whose noise (the median of what the pages show) and lam are settled once for all of them.
     light: `linear`: solve where values are in proportion to light; `srgb`: in the values of the file; `auto`: by what
@@ -73,6 +74,7 @@ class Job:
     hidden: float = 0.0
     range: tuple[float, float] | None = None
     guard: bool = True
+    stripes: str = "auto"
     each_page: bool = True
     light: str = "auto"
     curve: Curve | None = None
@@ -91,6 +93,8 @@ class Job:
             raise ValueError(f"light is {self.light!r}; expected {', '.join(LIGHTS)}.")
         if self.simulate and self.light == LINEAR:
             raise ValueError("A simulation blurs the values of the file. Leave --light linear out, or --simulate.")
+        if self.stripes not in ("auto", "keep"):
+            raise ValueError(f"stripes is {self.stripes!r}; expected auto or keep.")
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
             raise ValueError(f"seed is {self.seed}; expected a whole number from 0 to 2^63 − 1.")
 

@@ -23,6 +23,7 @@ from ..priors.base import Denoiser, Prior
 from ..registry import Spec
 from . import guard, settle
 from . import light as lights
+from . import stripes as offsets
 from .evidence import verdicts
 from .job import Job, Parts, as_pixels, build, truth_pixels
 from .record import Chosen, Light, Record, history_of, numbers, objective_of, rounded, scores, settings_of
@@ -68,6 +69,7 @@ def restore(
     rules: str | None = None,
     range: str | tuple[float, float] | None = None,
     light: str = "auto",
+    stripes: str = "auto",
     callbacks: Sequence[Callback] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> Restoration:
@@ -82,6 +84,7 @@ def restore(
     noise is estimated, solver, stop rules and weight come from the table of rules or fit the noise (`Job`).
     light: `linear` solves where values are in proportion to light, as a lens blurs them; `srgb` solves in the picture's
     own values; `auto` tries both, for integers of 8 or 16 bits and operators that mix pixels.
+    stripes: `auto`: offsets of whole columns or rows are subtracted first where they are sure; `keep`: they stay.
     truth: the clean picture, for scores, in the units of the picture where it is of the same type.
     say: hears a line about each choice.  callbacks: called with a Snapshot after each step.
     Returns the picture in the kind it came in, and the record of all choices.
@@ -91,7 +94,8 @@ def restore(
               size, rules, light=light)  # fmt: skip
     with torch.inference_mode(False):  # priors that learn, and those with a gradient, need autograd
         found = as_pixels(picture, range)
-        job = replace(job, floor=0.0 if simulate else found.rounding, range=found.range, curve=found.curve)
+        floor = 0.0 if simulate else found.rounding
+        job = replace(job, floor=floor, range=found.range, curve=found.curve, stripes=stripes)
         clean = None if truth is None else truth_pixels(truth, picture, found.range)
         done = run(job, found.x, truth=clean, callbacks=callbacks, say=say)
     return replace(done, picture=found.back(done.restored))
@@ -115,6 +119,8 @@ def run(
     """
     begun = time.perf_counter()
     parts = build(job, pixels, truth)
+    y = parts.y
+    parts, striped = offsets.subtracted(job, parts, say)
     noise = settle.level(job, parts, say)
     space, parts, noise = lights.of(job, parts, noise, say)
     judgements = settle.judged(replace(job, hidden=space.hidden), parts, noise.noise)
@@ -122,7 +128,9 @@ def run(
     metric = None if parts.truth is None else _Psnr(parts.operator, parts.truth, space)
     ways = _Ways(callbacks, say, metric, after, sooner, begun)
     done = _attempt(job, parts, noise.noise, ways)
-    initial, result = space.encoded(parts.operator.visible(done.x0)), done.result
+    result, initial = done.result, space.encoded(parts.operator.visible(done.x0))
+    if striped:
+        initial = parts.operator.visible(parts.operator.initial(y))  # what the person has, stripes and all
     outside = guard.beyond(job, space.encoded(parts.y), space.encoded(parts.operator.visible(result.x)))
     if bool(outside.any()) and job.sigma is None and noise.noise.scaled(guard.GENTLER) is not noise.noise:
         say(f"{guard.OUTSIDE}: once more with {guard.GENTLER:g} times the noise")
@@ -140,6 +148,7 @@ def run(
     verdict = verdicts(result.convergence, judgements, kept)
     lam = Chosen(numbers(done.weight.lam), done.weight.source)
     record = _record(job, parts, done.solver, result, sigma, lam, space.chosen, seconds, verdict, initial, restored)
+    record = replace(record, stripes=striped or None)
     return Restoration(restored, restored, initial, parts.truth, result, done.solver, record)
 
 

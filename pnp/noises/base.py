@@ -13,7 +13,7 @@ class Noise(ABC):
     """How y differs from u = A x.   value(u, y) = −log p(y | u), up to a constant of y, image by image.
 
     u, y: (B, C, H, W), or the shape of another measurement.  Everything is elementwise in u and y but the sums over an
-    image.  A noise gives `value` and what it has of the rest:
+    image, or so in an orthonormal basis of its blocks (`block`).  A noise gives `value` and what it has of the rest:
 
         slope(u, y)      the derivative of value with respect to u
         prox(v, y, tau)  argmin_u value(u, y) + ‖u − v‖²/(2 tau), exact; tau a variance: a number or (B, 1, 1, 1)
@@ -27,6 +27,7 @@ class Noise(ABC):
     quadratic: ClassVar[bool] = False  # value = ‖u − y‖²/(2 level²): a linear A then has an exact step of its own
     bounded: ClassVar[bool] = False  # y lies between black, 0, and white, 1: compressive measurements do not
     convex: ClassVar[bool] = True  # value is convex in u
+    block: ClassVar[int] = 1  # side of the blocks within which samples hang together; 1: all is elementwise
     everywhere: ClassVar[bool] = True  # the curvature holds for every u; False: for u >= 0 alone
 
     def begin(self, y: Tensor, known: Tensor | None = None) -> Noise:

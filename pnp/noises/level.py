@@ -90,7 +90,8 @@ def estimate_noise(y: Tensor, known: Tensor | None = None) -> tuple[Tensor, Pois
     flattest 5 % give a variance as there; the line through the groups, weighted by 1/variance and with neither
     coefficient below 0, is the answer.  Arguments and errors as in `estimate_sigma`.
     Where all values are whole multiples of one step, and the variance of the groups is about step · mean, by which it
-    differs less from group to group than by itself, they are counts of photons: the gain is the step.  Dark pixels count there, since a count of 0 is no clipping.
+    differs less from group to group than by itself, they are counts of photons: the gain is the step.  Dark pixels
+    count there, since a count of 0 is no clipping.
     After Foi et al. 2008 (Practical Poissonian-Gaussian noise modeling and fitting), who fit the same line.
     """
     pairs = _pairs(y, known)

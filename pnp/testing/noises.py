@@ -22,7 +22,7 @@ def check_noise(noise: Noise, *, device: str | torch.device = "cpu") -> None:
         prox       value(p) + ‖p − v‖²/(2 tau) is least at p, against p ± 1e-6 to 0.1, v, y, their middle, at each pixel
                    by itself, for tau from 0.0003 to 1 and (B, 1, 1, 1)
         curvature  |slope(a) − slope(b)| <= curvature |a − b| for a, b from 0 to 1, and more than a hundredth of it
-                   somewhere
+                   somewhere; of a noise that works on blocks: the norms over an image
         expected   the root mean square of misfit(u, y) at the truth u, within 5 %, over the measured samples
         level      a number or (B, 1, 1, 1) above 0
         offers     what it offers it has, and the rest raises NotImplementedError
@@ -179,11 +179,17 @@ def _precise(noise: Noise, like: Tensor) -> None:
 
 def _rows(noise: Noise, like: Tensor) -> tuple[Tensor, Tensor, Noise, Tensor]:
     """u and y of a small image, once for each of its pixels; the noise of that batch; and the pixels, (n, 1, s, s)."""
-    n = SIDE * SIDE
-    u, y, _ = _drawn(noise, like, SIDE)
+    side = _side(noise)
+    n = side * side
+    u, y, _ = _drawn(noise, like, side)
     u, y = (torch.cat([v[i : i + 1].expand(n, -1, -1, -1) for i in range(2)]) for v in (u, y))
-    pixels = torch.eye(n, dtype=u.dtype, device=u.device).view(n, 1, SIDE, SIDE).repeat(2, 1, 1, 1)
+    pixels = torch.eye(n, dtype=u.dtype, device=u.device).view(n, 1, side, side).repeat(2, 1, 1, 1)
     return u.contiguous(), y.contiguous(), noise.begin(y.contiguous()), pixels
+
+
+def _side(noise: Noise) -> int:
+    """Of an image that is small, and has a whole block and a part of one."""
+    return max(SIDE, noise.block + 2 if noise.block > 1 else 1)
 
 
 def _at(x: Tensor, pixels: Tensor) -> Tensor:
@@ -208,7 +214,7 @@ def _prox(noise: Noise, like: Tensor) -> None:
     u, y, begun, pixels = _rows(noise, like)
     if "prox" not in begun.offers():
         return
-    v = u + 0.2 * gaussian(2, 1, SIDE, SIDE, like=u).repeat_interleave(len(u) // 2, 0)
+    v = u + 0.2 * gaussian(2, *u.shape[1:], like=u).repeat_interleave(len(u) // 2, 0)
     for tau in (3e-4, 0.02, 1.0, _taus(u).repeat_interleave(len(u) // 2, 0)):
         p = begun.prox(v, y, tau)
 
@@ -228,7 +234,7 @@ def _prox(noise: Noise, like: Tensor) -> None:
             expect(
                 bool((there >= least - 1e-11 * (1 + least.abs())).all()),
                 "prox(v, y, tau) is not the minimum of value(u, y) + ‖u − v‖²/(2 tau): at pixel "
-                f"{i % (SIDE * SIDE)} of image {i // (SIDE * SIDE)} it is {worse:.2g} less at {name} than at p = "
+                f"{i % (len(u) // 2)} of image {i // (len(u) // 2)} it is {worse:.2g} less at {name} than at p = "
                 f"{float(_at(p, pixels)[i]):.6g} (v = {float(_at(v, pixels)[i]):.6g}, "
                 f"y = {float(_at(y, pixels)[i]):.6g}, tau {tau if isinstance(tau, float) else '(B, 1, 1, 1)'}). "
                 "tau is a variance; look at a factor 2, a square.",
@@ -245,6 +251,8 @@ def _curvature(noise: Noise, like: Tensor) -> None:
     a, b = pictures(*y.shape, seed=5, like=y), pictures(*y.shape, seed=6, like=y)
     for p, q in ((a, b), (low, b), (low, low + 1e-3), (a, a + 1e-3), (high, a), (high, high - 1e-3)):
         apart, allowed = (begun.slope(p, y) - begun.slope(q, y)).abs(), limit * (p - q).abs()
+        if noise.block > 1:
+            apart, allowed = (v.flatten(1).norm(dim=1) for v in (apart, allowed))
         share = float((apart / allowed.clamp_min(1e-30)).max())
         most = max(most, share)
         expect(
