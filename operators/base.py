@@ -108,6 +108,10 @@ class Operator(nn.Module, ABC):
         """Operators that may have been meant in the place of this one, by what sets each apart, in words."""
         return {}
 
+    def turned(self) -> Operator | None:
+        """The operator with its kernel turned by 180°; None where it has none, or that is the same."""
+        return None
+
     @property
     def name(self) -> str:
         return type(self).__name__

@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate, pad
 
 from .. import checks
 from .base import Operator
-from .rivals import rival_kernels
+from .rivals import rival_kernels, turned_kernel
 
 
 class _Spectrum(NamedTuple):
@@ -102,6 +102,10 @@ class Blur(Operator):
     def rivals(self) -> dict[str, Operator]:
         """Blurs by the same kernel larger, smaller or turned."""
         return {f"a kernel {name}": Blur(k, self.factor, self.shift) for name, k in rival_kernels(self.kernel).items()}
+
+    def turned(self) -> Operator | None:
+        other = turned_kernel(self.kernel) if self.factor == 1 else None
+        return None if other is None else Blur(other, 1, -self.shift, self.size)
 
     def _misalignment(self) -> int:
         """Pixels by which the middle of a factor × factor cell lies below the centre of mass of its sample's kernel."""

@@ -13,7 +13,7 @@ from ..registry import OPERATORS
 from . import kernels
 from .base import Operator
 from .blur import Blur, check_kernel_size
-from .rivals import rival_kernels
+from .rivals import rival_kernels, turned_kernel
 
 Border = Literal["circular", "valid", "replicate", "reflect", "zero", "mean"]
 
@@ -73,6 +73,10 @@ class ValidBlur(Operator):
         found = rival_kernels(self.blur.kernel).items()
         return {f"a kernel {name}": ValidBlur(k, self.blur.factor, self.blur.shift) for name, k in found}
 
+    def turned(self) -> Operator | None:
+        other = turned_kernel(self.blur.kernel) if self.blur.factor == 1 else None
+        return None if other is None else ValidBlur(other, 1, -self.blur.shift)
+
     def visible(self, x: Tensor) -> Tensor:
         s = self.blur.factor
         (top, bottom), (left, right) = self.margins
@@ -122,6 +126,11 @@ class PaddedBlur(Operator):
     def rivals(self) -> dict[str, Operator]:
         b, found = self.valid.blur, rival_kernels(self.valid.blur.kernel).items()
         return {f"a kernel {name}": PaddedBlur(k, self.mode, b.factor, b.shift, b.size) for name, k in found}
+
+    def turned(self) -> Operator | None:
+        b = self.valid.blur
+        other = turned_kernel(b.kernel) if b.factor == 1 else None
+        return None if other is None else PaddedBlur(other, self.mode, 1, -b.shift, b.size)
 
 
 def _margin(k: int, s: int, shift: int) -> tuple[int, int]:

@@ -17,11 +17,18 @@ OVERSAMPLING = 5  # points a pixel and axis
 def rival_kernels(kernel: Tensor) -> dict[str, Tensor]:
     """Kernels like this one (C, kh, kw), by what sets each apart: its size, its angle.
 
-    Turned by 180° it has the same |K|, so a power spectrum does not tell it.
+    Turned by 180° (`turned_kernel`) it has the same |K|, so a power spectrum does not tell it.
     """
     others = {f"{t:g} times as large": transformed(kernel, stretch=t) for t in FACTORS}
     others |= {f"turned by {angle}°": transformed(kernel, degrees=angle) for angle in TURNS}
     return {name: other for name, other in others.items() if not _alike(kernel, other)}
+
+
+def turned_kernel(kernel: Tensor) -> Tensor | None:
+    """The kernel (C, kh, kw) turned by 180° about the tap kh//2, kw//2; None where that is nearly itself."""
+    even = [1 - n % 2 for n in kernel.shape[-2:]]
+    other = pad(kernel, (0, even[1], 0, even[0])).flip(-2, -1)
+    return None if _alike(kernel, other) else other
 
 
 def transformed(kernel: Tensor, stretch: float = 1.0, degrees: float = 0.0) -> Tensor:

@@ -14,16 +14,11 @@ from torch import Tensor
 
 from ..files.curves import SRGB, Curve
 from ..operators.base import Operator
-from .evidence import crop
+from .gradients import costs
 from .job import LINEAR, Job, Parts
 from .record import Light
 from .settle import Level, Say, compact, shown
 
-SIDE = 192  # of the crop on which both are tried: less than a second
-CLIPPED = 0.2  # of its pixels, which do not count
-ITERATIONS = 100  # linear light takes more: of 84 simulated training files 25 told 76 right, 40 78, 80 80, 120 81
-# of the prior of gradients; twice and 0.6 times the weight told one of 48 simulated training files less
-WEIGHT, POWER, SOFT = 10.0, 0.8, 0.003
 NATS = 20.0  # of cost by which one is better: less tells nothing
 
 
@@ -104,60 +99,13 @@ def _reason(better: float, camera: bool) -> str:
 
 
 def preference(operator: Operator, y: Tensor, sigma: float, curve: Curve) -> float:
-    """By how much linear light explains the file y (1, C, H, W) better, in nats; 0 where nothing can be tried.
+    """By how much linear light explains the file y (1, C, H, W) better, in nats (`gradients`); 0: nothing was tried.
 
-        min_z ‖m(z) − y‖²/(2 sigma²) + WEIGHT Σ (|∂z|² + SOFT²)^(POWER/2),   m(z) = A z,  or encode(A decode(z))
-
-    on the textured part of y that is least clipped.  The noise, the prior and z, which is in values of the file, are
-    the same in both: what differs is where A acts.  Of colours the green one is tried.  Pixels at black and white do
-    not count, nor does the rim where the operator may continue the crop in a way of its own.
-    Krishnan & Fergus 2009 (the prior); the comparison is ours.
+    The noise, the prior and the picture, which is in values of the file, are the same in both: what differs is where A
+    acts.
     """
-    part = crop(y[0], SIDE, CLIPPED)
-    if part is None:
-        return 0.0
-    part = part[None].detach().float()
-    green = part[:, part.shape[1] // 2 :][:, :1]
-    for tried in (green, part):
-        try:
-            begun = operator.initial(tried)
-            weight = _counted(operator, begun, tried, whole=part.shape == y.shape)
-            if operator(begun).shape == tried.shape:
-                costs = [_cost(operator, begun, tried, weight / (2 * sigma**2), each) for each in (None, curve)]
-                return costs[0] - costs[1]
-        except (ValueError, RuntimeError):  # made for one size, or for three channels
-            continue
-    return 0.0
-
-
-def _counted(operator: Operator, x: Tensor, y: Tensor, *, whole: bool) -> Tensor:
-    """1 at the pixels that count: not clipped, and away from a border that is not y's own."""
-    weight = ((y > 0) & (y < 1)).to(y)
-    if not whole and operator.visible(x).shape == x.shape:  # no margins: it continues the picture by a rule
-        h, w = (n // 8 for n in y.shape[-2:])
-        inner = torch.zeros_like(weight)
-        inner[..., h:-h, w:-w] = 1
-        weight = weight * inner
-    return weight
-
-
-def _cost(operator: Operator, x0: Tensor, y: Tensor, weight: Tensor, curve: Curve | None) -> float:
-    """The least cost, by L-BFGS; curve: None where A acts on the values of the file."""
-    z = x0.clone().requires_grad_()
-    optimizer = torch.optim.LBFGS([z], max_iter=ITERATIONS, max_eval=ITERATIONS * 5 // 4, history_size=6,
-                                  line_search_fn="strong_wolfe")  # fmt: skip
-
-    def cost() -> Tensor:
-        optimizer.zero_grad()
-        seen = operator(z) if curve is None else curve.encode(operator(curve.decode(z)))
-        down, right = ((z.diff(dim=d).square() + SOFT**2).pow(POWER / 2).sum() for d in (-2, -1))
-        value = (weight * (seen - y).square()).sum() + WEIGHT * (down + right)
-        value.backward()
-        return value
-
-    with torch.enable_grad():
-        optimizer.step(cost)
-        return float(cost().detach())
+    found = costs([(operator, None), (operator, curve)], y, sigma)
+    return found[0] - found[1] if found else 0.0
 
 
 def _slope(curve: Curve, y: Tensor, known: Tensor | None) -> Tensor:

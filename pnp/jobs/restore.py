@@ -21,7 +21,7 @@ from ..noises.base import Noise
 from ..operators.base import Operator
 from ..priors.base import Denoiser, Prior
 from ..registry import Spec
-from . import guard, settle
+from . import guard, settle, turned
 from . import light as lights
 from . import stripes as offsets
 from .evidence import verdicts
@@ -122,6 +122,7 @@ def run(
     y = parts.y
     parts, striped = offsets.subtracted(job, parts, say)
     noise = settle.level(job, parts, say)
+    parts = turned.righted(job, parts, noise, say)
     space, parts, noise = lights.of(job, parts, noise, say)
     judgements = settle.judged(replace(job, hidden=space.hidden), parts, noise.noise)
     noise = settle.beside_error(job, noise, judgements, say)
