@@ -66,6 +66,7 @@ def restore(
     size: tuple[int, int, int] | None = None,
     rules: str | None = None,
     range: str | tuple[float, float] | None = None,
+    mask: str | Tensor | None = None,
     callbacks: Sequence[Callback] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> Restoration:
@@ -78,13 +79,15 @@ def restore(
     range: its values that are black and white, e.g. (100, 500); `full`: 0 and the largest integer; None: found in it
     (`pnp.files.ranges`).  Everything else here is in image units, where they are 0 and 1.  What is None is settled: the
     noise is estimated, solver, stop rules and weight come from the table of rules or fit the noise (`Job`).
+    mask: the known pixels of the picture: a spec as for `--mask`, or a tensor of 0 and 1, (1, H, W) or (C, H, W).  NaN is
+    missing.
     truth: the clean picture, for scores, in the units of the picture where it is of the same type.
     say: hears a line about each choice.  callbacks: called with a Snapshot after each step.
     Returns the picture in the kind it came in, and the record of all choices.
     Raises ValueError (SpecError for specs), TypeError for a solver that prior or noise does not fit.
     """
     job = Job(operator, prior, solver, noise, sigma, lam, simulate, seed, iterations, stop, tol, seconds, False, device,
-              size, rules)  # fmt: skip
+              size, rules, mask=mask)  # fmt: skip
     with torch.inference_mode(False):  # priors that learn, and those with a gradient, need autograd
         found = as_pixels(picture, range)
         job = replace(job, floor=0.0 if simulate else found.rounding, range=found.range)
@@ -111,6 +114,8 @@ def run(
     """
     begun = time.perf_counter()
     parts = build(job, pixels, truth)
+    for line in parts.said:
+        say(line)
     noise = settle.level(job, parts, say)
     judgements = settle.judged(job, parts, noise.noise)
     noise = settle.beside_error(job, noise, judgements, say)

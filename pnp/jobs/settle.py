@@ -33,6 +33,7 @@ from .evidence import Judgement, judge
 from .job import SIMULATED_SIGMA, Job, Parts
 
 DISCREPANCY = 0.97  # residual aimed at, in sigma √m: the restored picture fits a little of the noise
+HIDDEN = 0.02  # share of the pixels; as many can be filled in
 PAGES = 4  # of a stack that are looked at for its kernel
 FAR_FROM_UNIT = 2.0  # mean of a picture's |values|
 FEW_PHOTONS = 2.0  # on average: a denoiser beside their own likelihood gained −0.1 to 3.8 dB below, −0.3 to 0 above
@@ -73,23 +74,26 @@ def level(job: Job, parts: Parts, say: Say) -> Level:
         if job.sigma is not None:
             raise SpecError(f"{given.name} noise is given with its level; leave --sigma out.")
         return Level(given, "of the noise that was given")
+    if given is not None and parts.saturated is not None:
+        raise SpecError("saturated pixels have a noise of their own. Leave --noise out.")
     sigma, source, photons = _sigma(job, parts, say)
     if given is not None:
         return Level(NOISES.build(given, sigma=sigma), source)
-    if photons is not None and bool(photons.counted.all()):  # no pixel is clipped: 0 is a count, too
+    if photons is not None and bool(photons.counted.all()) and parts.saturated is None:  # no pixel is clipped: 0 is a count, too
         return Level(_of_few(job, parts, photons) or Gaussian(sigma), source)
-    clipped = find(parts.y, sigma, parts.operator.known()) is not None
-    return Level(ClippedGaussian(sigma) if clipped else Gaussian(sigma), source)
+    clipped = find(parts.y, sigma, parts.operator.known()) is not None or parts.saturated is not None
+    return Level(ClippedGaussian(sigma, parts.saturated) if clipped else Gaussian(sigma), source)
 
 
 def judged(job: Job, parts: Parts, noise: Noise) -> list[Judgement]:
     """What each picture's spectrum says of its operator; nothing of a simulation, whose operator is right.
 
-    Pixels that are missing hide the spectrum, so nothing is said there either.  Pages of one instrument: the middle of
-    what PAGES of them say.
+    Where more than HIDDEN of the pixels are missing they hide the spectrum, so nothing is said there either.  Pages of
+    one instrument: the middle of what PAGES of them say.
     """
-    y = parts.y
-    if job.simulate or not parts.operator.pictorial or parts.operator.known() is not None:
+    y, known = parts.y, parts.operator.known()
+    hidden = 0.0 if known is None else 1 - float(known.float().mean())
+    if job.simulate or not parts.operator.pictorial or hidden > HIDDEN:
         return [Judgement()] * len(y)
     sigma = torch.as_tensor(noise.level(y)).flatten().expand(len(y)).tolist()
     some = range(len(y)) if job.each_page else range(0, len(y), -(-len(y) // PAGES))
@@ -129,7 +133,7 @@ def _gain(job: Job, parts: Parts, say: Say) -> float | Tensor:
     """
     if not parts.operator.pictorial:
         raise ValueError("Cannot estimate the gain from compressive measurements. Give it: --noise poisson:gain=...")
-    gain = estimate_noise(parts.y, parts.operator.known())[1].gain
+    gain = estimate_noise(*parts.operator.sampled(parts.y))[1].gain
     flat = [i + 1 for i, grows in enumerate((gain > 0).flatten().tolist()) if not grows]
     if flat:
         which = f"page {', '.join(map(str, flat))}" if len(parts.y) > 1 else "this picture"
@@ -168,7 +172,7 @@ def _sigma(job: Job, parts: Parts, say: Say) -> tuple[float | Tensor, str, Poiss
     pixelwise = parts.operator.pixelwise
     # a weight that fits the residual to sigma would take out as much of the picture as sigma counts beside white noise
     lost = (0.0, 0.0) if pixelwise and parts.prior.closed_convex else (job.floor, job.hidden)
-    sigma, photons, source = of_file(parts.y, parts.operator.known(), *lost, pixelwise=pixelwise)
+    sigma, photons, source = of_file(*parts.operator.sampled(parts.y), *lost, pixelwise=pixelwise)
     if added is not None and float((sigma / added).log().abs().max()) > 0.3:
         warnings.warn(f"the estimated sigma is far from the noise that was added, {added}.", stacklevel=2)
     sigma = _settled(job, sigma)
