@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from .. import checks
 from ..noises.level import estimate_sigma
@@ -28,6 +29,7 @@ from ..registry import Spec, SpecError
 SATURATED, OUTLIERS, NONE = "saturated", "outliers", "none"
 PLATEAU = 0.005  # of the brightest value: pixels so near to it were cut there, too, where few lie just below
 FEWEST = 2  # pixels of the brightest value that were cut there
+DARK, BRIGHT, CORES = 0.2, 0.9, 0.01  # of white: the median of the picture, and its cores; their share of the pixels
 MARGIN = 0.8  # of a point's spread: light and background are not told apart exactly
 # Found unasked: so many pixels that stand out five times as far as their neighbours differ, and such a share of all
 # that were found.  Of 15 pictures with the right kernels none has any; sharp ones have up to 1 % of what is found.
@@ -75,6 +77,9 @@ def look(mask: str | Tensor | None, operator: Operator, pixels: Tensor, *, found
         saturated = saturated_pixels(y, known)
         many = 0 if saturated is None else int(saturated.any(1).sum())
         said.append(f"mask: {many or 'no'} pixels are saturated" + (", at least as bright as they are" if many else ""))
+    elif found and not named & {NONE} and (saturated := _cores(operator, y, known)) is not None:
+        many = int(saturated.any(1).sum())
+        said.append(f"mask: {many} pixels are saturated, at least as bright as they are; --mask none takes them as measured")
     if OUTLIERS in named or (found and not named & {NONE} and operator.pictorial):
         lost = _outliers(operator, y, known, saturated, asked=OUTLIERS in named)
         if lost is not None and lost.any():
@@ -122,6 +127,17 @@ def saturated_pixels(y: Tensor, known: Tensor) -> Tensor | None:
     level = top - step if near > 3 * below else top
     cut = (y >= level) & known
     return cut if int(cut.sum()) >= FEWEST else None
+
+
+def _cores(operator: Operator, y: Tensor, known: Tensor) -> Tensor | None:
+    """Saturated pixels where nobody told: cores of lights on a dark ground, seen through a blur."""
+    if not operator.pictorial or min(y.shape[-2:]) < 32 or float(y.quantile(0.5) if y.numel() < 2**24 else y.median()) > DARK:
+        return None
+    cut = saturated_pixels(y, known)
+    if cut is None or float(cut.float().mean()) > CORES:
+        return None
+    whole = avg_pool2d(cut.to(y), 3, 1) > 0.99  # all neighbours, too
+    return cut if bool(whole.any()) and float(y[cut].min()) > BRIGHT and spread(operator, tuple(y.shape[1:]))[1] >= LEAST_SPREAD else None
 
 
 def _outliers(operator: Operator, y: Tensor, known: Tensor, saturated: Tensor | None, asked: bool) -> Tensor | None:

@@ -18,7 +18,9 @@ from ..core.result import Memory, Result, Status
 from ..core.solver import Solver
 from ..core.stopping import Seconds, StopRule, Tolerance
 from ..noises.base import Noise
+from ..noises.gaussian import Gaussian
 from ..operators.base import Operator
+from ..parameters.rules import Rule
 from ..priors.base import Denoiser, Prior
 from ..registry import Spec
 from . import guard, settle
@@ -123,14 +125,14 @@ def run(
     ways = _Ways(callbacks, say, metric, after, sooner, begun)
     done = _attempt(job, parts, noise.noise, ways)
     initial, result = parts.operator.visible(done.x0), done.result
-    outside = guard.beyond(job, parts.y, parts.operator.visible(result.x))
+    outside = guard.beyond(job, parts, parts.operator.visible(result.x))
     if bool(outside.any()) and job.sigma is None and noise.noise.scaled(guard.GENTLER) is not noise.noise:
         say(f"{guard.OUTSIDE}: once more with {guard.GENTLER:g} times the noise")
         gentler = _attempt(job, parts, noise.noise.scaled(guard.GENTLER), ways._replace(after=None)).result.x
         result = replace(result, x=torch.where(outside.view(-1, 1, 1, 1), gentler, result.x))
         source = f"{noise.source}; {guard.GENTLER:g} times that where the result went far beyond black and white"
         noise = noise._replace(source=source)
-        outside = guard.beyond(job, parts.y, parts.operator.visible(result.x))
+        outside = guard.beyond(job, parts, parts.operator.visible(result.x))
     result, kept = guard.kept(job, result, done.x0, judgements, outside)
     total = time.perf_counter() - begun - (0 if metric is None else metric.seconds)
     restored = parts.operator.visible(result.x)
@@ -168,12 +170,15 @@ def _attempt(job: Job, parts: Parts, noise: Noise, ways: _Ways) -> _Done:
     """The solve for this noise, with what nobody gave settled."""
     say = ways.say
     rule = settle.rule_for(job, parts)
-    problem = Problem(parts.operator, parts.y, parts.prior, noise)
+    problem = Problem(parts.operator, parts.y, settle.above_the_darkest(parts, say), noise)
     solver = settle.solver(job, parts, problem, rule, say)
     stop = settle.stop(job, rule, solver, say)
     plain = problem.initial()
     _check_truth(parts, parts.operator.visible(plain))
-    weight = settle.weight(job, parts, problem, solver, rule, plain, say)
+    if parts.saturated is not None:
+        weight = _without_saturated(job, parts, problem, solver, rule, stop, say)
+    else:
+        weight = settle.weight(job, parts, problem, solver, rule, plain, say)
     x0 = weight.x0
     if ways.after is None and solver.constrained:  # who is led by a first guess
         x0 = settle.first_guess(job, problem, x0, say)
@@ -197,6 +202,32 @@ def _attempt(job: Job, parts: Parts, noise: Noise, ways: _Ways) -> _Done:
     if parts.operator.pixelwise and parts.operator.known() is not None and "parametrise" in parts.prior.offers():
         result = _with_what_is_known(result, problem, say)
     return _Done(result, solver, weight, plain, before)
+
+
+def _without_saturated(
+    job: Job,
+    parts: Parts,
+    problem: Problem,
+    solver: Solver,
+    rule: Rule | None,
+    stop: list[StopRule],
+    say: Callable[[str], None],
+) -> settle.Weight:
+    """The weight that fits the pixels that are not saturated, and the picture that these show: where to begin.
+
+    From the plain guess a saturated core would grow by a little in each iteration.  Raises KeyboardInterrupt.
+    """
+    assert parts.saturated is not None
+    known = ~parts.saturated.any(0)
+    hidden = parts.operator.masked(known.to(parts.y)).to(parts.y.device)
+    alone = Problem(hidden, parts.y, problem.prior, Gaussian(problem.sigma))
+    weight = settle.weight(job, parts._replace(operator=hidden), alone, solver, rule, alone.initial(), say)
+    clock = [] if job.seconds is None else [Seconds(job.seconds / 3)]
+    result = solve(alone.weighted(weight.lam), solver, x0=weight.x0, iterations=job.iterations, stop=[*stop, *clock],
+                   record=())  # fmt: skip
+    if Status.INTERRUPTED in result.status:
+        raise KeyboardInterrupt
+    return weight._replace(x0=result.x)
 
 
 def _record(

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from ..core.loop import solve
 from ..core.problem import Problem
@@ -28,11 +29,15 @@ from ..parameters import rules
 from ..parameters.default import default_solver
 from ..parameters.rules import Rule
 from ..parameters.weight import fit_lam
+from ..priors.base import Prior
+from ..priors.bounds import AtLeast
+from ..priors.sum import Sum
 from ..registry import NOISES, SOLVERS, Spec, SpecError
 from .evidence import Judgement, judge
 from .job import SIMULATED_SIGMA, Job, Parts
 
 DISCREPANCY = 0.97  # residual aimed at, in sigma √m: the restored picture fits a little of the noise
+DARKEST = 1e-3  # of the samples
 HIDDEN = 0.02  # share of the pixels; as many can be filled in
 PAGES = 4  # of a stack that are looked at for its kernel
 FAR_FROM_UNIT = 2.0  # mean of a picture's |values|
@@ -88,12 +93,11 @@ def level(job: Job, parts: Parts, say: Say) -> Level:
 def judged(job: Job, parts: Parts, noise: Noise) -> list[Judgement]:
     """What each picture's spectrum says of its operator; nothing of a simulation, whose operator is right.
 
-    Where more than HIDDEN of the pixels are missing they hide the spectrum, so nothing is said there either.  Pages of
-    one instrument: the middle of what PAGES of them say.
+    Where more than HIDDEN of the pixels are missing, or several side by side, they hide the spectrum, and saturated
+    ones bend it, so nothing is said there either.  Pages of one instrument: the middle of what PAGES of them say.
     """
-    y, known = parts.y, parts.operator.known()
-    hidden = 0.0 if known is None else 1 - float(known.float().mean())
-    if job.simulate or not parts.operator.pictorial or hidden > HIDDEN:
+    y = parts.y
+    if job.simulate or not parts.operator.pictorial or parts.saturated is not None or _hides(parts.operator.known()):
         return [Judgement()] * len(y)
     sigma = torch.as_tensor(noise.level(y)).flatten().expand(len(y)).tolist()
     some = range(len(y)) if job.each_page else range(0, len(y), -(-len(y) // PAGES))
@@ -102,6 +106,13 @@ def judged(job: Job, parts: Parts, noise: Noise) -> list[Judgement]:
         return found
     found.sort(key=lambda each: (each.rival is not None, each.factor))
     return [found[len(found) // 2]] * len(y)
+
+
+def _hides(known: Tensor | None) -> bool:
+    """Whether more is missing than lone pixels that can be filled in: a whole square of 2 x 2, or many."""
+    if known is None:
+        return False
+    return 1 - float(known.float().mean()) > HIDDEN or bool((max_pool2d(known[None].float(), 2, 1) == 0).any())
 
 
 def beside_error(job: Job, level: Level, judgements: list[Judgement], say: Say) -> Level:
@@ -178,6 +189,22 @@ def _sigma(job: Job, parts: Parts, say: Say) -> tuple[float | Tensor, str, Poiss
     sigma = _settled(job, sigma)
     say(f"sigma: {shown(sigma)} ({source}{_for_all(job, parts.y)})")
     return compact(sigma), "estimated", photons
+
+
+def above_the_darkest(parts: Parts, say: Say) -> Prior:
+    """The prior, and beside saturated pixels that nothing is darker than the darkest thousandth of the measurement.
+
+    How bright a saturated core is, is not known, and a dark ring beside it would make up for a wrong guess.  Of priors
+    that are functions alone, whose solvers take a sum term by term.
+    """
+    used = parts.prior
+    splits = parts.asked is None or parts.asked.solver.splits
+    if parts.saturated is None or not (used.closed_convex and splits):
+        return used
+    shown = parts.y[~parts.saturated]
+    floor = float(shown.flatten().kthvalue(max(1, int(DARKEST * shown.numel()))).values)
+    say(f"saturated: nothing is taken to be darker than {floor:.3g}, the darkest thousandth of the measurement")
+    return Sum([*used.terms, (1.0, AtLeast(floor))])
 
 
 def rule_for(job: Job, parts: Parts) -> Rule | None:
