@@ -13,24 +13,22 @@ from .base import Prior
 class AtLeast(Prior):
     """g(x) = 0 where x >= floor everywhere, else ∞;   prox(v, tau) = max(v, floor), the projection.
 
-    floor: in image units.  Raises ValueError if it is not finite.
+    floor: in image units, a number, or a tensor that broadcasts against x, −∞ where nothing is known.
+    Raises ValueError if it has a NaN or +∞.
     """
 
     closed_convex = True
 
-    def __init__(self, floor: float) -> None:
-        if not math.isfinite(floor):
-            raise ValueError(f"floor is {floor}; expected a finite value.")
-        self.floor = floor
-
-    @property
-    def name(self) -> str:
-        return f"x >= {self.floor:.3g}"
+    def __init__(self, floor: float | Tensor) -> None:
+        self.floor = torch.as_tensor(floor, dtype=torch.get_default_dtype()) if isinstance(floor, float) else floor
+        if bool((self.floor.isnan() | (self.floor == math.inf)).any()):
+            raise ValueError("floor is NaN or infinite; expected finite values, or −inf where nothing is known.")
 
     def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
-        return v.clamp_min(self.floor)
+        return torch.maximum(v, self.floor.to(v))
 
     def value(self, x: Tensor) -> Tensor:
         """0 up to rounding, else ∞: (B,)."""
-        inside = (x >= self.floor - 1e-6 * max(1.0, abs(self.floor))).flatten(1).all(1)
+        floor = self.floor.to(x)
+        inside = (x >= floor - 1e-6 * floor.abs().clamp_min(1).nan_to_num(posinf=1.0)).flatten(1).all(1)
         return torch.where(inside, 0.0, math.inf).to(x)

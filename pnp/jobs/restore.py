@@ -170,7 +170,7 @@ def _attempt(job: Job, parts: Parts, noise: Noise, ways: _Ways) -> _Done:
     """The solve for this noise, with what nobody gave settled."""
     say = ways.say
     rule = settle.rule_for(job, parts)
-    problem = Problem(parts.operator, parts.y, settle.above_the_darkest(parts, say), noise)
+    problem = Problem(parts.operator, parts.y, settle.above_the_darkest(parts, noise.level(parts.y), say), noise)
     solver = settle.solver(job, parts, problem, rule, say)
     stop = settle.stop(job, rule, solver, say)
     plain = problem.initial()
@@ -220,7 +220,7 @@ def _without_saturated(
     assert parts.saturated is not None
     known = ~parts.saturated.any(0)
     hidden = parts.operator.masked(known.to(parts.y)).to(parts.y.device)
-    alone = Problem(hidden, parts.y, problem.prior, Gaussian(problem.sigma))
+    alone = Problem(hidden, parts.y, parts.prior, Gaussian(problem.sigma))
     weight = settle.weight(job, parts._replace(operator=hidden), alone, solver, rule, alone.initial(), say)
     clock = [] if job.seconds is None else [Seconds(job.seconds / 3)]
     result = solve(alone.weighted(weight.lam), solver, x0=weight.x0, iterations=job.iterations, stop=[*stop, *clock],

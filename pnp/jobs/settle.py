@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool2d
+from torch.nn.functional import avg_pool2d, max_pool2d
 
 from ..core.loop import solve
 from ..core.problem import Problem
@@ -37,7 +37,7 @@ from .evidence import Judgement, judge
 from .job import SIMULATED_SIGMA, Job, Parts
 
 DISCREPANCY = 0.97  # residual aimed at, in sigma √m: the restored picture fits a little of the noise
-DARKEST = 1e-3  # of the samples
+LIGHT, REACH, WIDE = 10.0, 12, 65  # stds of the noise above the ground; pixels
 HIDDEN = 0.02  # share of the pixels; as many can be filled in
 PAGES = 4  # of a stack that are looked at for its kernel
 FAR_FROM_UNIT = 2.0  # mean of a picture's |values|
@@ -191,20 +191,25 @@ def _sigma(job: Job, parts: Parts, say: Say) -> tuple[float | Tensor, str, Poiss
     return compact(sigma), "estimated", photons
 
 
-def above_the_darkest(parts: Parts, say: Say) -> Prior:
-    """The prior, and beside saturated pixels that nothing is darker than the darkest thousandth of the measurement.
+def above_the_darkest(parts: Parts, sigma: float | Tensor, say: Say) -> Prior:
+    """The prior, and beside saturated pixels that no place near a light is darker than the darkest around it.
+
+        x >= min over WIDE x WIDE pixels of the means of 5 x 5 of y,   within REACH pixels of y > median + LIGHT sigma
 
     How bright a saturated core is, is not known, and a dark ring beside it would make up for a wrong guess.  Of priors
     that are functions alone, whose solvers take a sum term by term.
     """
-    used = parts.prior
+    used, y = parts.prior, parts.y
     splits = parts.asked is None or parts.asked.solver.splits
     if parts.saturated is None or not (used.closed_convex and splits):
         return used
-    shown = parts.y[~parts.saturated]
-    floor = float(shown.flatten().kthvalue(max(1, int(DARKEST * shown.numel()))).values)
-    say(f"saturated: nothing is taken to be darker than {floor:.3g}, the darkest thousandth of the measurement")
-    return Sum([*used.terms, (1.0, AtLeast(floor))])
+    x = parts.operator.initial(y)
+    means = avg_pool2d(x, 5, 1, 2, count_include_pad=False)
+    darkest = -max_pool2d(max_pool2d(-means, (WIDE, 1), 1, (WIDE // 2, 0)), (1, WIDE), 1, (0, WIDE // 2))
+    lights = (x > y[~parts.saturated].median() + LIGHT * torch.as_tensor(sigma).to(y)).to(y)
+    near = max_pool2d(lights, 2 * REACH + 1, 1, REACH) > 0
+    say("saturated: no place near a light is taken to be darker than the darkest around it")
+    return Sum([*(used.terms or [(1.0, used)]), (1.0, AtLeast(torch.where(near, darkest, -math.inf)))])
 
 
 def rule_for(job: Job, parts: Parts) -> Rule | None:
