@@ -29,6 +29,7 @@ from ..registry import Spec, SpecError
 SATURATED, OUTLIERS, NONE = "saturated", "outliers", "none"
 PLATEAU = 0.005  # of the brightest value: pixels so near to it were cut there, too, where few lie just below
 FEWEST = 2  # pixels of the brightest value that were cut there
+LEAST_SIDE = 32  # of a picture in which something is looked for unasked
 DARK, BRIGHT, CORES = 0.2, 0.9, 0.01  # of white: the median of the picture, and its cores; their share of the pixels
 MARGIN = 0.8  # of a point's spread: light and background are not told apart exactly
 # Found unasked: so many pixels that stand out five times as far as their neighbours differ, and such a share of all
@@ -131,19 +132,19 @@ def saturated_pixels(y: Tensor, known: Tensor) -> Tensor | None:
 
 def _cores(operator: Operator, y: Tensor, known: Tensor) -> Tensor | None:
     """Saturated pixels where nobody told: cores of lights on a dark ground, seen through a blur."""
-    if not operator.pictorial or min(y.shape[-2:]) < 32 or float(y.quantile(0.5) if y.numel() < 2**24 else y.median()) > DARK:
+    if not operator.pictorial or min(y.shape[-2:]) < LEAST_SIDE or float(y.median()) > DARK:
         return None
     cut = saturated_pixels(y, known)
-    if cut is None or float(cut.float().mean()) > CORES:
+    if cut is None or float(cut.float().mean()) > CORES or float(y[cut].min()) < BRIGHT:
         return None
-    whole = avg_pool2d(cut.to(y), 3, 1) > 0.99  # all neighbours, too
-    return cut if bool(whole.any()) and float(y[cut].min()) > BRIGHT and spread(operator, tuple(y.shape[1:]))[1] >= LEAST_SPREAD else None
+    surrounded = avg_pool2d(cut.to(y), 3, 1) > 0.99
+    return cut if bool(surrounded.any()) and spread(operator, tuple(y.shape[1:]))[1] >= LEAST_SPREAD else None
 
 
 def _outliers(operator: Operator, y: Tensor, known: Tensor, saturated: Tensor | None, asked: bool) -> Tensor | None:
     """Dead and hot pixels of any page, (C, H, W); None where they cannot be told from the scene and nobody asked."""
     rank, share = spread(operator, tuple(y.shape[1:]))
-    if not asked and (share < LEAST_SPREAD or min(y.shape[-2:]) < 32):
+    if not asked and (share < LEAST_SPREAD or min(y.shape[-2:]) < LEAST_SIDE):
         return None
     filled = fill(y, known.to(y)[None])
     try:

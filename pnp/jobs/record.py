@@ -28,7 +28,8 @@ class Record:
 
     precision: the number format of networks.  lipschitz: of D − Id, where no theorem holds.  residual_over_noise and
     verdict: None and a remark where the noise is not known.  objective: of solvers that have it: first and last value,
-    and by what share of the fall it ever rose.  metrics: PSNR and SSIM, where the truth is known.  seconds: before the
+    and by what share of the fall it ever rose.  metrics: PSNR and SSIM, where the truth is known.  mask:
+    what was found missing, dead, hot or saturated.  seconds: before the
     solve, of its steps, and in all.  history: quantity -> iterations -> images; for a movie one for each frame.
     """
 
@@ -52,12 +53,13 @@ class Record:
     history: dict[str, Any] | list[dict[str, Any]]
     objective: dict[str, Numbers] | None = None
     metrics: dict[str, list[float]] | None = None
+    mask: list[str] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The record as a dictionary; objective and metrics are left out where there are none."""
+        """The record as a dictionary; objective, metrics and mask are left out where there are none."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         found |= {name: found[name]._asdict() for name in ("sigma", "lam")}
-        return {k: v for k, v in found.items() if v is not None or k not in ("objective", "metrics")}
+        return {k: v for k, v in found.items() if v is not None or k not in ("objective", "metrics", "mask")}
 
 
 def settings_of(solver: Solver, iterations: int) -> dict[str, Any]:

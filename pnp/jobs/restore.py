@@ -265,6 +265,7 @@ def _record(
         history=history_of(result),
         objective=objective_of(result),
         metrics=None if parts.truth is None else scores(initial, restored, parts.truth),
+        mask=[line.removeprefix("mask: ") for line in parts.said] or None,
     )
 
 
