@@ -99,7 +99,7 @@ class Operator(nn.Module, ABC):
 
         return Masked(known, self)
 
-    def sampled(self, y: Tensor) -> tuple[Tensor, Tensor | None]:
+    def planes(self, y: Tensor) -> tuple[Tensor, Tensor | None]:
         """y as a picture whose neighbouring samples are of one kind, and its known samples (`known`); default: y."""
         return y, self.known()
 

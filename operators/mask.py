@@ -106,8 +106,9 @@ class Masked(Composition):
     def rivals(self) -> dict[str, Operator]:
         return self.inner.rivals()
 
-    def masked(self, known: Tensor) -> Masked:
-        return Masked(self.outer.known() * known.to(self.outer.known()), self.inner)
+    def masked(self, known: Tensor) -> Operator:
+        mine = self.outer.known()
+        return self.inner.masked(known if mine is None else mine * known.to(mine))
 
 
 def fill(y: Tensor, known: Tensor) -> Tensor:
@@ -162,7 +163,10 @@ def mask(
     if invert or colour is not None:
         raise SpecError("invert and colour are for a mask file. Pass file=mask.png as well.")
     if measured and kind != "block":
-        raise SpecError("cannot tell which pixels are missing. Pass the mask: mask:file=mask.png (white = known), or --op identity with --mask.")
+        raise SpecError(
+            "cannot tell which pixels are missing. Pass the mask: mask:file=mask.png (white = known), or --op identity "
+            "with --mask."
+        )
     if kind == "random":
         return Mask(random_pixels((channels if per_channel else 1, height, width), keep, generator))
     side = size if size is not None else max(1, min(height, width) // (8 if kind == "boxes" else 4))

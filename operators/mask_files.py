@@ -92,7 +92,8 @@ def is_colour(text: str) -> bool:
 def check_known(y: Tensor, known: Tensor) -> None:
     """ValueError where the known pixels of y (B, C, H, W) are all one colour, and the missing ones are not.
 
-        max − min of the known samples of each channel = 0, or < FLAT over their middle 98 % where fewer than half are known
+        max − min of the known samples of each channel = 0,
+        or < FLAT over their middle 98 % where fewer than half of the pixels are known
 
     A note where more than half is missing.
     """
@@ -104,7 +105,10 @@ def check_known(y: Tensor, known: Tensor) -> None:
         flat.append(_spread(seen, 0.0) == 0 or (share < 0.5 and _spread(seen, 0.01) < FLAT))
         hidden.append(len(rest) > 0 and _spread(rest, 0.01) > FLAT)
     if all(flat) and (any(hidden) or (share < 0.5 and bool((y[shown] == y[shown].flatten()[0]).all()))):
-        raise ValueError("The known pixels are all one colour. Is the mask inverted? Then pass --mask FILE,invert=true.")
+        raise ValueError(
+            "The known pixels are all one colour. Is the mask inverted? Then pass --mask FILE,invert=true, or "
+            "--op mask:file=FILE,invert=true."
+        )
     if share < 0.5:
         warnings.warn(f"{1 - share:.0%} of the pixels are missing.", stacklevel=2)
 
@@ -156,7 +160,8 @@ def _by_tone(file: str, inks: Tensor) -> Tensor:
                 f"the mask {file} looks like a photograph. A mask is white where pixels are known and black where they "
                 "are missing; paint it, or pass a key colour: --mask red."
             )
-        warnings.warn(f"{file}: the mask has {len(values)} grey values. Those above the middle are known.", stacklevel=3)
+        many = len(values)
+        warnings.warn(f"{file}: the mask has {many} grey values. Those above the middle are known.", stacklevel=3)
     return known.to(grey.dtype)
 
 

@@ -58,7 +58,7 @@ class Mosaic(Operator):
     def masked(self, known: Tensor) -> Mosaic:
         return Mosaic(self.mask * known.to(self.mask))
 
-    def sampled(self, y: Tensor) -> tuple[Tensor, Tensor | None]:
+    def planes(self, y: Tensor) -> tuple[Tensor, Tensor | None]:
         """Each colour as a picture of its own, of which one pixel in four or two is known."""
         return self.adjoint(y), self.mask
 
@@ -84,20 +84,19 @@ class Mosaic(Operator):
 
 
 @OPERATORS.register("mosaic", cite=("bayer1976",), examples=("mosaic", "mosaic:pattern=gbrg"))
-def mosaic(
-    pattern: Pattern = "rggb", *, shape: tuple[int, int, int] | None = None, measured: bool = False
-) -> Mosaic:
+def mosaic(pattern: Pattern = "rggb", *, shape: tuple[int, int, int] | None = None, measured: bool = False) -> Mosaic:
     """A camera's Bayer pattern: a grey picture of which each pixel saw red, green or blue.
 
-    pattern: the colours of the top left four pixels, row by row.
+    pattern: the colours of the top left four pixels, row by row.  A simulation on a grey picture
+    measures all of it, since its colours are one.
     """
     if shape is None:
         raise SpecError("mosaic needs the shape of the picture.")
     channels, height, width = shape
     if measured and channels != 1:
         raise SpecError(f"mosaic takes the grey picture of a sensor; this one has {channels} channels.")
-    if not measured and channels != 3:
-        raise SpecError(f"mosaic measures a colour picture; this one has {channels} channel(s).")
+    if not measured and channels == 1:
+        return Mosaic(torch.ones(1, height, width))
     mask = torch.zeros(3, height, width)
     for i, colour in enumerate(pattern):
         mask["rgb".index(colour), i // 2 :: 2, i % 2 :: 2] = 1

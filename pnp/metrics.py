@@ -15,7 +15,7 @@ def psnr(x: Tensor, truth: Tensor) -> Tensor:
 def ssim(x: Tensor, truth: Tensor) -> Tensor:
     """Mean structural similarity with Gaussian windows of std 1.5 (scikit-image), channels averaged: (B,).
 
-    nan for pictures smaller than the 11-pixel window.  Windows about a NaN of the truth do not count.   Wang et al. 2004.
+    nan for pictures smaller than the 11-pixel window.  Windows about a NaN of it do not count.   Wang et al. 2004.
     """
     from skimage.metrics import structural_similarity
 

@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 @click.option("--range", "span", callback=span, default="auto", show_default=True, metavar="LOW..HIGH",
               help="The values of the file that are black and white, e.g. 100..500. auto: found in the file; "
               "full: 0 and the largest of its type.")  # fmt: skip
-@click.option("--mask", metavar="SPEC", help="Known pixels of the picture: a mask file (white = known), a colour of paint "
-              "(red, #ff0000: missing), saturated, outliers, or a sum of them. NaN is missing in any case. none: dead and "
-              "hot pixels are not looked for.")  # fmt: skip
+@click.option("--mask", metavar="SPEC", help="Known pixels of the picture: a mask file (white = known), a colour of "
+              "paint (red, #ff0000: missing), saturated, outliers, or a sum of them. NaN is missing in any case. "
+              "none: dead, hot and saturated pixels are not looked for.")  # fmt: skip
 @click.option("--size", callback=size, metavar="HxW", help="Picture size of a compressive measurement (.npy).")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--iterations", type=click.IntRange(1), help="Largest number of iterations. Default: the solver's own.")
@@ -229,7 +229,8 @@ def _truth(path: Path, picture: Picture | None) -> Any:
     """The pixels of the clean picture, by the range of the measured one."""
     from ..files import pictures
 
-    return pictures.read(path, "auto", holes=True).pixels if picture is None else pictures.read_like(path, picture).pixels
+    clean = pictures.read(path, "auto", holes=True) if picture is None else pictures.read_like(path, picture)
+    return clean.pixels
 
 
 def _load(job: Job, plan: Plan, span: Wanted) -> tuple[Picture | None, Any]:

@@ -127,8 +127,8 @@ class Problem:
 
         Gaussian noise: (AᵀA + rho I)⁻¹(Aᵀy + rho v), rho = sigma²/tau, kept above 1600 eps ‖A‖² (2e-4 in float32):
         below it rounding would lose rho v beside Aᵀy, and with it the picture where A sees nothing, while the fit to y
-        differs by less than one part in 5000.  Other noise, A a mask or the identity: v + Aᵀ(prox(Av) − Av), the noise's
-        prox where y was measured, v elsewhere.
+        differs by less than one part in 5000.  Other noise, A a mask or the identity: v + Aᵀ(prox(Av) − Av), the
+        noise's prox where y was measured, v elsewhere.
         """
         if not self.exact:
             raise ValueError(f"{self.noise.name} noise has no exact step with {self.operator.name}; use data_step.")

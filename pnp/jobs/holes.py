@@ -79,8 +79,8 @@ def look(mask: str | Tensor | None, operator: Operator, pixels: Tensor, *, found
         many = 0 if saturated is None else int(saturated.any(1).sum())
         said.append(f"mask: {many or 'no'} pixels are saturated" + (", at least as bright as they are" if many else ""))
     elif found and not named & {NONE} and (saturated := _cores(operator, y, known)) is not None:
-        many = int(saturated.any(1).sum())
-        said.append(f"mask: {many} pixels are saturated, at least as bright as they are; --mask none takes them as measured")
+        found_so = f"{int(saturated.any(1).sum())} pixels are saturated, at least as bright as they are"
+        said.append(f"mask: {found_so}; --mask none takes them as measured")
     if OUTLIERS in named or (found and not named & {NONE} and operator.pictorial):
         lost = _outliers(operator, y, known, saturated, asked=OUTLIERS in named)
         if lost is not None and lost.any():
@@ -199,5 +199,6 @@ def files(mask: str | Tensor | None) -> list[Path]:
 
 def _fitting(mask: Tensor, y: Tensor) -> Tensor:
     if mask.ndim != 3 or mask.shape[-2:] != y.shape[-2:] or len(mask) not in (1, y.shape[1]):
-        raise ValueError(f"mask has shape {tuple(mask.shape)}; expected (1, H, W) or (C, H, W) of {tuple(y.shape[1:])}.")
+        expected = f"(1, H, W) or (C, H, W) of {tuple(y.shape[1:])}"
+        raise ValueError(f"mask has shape {tuple(mask.shape)}; expected {expected}.")
     return mask.to(y.device) > 0

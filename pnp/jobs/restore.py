@@ -81,8 +81,8 @@ def restore(
     range: its values that are black and white, e.g. (100, 500); `full`: 0 and the largest integer; None: found in it
     (`pnp.files.ranges`).  Everything else here is in image units, where they are 0 and 1.  What is None is settled: the
     noise is estimated, solver, stop rules and weight come from the table of rules or fit the noise (`Job`).
-    mask: the known pixels of the picture: a spec as for `--mask`, or a tensor of 0 and 1, (1, H, W) or (C, H, W).  NaN is
-    missing.
+    mask: the known pixels of the picture: a spec as for `--mask`, or a tensor of 0 and 1, (1, H, W) or (C, H, W).  NaN
+    is missing.
     truth: the clean picture, for scores, in the units of the picture where it is of the same type.
     say: hears a line about each choice.  callbacks: called with a Snapshot after each step.
     Returns the picture in the kind it came in, and the record of all choices.

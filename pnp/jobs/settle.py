@@ -84,7 +84,8 @@ def level(job: Job, parts: Parts, say: Say) -> Level:
     sigma, source, photons = _sigma(job, parts, say)
     if given is not None:
         return Level(NOISES.build(given, sigma=sigma), source)
-    if photons is not None and bool(photons.counted.all()) and parts.saturated is None:  # no pixel is clipped: 0 is a count, too
+    counted = photons is not None and bool(photons.counted.all())
+    if photons is not None and counted and parts.saturated is None:  # no pixel is clipped: 0 is a count, too
         return Level(_of_few(job, parts, photons) or Gaussian(sigma), source)
     clipped = find(parts.y, sigma, parts.operator.known()) is not None or parts.saturated is not None
     return Level(ClippedGaussian(sigma, parts.saturated) if clipped else Gaussian(sigma), source)
@@ -144,7 +145,7 @@ def _gain(job: Job, parts: Parts, say: Say) -> float | Tensor:
     """
     if not parts.operator.pictorial:
         raise ValueError("Cannot estimate the gain from compressive measurements. Give it: --noise poisson:gain=...")
-    gain = estimate_noise(*parts.operator.sampled(parts.y))[1].gain
+    gain = estimate_noise(*parts.operator.planes(parts.y))[1].gain
     flat = [i + 1 for i, grows in enumerate((gain > 0).flatten().tolist()) if not grows]
     if flat:
         which = f"page {', '.join(map(str, flat))}" if len(parts.y) > 1 else "this picture"
@@ -183,7 +184,7 @@ def _sigma(job: Job, parts: Parts, say: Say) -> tuple[float | Tensor, str, Poiss
     pixelwise = parts.operator.pixelwise
     # a weight that fits the residual to sigma would take out as much of the picture as sigma counts beside white noise
     lost = (0.0, 0.0) if pixelwise and parts.prior.closed_convex else (job.floor, job.hidden)
-    sigma, photons, source = of_file(*parts.operator.sampled(parts.y), *lost, pixelwise=pixelwise)
+    sigma, photons, source = of_file(*parts.operator.planes(parts.y), *lost, pixelwise=pixelwise)
     if added is not None and float((sigma / added).log().abs().max()) > 0.3:
         warnings.warn(f"the estimated sigma is far from the noise that was added, {added}.", stacklevel=2)
     sigma = _settled(job, sigma)

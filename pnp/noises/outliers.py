@@ -21,7 +21,7 @@ def spread(operator: Operator, y_shape: tuple[int, ...]) -> tuple[int, float]:
     """
     if not operator.pictorial:
         return 1, 0.0
-    shape = operator.image_shape(y_shape)  # type: ignore[arg-type]
+    shape = operator.image_shape(y_shape)
     device = next((b.device for b in operator.buffers()), torch.device("cpu"))
     found: list[Tensor] = []
     for shift in (0, 1):  # of what decimates, points on a sample and between

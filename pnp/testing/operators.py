@@ -29,7 +29,8 @@ def check_operator(
                        generic solve likewise; ValueError for a rho that is not above 0
         norm           ‖A‖ (1 − 0.001) <= norm(x) <= ‖A‖ (1 + bound), ‖A‖ by Lanczos' method
         shapes         image_shape and measurement_shape agree with what forward makes; initial, visible likewise
-        known          0 and 1, nothing measured where it is 0, and nothing read there; pixelwise: A x² = (A x)², A Aᵀ = known
+        known          0 and 1, nothing measured where it is 0, and nothing read there
+        pixelwise      A x² = (A x)² and A Aᵀ y = y
 
     in float64 and in float32, each image of a batch as if alone, and two calls bitwise equal with arguments, settings
     and buffers as before.
