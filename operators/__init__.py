@@ -5,7 +5,8 @@ from .base import Operator, dot_test
 from .blur import Blur
 from .borders import PaddedBlur, ValidBlur
 from .compose import Composition, FromCallables, Identity
-from .mask import Mask
+from .mask import Mask, Masked
+from .mosaic import Mosaic
 from .sensing import BlockSensing, DenseSensing, OrthonormalSensing, StructuredSensing
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "FromCallables",
     "Identity",
     "Mask",
+    "Masked",
+    "Mosaic",
     "Operator",
     "OrthonormalSensing",
     "PaddedBlur",

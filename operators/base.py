@@ -20,7 +20,7 @@ class Operator(nn.Module, ABC):
     """
 
     pictorial: bool = True  # y is a picture, whose neighbouring samples are neighbours in the scene
-    pixelwise: bool = False  # A x is x where y was measured: every pixel is a problem of its own
+    pixelwise: bool = False  # each number of y is one number of x, as it is: every pixel is a problem of its own
     task: str = "other"  # which rows of the default parameters fit: blur, mask, downsample, sensing, identity
     called: str = "operator"  # what a message says may be wrong: of a blur the kernel
     tolerance: float = 1e-6  # relative residual of the default `solve_normal`, for float32; float64 goes to 1e-12
@@ -92,6 +92,16 @@ class Operator(nn.Module, ABC):
     def known(self) -> Tensor | None:
         """1 where y was measured and 0 where it holds nothing, broadcast against y; None: everywhere."""
         return None
+
+    def masked(self, known: Tensor) -> Operator:
+        """m A: the same operator where only y with known = 1, (1, H, W) or (C, H, W), was measured."""
+        from .mask import Masked
+
+        return Masked(known, self)
+
+    def planes(self, y: Tensor) -> tuple[Tensor, Tensor | None]:
+        """y as a picture whose neighbouring samples are of one kind, and its known samples (`known`); default: y."""
+        return y, self.known()
 
     def visible(self, x: Tensor) -> Tensor:
         """The part of the image that the measurement shows; default: all of it."""

@@ -32,6 +32,11 @@ class Identity(Operator):
     def norm(self, x: Tensor | None = None) -> float:
         return 1.0
 
+    def masked(self, known: Tensor) -> Operator:
+        from .mask import Mask
+
+        return Mask(known)
+
 
 @OPERATORS.register("identity")
 def identity() -> Identity:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -11,6 +12,9 @@ from torch.nn.functional import avg_pool2d, interpolate
 from .. import checks
 from ..registry import OPERATORS, SpecError
 from .base import Operator
+from .compose import Composition
+from .mask_files import read_mask
+from .mosaic import Mosaic
 
 
 class Mask(Operator):
@@ -56,6 +60,9 @@ class Mask(Operator):
     def known(self) -> Tensor:
         return self.mask
 
+    def masked(self, known: Tensor) -> Mask:
+        return Mask(self.mask * known.to(self.mask))
+
     def image_shape(self, y_shape: tuple[int, ...] | None) -> tuple[int, int, int]:
         channels, height, width = self.mask.shape if y_shape is None else y_shape
         self._check(torch.empty(1, channels, height, width, device="meta"), "y", "makes")
@@ -74,6 +81,34 @@ class Mask(Operator):
         if x.ndim != 4 or x.shape[-2:] != (h, w) or c not in (1, x.shape[1]):
             channels = "C" if c == 1 else c
             raise ValueError(f"{name} has shape {tuple(x.shape)}; {self.name} {does} (B, {channels}, {h}, {w}).")
+
+
+class Masked(Composition):
+    """y = m (A x): what A makes, of which some pixels are missing.   m: `Mask`, (1, H, W) or (C, H, W) of y.
+
+    All else is asked of A: the rows of default parameters, its kernel and rivals, its periodic solve as preconditioner
+    and its norm, which m cannot enlarge.
+    """
+
+    def __init__(self, known: Tensor, inner: Operator) -> None:
+        super().__init__(Mask(known), inner)
+        self.task, self.called = inner.task, inner.called
+
+    def preconditioner(self, b: Tensor, rho: float | Tensor) -> Callable[[Tensor], Tensor]:
+        return self.inner.preconditioner(b, rho)
+
+    def norm(self, x: Tensor | None = None) -> float:
+        return self.inner.norm(x)
+
+    def transfer(self, size: tuple[int, int]) -> Tensor | None:
+        return self.inner.transfer(size)
+
+    def rivals(self) -> dict[str, Operator]:
+        return self.inner.rivals()
+
+    def masked(self, known: Tensor) -> Operator:
+        mine = self.outer.known()
+        return self.inner.masked(known if mine is None else mine * known.to(mine))
 
 
 def fill(y: Tensor, known: Tensor) -> Tensor:
@@ -104,12 +139,17 @@ def mask(
     per_channel: bool = False,
     boxes: int = 10,
     size: int | None = None,
+    invert: bool = False,
+    colour: str | None = None,
     *,
     shape: tuple[int, int, int],
     seed: int = 0,
     measured: bool = False,
-) -> Mask:
+) -> Mask | Mosaic:
     """Missing pixels, from a picture (file, white = known) or at random pixels, scattered boxes, or a centre block.
+
+    A file may be an alpha channel, 0 and 1, or paint of one colour, which is missing (colour names it: red, #ff0000).
+    invert: what is white is missing.  A colour mask of one channel a pixel makes a mosaic of a grey picture.
 
     keep: the fraction of random pixels that is known, drawn for all channels together or per_channel.
     boxes, size: how many squares of which side are missing (default side: an eighth of the shorter side of the
@@ -118,9 +158,15 @@ def mask(
     generator = torch.Generator().manual_seed(seed)
     channels, height, width = shape
     if file is not None:
-        return Mask(picture_mask(file, shape))
+        known = read_mask(file, shape, invert=invert, colour=colour)
+        return Mosaic(known) if len(known) > shape[0] else Mask(known)
+    if invert or colour is not None:
+        raise SpecError("invert and colour are for a mask file. Pass file=mask.png as well.")
     if measured and kind != "block":
-        raise SpecError("cannot tell which pixels are missing. Pass the mask: mask:file=mask.png (white = known).")
+        raise SpecError(
+            "cannot tell which pixels are missing. Pass the mask: mask:file=mask.png (white = known), or --op identity "
+            "with --mask."
+        )
     if kind == "random":
         return Mask(random_pixels((channels if per_channel else 1, height, width), keep, generator))
     side = size if size is not None else max(1, min(height, width) // (8 if kind == "boxes" else 4))
@@ -157,27 +203,4 @@ def centre_block(shape: tuple[int, int, int], side: int) -> Tensor:
     known = torch.ones(shape)
     top, left = (shape[1] - side) // 2, (shape[2] - side) // 2
     known[:, top : top + side, left : left + side] = 0
-    return known
-
-
-def picture_mask(file: str, shape: tuple[int, int, int]) -> Tensor:
-    """The mask in a picture file: known where it is above one half.
-
-    (1, H, W) for a grey picture or one with equal channels, else (3, H, W).  Raises ValueError if it does not fit.
-    """
-    from ..files.pictures import read
-
-    pixels = read(file).pixels  # (B, C, H, W)
-    if len(pixels) != 1 or pixels.shape[-2:] != shape[-2:]:
-        raise ValueError(
-            f"the mask {file} has {len(pixels)} page(s) of {pixels.shape[-2]}×{pixels.shape[-1]} pixels (H × W); "
-            f"the picture needs one of {shape[-2]}×{shape[-1]}."
-        )
-    known = (pixels[0] > 0.5).float()
-    if bool((known == known[:1]).all()):
-        known = known[:1]
-    if len(known) not in (1, shape[0]):
-        raise ValueError(f"the mask {file} has {len(known)} different channels; the picture has {shape[0]}.")
-    if not bool(known.any()):
-        raise ValueError(f"the mask {file} is all black, so every pixel is missing. Paint the known pixels white.")
     return known

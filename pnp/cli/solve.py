@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 @click.option("--light", type=click.Choice(("auto", "linear", "srgb")), default="auto", show_default=True,
               help="linear: solve where values are in proportion to light, as a lens blurs them. srgb: in the values "
               "of the file, as software blurs them. auto: by what explains the picture better.")  # fmt: skip
+@click.option("--mask", metavar="SPEC", help="Known pixels of the picture: a mask file (white = known), a colour of "
+              "paint (red, #ff0000: missing), saturated, outliers, or a sum of them. NaN is missing in any case. "
+              "none: dead, hot and saturated pixels are not looked for.")  # fmt: skip
 @click.option("--size", callback=size, metavar="HxW", help="Picture size of a compressive measurement (.npy).")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--iterations", type=click.IntRange(1), help="Largest number of iterations. Default: the solver's own.")
@@ -231,7 +234,8 @@ def _truth(path: Path, picture: Picture | None) -> Any:
     """The pixels of the clean picture, by the range of the measured one."""
     from ..files import pictures
 
-    return pictures.read(path, "auto").pixels if picture is None else pictures.read_like(path, picture).pixels
+    clean = pictures.read(path, "auto", holes=True) if picture is None else pictures.read_like(path, picture)
+    return clean.pixels
 
 
 def _load(job: Job, plan: Plan, span: Wanted) -> tuple[Picture | None, Any]:
@@ -244,7 +248,7 @@ def _load(job: Job, plan: Plan, span: Wanted) -> tuple[Picture | None, Any]:
     if job.size is not None and plan.source.suffix.lower() == ".npy":
         array = pictures.read_array(plan.source)
         return None, array.reshape(1, 1, 1, -1) if array.ndim == 1 else array[(None,) * (4 - array.ndim)]
-    picture = pictures.read(plan.source, span)
+    picture = pictures.read(plan.source, span, holes=True)
     return picture, picture.pixels
 
 
@@ -253,7 +257,7 @@ def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None
     import tempfile
 
     from ..files import formats, pictures
-    from ..jobs import checkpoint, report
+    from ..jobs import checkpoint, holes, report
     from ..registry import OPERATORS, PRIORS
 
     kind = pictures.written_format(plan.output)
@@ -271,7 +275,7 @@ def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None
     op, prior = (str(part) for part in (job.operator, job.prior))
     texts = [*OPERATORS.parse(op).texts(), *PRIORS.parse(prior).texts()]  # kernels, masks, weights, own files
     named = [Path(part) for text in texts for part in (text, *text.split(":"))]
-    sources = [p for p in (plan.source, truth, *named) if p is not None and p.is_file()]
+    sources = [p for p in (plan.source, truth, *named, *holes.files(job.mask)) if p is not None and p.is_file()]
     made = ("figure.png", "degraded.png", report.NAME, checkpoint.NAME)
     if plan.output.resolve() in {(plan.report / name).resolve() for name in made}:
         raise pictures.PictureError(f"{plan.output} would be overwritten by a file of the report. Choose another name.")

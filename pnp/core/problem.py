@@ -127,15 +127,15 @@ class Problem:
 
         Gaussian noise: (AᵀA + rho I)⁻¹(Aᵀy + rho v), rho = sigma²/tau, kept above 1600 eps ‖A‖² (2e-4 in float32):
         below it rounding would lose rho v beside Aᵀy, and with it the picture where A sees nothing, while the fit to y
-        differs by less than one part in 5000.  Other noise, A a mask or the identity: the noise's prox where y was
-        measured, v elsewhere.
+        differs by less than one part in 5000.  Other noise, A a mask or the identity: v + Aᵀ(prox(Av) − Av), the
+        noise's prox where y was measured, v elsewhere.
         """
         if not self.exact:
             raise ValueError(f"{self.noise.name} noise has no exact step with {self.operator.name}; use data_step.")
         if self.noise.quadratic or not self.operator.pixelwise:
             return self._solve(self.aty, self.sigma**2 / tau, v, x0)
-        found, known = self.noise.prox(v, self.y, tau), self.operator.known()
-        return found if known is None else torch.where(known > 0, found, v)
+        u = self.operator(v)
+        return v + self.operator.adjoint(self.noise.prox(u, self.y, tau) - u)  # y is some of the numbers of x
 
     def data_step(
         self, v: Tensor, tau: float | Tensor, split: DataSplit | None, x0: Tensor | None = None, sweeps: int = SWEEPS

@@ -76,25 +76,25 @@ class Picture:
         return exif.of_camera(self.meta.exif)
 
 
-def read(path: str | os.PathLike[str], range: Wanted = "full") -> Picture:
+def read(path: str | os.PathLike[str], range: Wanted = "full", *, holes: bool = False) -> Picture:
     """The picture in `path`.  Raises PictureError for anything that is not a whole, finite picture.
 
     range: what is black and white, in units of the file; `full`: 0 and the largest integer, floats as they are; `auto`:
-    by its values (`ranges.find`).
+    by its values (`ranges.find`).  holes: pixels may be NaN, which is missing.
     """
     path = Path(path)
     _check_there(path)
     format = format_of(path)
     with _reported("read", path):
-        picture = _picture(formats.decode(path, format), range)
+        picture = _picture(formats.decode(path, format), range, holes)
     return picture
 
 
 def read_like(path: str | os.PathLike[str], like: Picture) -> Picture:
     """The truth of `like`: by the same range where it is in the same units, else by its own (`ranges.of_truth`)."""
-    own = read(path, "auto")
+    own = read(path, "auto", holes=True)
     ends = ranges.of_truth(own.ends, like.ends, same_type=own.dtype == like.dtype)
-    return own if own.ends == ends else read(path, ends)
+    return own if own.ends == ends else read(path, ends, holes=True)
 
 
 def read_array(path: str | os.PathLike[str]) -> Tensor:
@@ -241,7 +241,7 @@ def written_format(path: Path) -> str:
     return format
 
 
-def _picture(stored: Stored, range: Wanted) -> Picture:
+def _picture(stored: Stored, range: Wanted, holes: bool = False) -> Picture:
     dtype = stored.samples.dtype.name
     if dtype not in (*formats.INTEGERS, *formats.EVERY_DEPTH):
         raise ValueError(f"{dtype} samples; expected integers or floats: convert them first")
@@ -249,7 +249,8 @@ def _picture(stored: Stored, range: Wanted) -> Picture:
     inks, rest = stored.samples[..., :colours], stored.samples[..., colours:]
     all_of_it = Range(0.0, stored.peak)
     ends = ranges.settled(range, inks, all_of_it)
-    x = _finite(_planes(inks, ends, stored.orientation))
+    x = _planes(inks, ends, stored.orientation)
+    _finite(torch.where(x.isnan(), 0.0, x) if holes and x.isnan().any() else x)
     alpha = _finite(_planes(rest, all_of_it, stored.orientation)) if rest.shape[-1] else None
     counted = np.dtype(dtype).kind in "iu"
     step = 1 / (ends.white - ends.black)
@@ -338,7 +339,7 @@ def _with_alpha(x: Tensor, before: Tensor, alpha: Tensor, *, premultiplied: bool
         raise PictureError(f"{len(x)} pages to write like {len(alpha)} pages with alpha; expected as many.")
     alpha = alpha.to(x.dtype)
     if x.shape == before.shape:
-        x = torch.where(alpha == 0, before.to(x.dtype), x)
+        x = torch.where((alpha == 0) & ~before.isnan(), before.to(x.dtype), x)
     else:
         alpha = interpolate(alpha, x.shape[-2:], mode="bicubic", antialias=True).clamp(0, 1)
     if premultiplied:

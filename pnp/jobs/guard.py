@@ -6,30 +6,37 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from ..core.result import Result
 from .evidence import Judgement
-from .job import Job
+from .job import Job, Parts
 
 BEYOND = 1.2 / 255  # rms beyond black and white: right kernels leave up to 0.4/255, kernels that lose to the input more
 GENTLER = 4.0  # by what sigma is raised where a result goes beyond
+NEAR = 2  # pixels around a missing one, whose value is as little known
 WHOLE = ((0.0, 255.0), (0.0, 65535.0), None)  # ranges that are a type's own: nothing lies beyond
 UNWORTHY = "With this kernel the result would be worse than the measured picture"
 OUTSIDE = "The result goes far beyond black and white"
 KEPT = "so the measured picture is kept. --no-guard writes the result"
 
 
-def beyond(job: Job, y: Tensor, restored: Tensor) -> Tensor:
+def beyond(job: Job, parts: Parts, restored: Tensor) -> Tensor:
     """Which restored pictures go far beyond black and white where the measured ones do not, (B,) of bool.
 
         √(mean over pixels of (−x)₊² + (x − 1)₊²) > BEYOND
 
-    A picture whose black and white were found in its values may well go beyond them: none of those.
+    A picture whose black and white were found in its values may well go beyond them: none of those.  So may one with
+    saturated pixels, and any picture where pixels are missing.
     """
+    y, known = parts.y, parts.operator.known()
+    if known is not None and known.shape[-2:] == restored.shape[-2:]:
+        near = max_pool2d(1 - known.to(restored).amin(0, keepdim=True)[None], 2 * NEAR + 1, 1, NEAR)
+        restored = torch.where(near > 0, 0.5, restored)
     far = (-restored).clamp_min(0).square() + (restored - 1).clamp_min(0).square()
     within = (y.amin((1, 2, 3)) >= 0) & (y.amax((1, 2, 3)) <= 1)
     ends = ((y <= 0) | (y >= 1)).flatten(1).float().mean(1) < 1e-3  # where much is clipped, the truth may lie beyond
-    if not job.guard or job.simulate or job.range not in WHOLE:
+    if not job.guard or job.simulate or parts.saturated is not None or job.range not in WHOLE:
         return torch.zeros_like(within)
     return within & ends & (far.flatten(1).mean(1).sqrt() > BEYOND)
 

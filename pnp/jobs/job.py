@@ -22,6 +22,7 @@ from ..noises.base import Noise
 from ..operators.base import Operator
 from ..priors.base import Denoiser, Prior
 from ..registry import NOISES, OPERATORS, PRIORS, SOLVERS, Spec, SpecError
+from . import holes
 
 if TYPE_CHECKING:
     from ..files.pictures import Picture
@@ -51,6 +52,7 @@ class Job:
     explains the picture better (`light`).  curve: the way from the file's values to light; None: they are no encoded
     light, and only `linear` makes it sRGB's.  camera: whether a camera made the file.
     size: (C, H, W) of the image, where y does not tell.  recursive: the pages are frames (`movie.restore_movie`).
+    mask: which pixels of the measurement say nothing, a spec as `holes` has it, or a tensor of 0 and 1 (1 is known).
     rules: file of a table whose rows go before the shipped ones.  device: None is where the picture is.
     """
 
@@ -79,6 +81,7 @@ class Job:
     light: str = "auto"
     curve: Curve | None = None
     camera: bool = False
+    mask: str | Tensor | None = None
 
     def __post_init__(self) -> None:
         spec = "a spec, as in `pnp list`, or"
@@ -121,6 +124,7 @@ class Parts(NamedTuple):
     """The objects of a job, and the measurement where they live.
 
     truth: the clean picture, where it is known.  asked: the solver; None where the job asks for none.
+    saturated: True where y says only that there was at least so much light.  said: what was found missing.
     """
 
     operator: Operator
@@ -128,6 +132,8 @@ class Parts(NamedTuple):
     prior: Prior
     truth: Tensor | None
     asked: Asked | None
+    saturated: Tensor | None = None
+    said: tuple[str, ...] = ()
 
     def sets(self, option: str) -> bool:
         """Whether the solver that was asked for sets this."""
@@ -139,9 +145,11 @@ def build(job: Job, pixels: Tensor, truth: Tensor | None = None) -> Parts:
     pixels = pixels if job.device is None else pixels.to(checks.device(job.device))
     _check_range(job.sigma, pixels)
     operator = _operator(job, pixels)
-    y = pixels
     if job.simulate:
-        truth, y = pixels, _drawn(job, operator, pixels)
+        truth, seen = pixels, holes.Seen(operator, _drawn(job, operator, pixels), None, ())
+    else:
+        seen = holes.look(job.mask, operator, pixels)
+    operator, y = seen.operator, seen.y
     shape = operator.image_shape(tuple(y.shape[1:]))
     prior: Any = job.prior
     if isinstance(prior, str | Spec):
@@ -151,7 +159,7 @@ def build(job: Job, pixels: Tensor, truth: Tensor | None = None) -> Parts:
 
         prior = PnP(prior)
     target = None if truth is None else _seen(operator, truth.to(y.device), shape)
-    return Parts(operator, y, prior, target, _asked(job))
+    return Parts(operator, y, prior, target, _asked(job), seen.saturated, seen.said)
 
 
 def simulated(job: Job, clean: Tensor) -> tuple[Operator, Tensor]:
@@ -161,12 +169,15 @@ def simulated(job: Job, clean: Tensor) -> tuple[Operator, Tensor]:
 
 
 def _operator(job: Job, pixels: Tensor) -> Operator:
+    if job.simulate:
+        checks.finite(pixels, "the picture")
     if isinstance(job.operator, Operator):
         there = {tensor.device for tensor in (*job.operator.parameters(), *job.operator.buffers())} <= {pixels.device}
         return job.operator if there else deepcopy(job.operator).to(pixels.device)  # `to` would move the caller's
     shape = tuple(pixels.shape[1:])
     if job.simulate:
-        return OPERATORS.build(job.operator, shape=shape, seed=job.seed).to(pixels.device)
+        operator = OPERATORS.build(job.operator, shape=shape, seed=job.seed).to(pixels.device)
+        return holes.simulated(job.mask, operator, pixels)
     if job.size is None and not _pictorial(job.operator):
         raise SpecError(
             f"What {job.operator} measures is not a picture but a row of numbers. Give it as .npy, with --size HxW of "
@@ -252,7 +263,8 @@ def as_pixels(picture: Any, range: Any = None) -> Pixels:
         found = _pixels(planes.cpu().numpy(), range)
 
         def back(restored: Tensor) -> Tensor:
-            return torch.from_numpy(found.back(restored)[(0,) * lead]).to(picture)
+            coloured = restored.shape[1] > planes.shape[1]  # of a mosaic
+            return torch.from_numpy(found.back(restored)[(0,) * (min(lead, 1) if coloured else lead)]).to(picture)
 
         return found._replace(x=found.x.to(picture.device), back=back)
     if not isinstance(picture, np.ndarray):
@@ -268,7 +280,7 @@ def as_pixels(picture: Any, range: Any = None) -> Pixels:
 
     def back_to_numpy(restored: Tensor) -> np.ndarray:
         planes = found.back(restored)[0]
-        return planes[0] if flat else np.moveaxis(planes, 0, 2)
+        return planes[0] if flat and len(planes) == 1 else np.moveaxis(planes, 0, 2)
 
     return found._replace(back=back_to_numpy)
 

@@ -18,7 +18,9 @@ from ..core.result import Memory, Result, Status
 from ..core.solver import Solver
 from ..core.stopping import Seconds, StopRule, Tolerance
 from ..noises.base import Noise
+from ..noises.gaussian import Gaussian
 from ..operators.base import Operator
+from ..parameters.rules import Rule
 from ..priors.base import Denoiser, Prior
 from ..registry import Spec
 from . import guard, settle, turned
@@ -70,6 +72,7 @@ def restore(
     range: str | tuple[float, float] | None = None,
     light: str = "auto",
     stripes: str = "auto",
+    mask: str | Tensor | None = None,
     callbacks: Sequence[Callback] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> Restoration:
@@ -85,13 +88,15 @@ def restore(
     light: `linear` solves where values are in proportion to light, as a lens blurs them; `srgb` solves in the picture's
     own values; `auto` tries both, for integers of 8 or 16 bits and operators that mix pixels.
     stripes: `auto`: offsets of whole columns or rows are subtracted first where they are sure; `keep`: they stay.
+    mask: the known pixels of the picture: a spec as for `--mask`, or a tensor of 0 and 1, (1, H, W) or (C, H, W).  NaN
+    is missing.
     truth: the clean picture, for scores, in the units of the picture where it is of the same type.
     say: hears a line about each choice.  callbacks: called with a Snapshot after each step.
     Returns the picture in the kind it came in, and the record of all choices.
     Raises ValueError (SpecError for specs), TypeError for a solver that prior or noise does not fit.
     """
     job = Job(operator, prior, solver, noise, sigma, lam, simulate, seed, iterations, stop, tol, seconds, False, device,
-              size, rules, light=light)  # fmt: skip
+              size, rules, light=light, mask=mask)  # fmt: skip
     with torch.inference_mode(False):  # priors that learn, and those with a gradient, need autograd
         found = as_pixels(picture, range)
         floor = 0.0 if simulate else found.rounding
@@ -119,6 +124,8 @@ def run(
     """
     begun = time.perf_counter()
     parts = build(job, pixels, truth)
+    for line in parts.said:
+        say(line)
     y = parts.y
     parts, striped = offsets.subtracted(job, parts, say)
     noise = settle.level(job, parts, say)
@@ -132,14 +139,15 @@ def run(
     result, initial = done.result, space.encoded(parts.operator.visible(done.x0))
     if striped:
         initial = parts.operator.visible(parts.operator.initial(y))  # what the person has, stripes and all
-    outside = guard.beyond(job, space.encoded(parts.y), space.encoded(parts.operator.visible(result.x)))
+    seen = parts._replace(y=space.encoded(parts.y))
+    outside = guard.beyond(job, seen, space.encoded(parts.operator.visible(result.x)))
     if bool(outside.any()) and job.sigma is None and noise.noise.scaled(guard.GENTLER) is not noise.noise:
         say(f"{guard.OUTSIDE}: once more with {guard.GENTLER:g} times the noise")
         gentler = _attempt(job, parts, noise.noise.scaled(guard.GENTLER), ways._replace(after=None)).result.x
         result = replace(result, x=torch.where(outside.view(-1, 1, 1, 1), gentler, result.x))
         source = f"{noise.source}; {guard.GENTLER:g} times that where the result went far beyond black and white"
         noise = noise._replace(source=source)
-        outside = guard.beyond(job, space.encoded(parts.y), space.encoded(parts.operator.visible(result.x)))
+        outside = guard.beyond(job, seen, space.encoded(parts.operator.visible(result.x)))
     result, kept = guard.kept(job, result, done.x0, judgements, outside)
     total = time.perf_counter() - begun - (0 if metric is None else metric.seconds)
     restored = space.encoded(parts.operator.visible(result.x))
@@ -178,12 +186,15 @@ def _attempt(job: Job, parts: Parts, noise: Noise, ways: _Ways) -> _Done:
     """The solve for this noise, with what nobody gave settled."""
     say = ways.say
     rule = settle.rule_for(job, parts)
-    problem = Problem(parts.operator, parts.y, parts.prior, noise)
+    problem = Problem(parts.operator, parts.y, settle.above_the_darkest(parts, noise.level(parts.y), say), noise)
     solver = settle.solver(job, parts, problem, rule, say)
     stop = settle.stop(job, rule, solver, say)
     plain = problem.initial()
     _check_truth(parts, parts.operator.visible(plain))
-    weight = settle.weight(job, parts, problem, solver, rule, plain, say)
+    if parts.saturated is not None:
+        weight = _without_saturated(job, parts, problem, solver, rule, stop, say)
+    else:
+        weight = settle.weight(job, parts, problem, solver, rule, plain, say)
     x0 = weight.x0
     if ways.after is None and solver.constrained:  # who is led by a first guess
         x0 = settle.first_guess(job, problem, x0, say)
@@ -207,6 +218,32 @@ def _attempt(job: Job, parts: Parts, noise: Noise, ways: _Ways) -> _Done:
     if parts.operator.pixelwise and parts.operator.known() is not None and "parametrise" in parts.prior.offers():
         result = _with_what_is_known(result, problem, say)
     return _Done(result, solver, weight, plain, before)
+
+
+def _without_saturated(
+    job: Job,
+    parts: Parts,
+    problem: Problem,
+    solver: Solver,
+    rule: Rule | None,
+    stop: list[StopRule],
+    say: Callable[[str], None],
+) -> settle.Weight:
+    """The weight that fits the pixels that are not saturated, and the picture that these show: where to begin.
+
+    From the plain guess a saturated core would grow by a little in each iteration.  Raises KeyboardInterrupt.
+    """
+    assert parts.saturated is not None
+    known = ~parts.saturated.any(0)
+    hidden = parts.operator.masked(known.to(parts.y)).to(parts.y.device)
+    alone = Problem(hidden, parts.y, parts.prior, Gaussian(problem.sigma))
+    weight = settle.weight(job, parts._replace(operator=hidden), alone, solver, rule, alone.initial(), say)
+    clock = [] if job.seconds is None else [Seconds(job.seconds / 3)]
+    result = solve(alone.weighted(weight.lam), solver, x0=weight.x0, iterations=job.iterations, stop=[*stop, *clock],
+                   record=())  # fmt: skip
+    if Status.INTERRUPTED in result.status:
+        raise KeyboardInterrupt
+    return weight._replace(x0=result.x)
 
 
 def _record(
@@ -246,6 +283,7 @@ def _record(
         history=history_of(result),
         objective=objective_of(result),
         metrics=None if parts.truth is None else scores(initial, restored, parts.truth),
+        mask=[line.removeprefix("mask: ") for line in parts.said] or None,
     )
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, max_pool2d
 
 from ..core.loop import solve
 from ..core.problem import Problem
@@ -28,11 +29,16 @@ from ..parameters import rules
 from ..parameters.default import default_solver
 from ..parameters.rules import Rule
 from ..parameters.weight import fit_lam
+from ..priors.base import Prior
+from ..priors.bounds import AtLeast
+from ..priors.sum import Sum
 from ..registry import NOISES, SOLVERS, Spec, SpecError
 from .evidence import Judgement, judge
 from .job import SIMULATED_SIGMA, Job, Parts
 
 DISCREPANCY = 0.97  # residual aimed at, in sigma √m: the restored picture fits a little of the noise
+LIGHT, REACH, WIDE = 10.0, 12, 65  # stds of the noise above the ground; pixels
+HIDDEN = 0.02  # share of the pixels; as many can be filled in
 PAGES = 4  # of a stack that are looked at for its kernel
 FAR_FROM_UNIT = 2.0  # mean of a picture's |values|
 FEW_PHOTONS = 2.0  # on average: a denoiser beside their own likelihood gained −0.1 to 3.8 dB below, −0.3 to 0 above
@@ -73,23 +79,26 @@ def level(job: Job, parts: Parts, say: Say) -> Level:
         if job.sigma is not None:
             raise SpecError(f"{given.name} noise is given with its level; leave --sigma out.")
         return Level(given, "of the noise that was given")
+    if given is not None and parts.saturated is not None:
+        raise SpecError("saturated pixels have a noise of their own. Leave --noise out.")
     sigma, source, photons = _sigma(job, parts, say)
     if given is not None:
         return Level(NOISES.build(given, sigma=sigma), source)
-    if photons is not None and bool(photons.counted.all()):  # no pixel is clipped: 0 is a count, too
+    counted = photons is not None and bool(photons.counted.all())
+    if photons is not None and counted and parts.saturated is None:  # no pixel is clipped: 0 is a count, too
         return Level(_of_few(job, parts, photons) or Gaussian(sigma), source)
-    clipped = find(parts.y, sigma, parts.operator.known()) is not None
-    return Level(ClippedGaussian(sigma) if clipped else Gaussian(sigma), source)
+    clipped = find(parts.y, sigma, parts.operator.known()) is not None or parts.saturated is not None
+    return Level(ClippedGaussian(sigma, parts.saturated) if clipped else Gaussian(sigma), source)
 
 
 def judged(job: Job, parts: Parts, noise: Noise) -> list[Judgement]:
     """What each picture's spectrum says of its operator; nothing of a simulation, whose operator is right.
 
-    Pixels that are missing hide the spectrum, so nothing is said there either.  Pages of one instrument: the middle of
-    what PAGES of them say.
+    Where more than HIDDEN of the pixels are missing, or several side by side, they hide the spectrum, and saturated
+    ones bend it, so nothing is said there either.  Pages of one instrument: the middle of what PAGES of them say.
     """
     y = parts.y
-    if job.simulate or not parts.operator.pictorial or parts.operator.known() is not None:
+    if job.simulate or not parts.operator.pictorial or parts.saturated is not None or _hides(parts.operator.known()):
         return [Judgement()] * len(y)
     sigma = torch.as_tensor(noise.level(y)).flatten().expand(len(y)).tolist()
     some = range(len(y)) if job.each_page else range(0, len(y), -(-len(y) // PAGES))
@@ -98,6 +107,13 @@ def judged(job: Job, parts: Parts, noise: Noise) -> list[Judgement]:
         return found
     found.sort(key=lambda each: (each.rival is not None, each.factor))
     return [found[len(found) // 2]] * len(y)
+
+
+def _hides(known: Tensor | None) -> bool:
+    """Whether more is missing than lone pixels that can be filled in: a whole square of 2 x 2, or many."""
+    if known is None:
+        return False
+    return 1 - float(known.float().mean()) > HIDDEN or bool((max_pool2d(known[None].float(), 2, 1) == 0).any())
 
 
 def beside_error(job: Job, level: Level, judgements: list[Judgement], say: Say) -> Level:
@@ -129,7 +145,7 @@ def _gain(job: Job, parts: Parts, say: Say) -> float | Tensor:
     """
     if not parts.operator.pictorial:
         raise ValueError("Cannot estimate the gain from compressive measurements. Give it: --noise poisson:gain=...")
-    gain = estimate_noise(parts.y, parts.operator.known())[1].gain
+    gain = estimate_noise(*parts.operator.planes(parts.y))[1].gain
     flat = [i + 1 for i, grows in enumerate((gain > 0).flatten().tolist()) if not grows]
     if flat:
         which = f"page {', '.join(map(str, flat))}" if len(parts.y) > 1 else "this picture"
@@ -168,12 +184,33 @@ def _sigma(job: Job, parts: Parts, say: Say) -> tuple[float | Tensor, str, Poiss
     pixelwise = parts.operator.pixelwise
     # a weight that fits the residual to sigma would take out as much of the picture as sigma counts beside white noise
     lost = (0.0, 0.0) if pixelwise and parts.prior.closed_convex else (job.floor, job.hidden)
-    sigma, photons, source = of_file(parts.y, parts.operator.known(), *lost, pixelwise=pixelwise)
+    sigma, photons, source = of_file(*parts.operator.planes(parts.y), *lost, pixelwise=pixelwise)
     if added is not None and float((sigma / added).log().abs().max()) > 0.3:
         warnings.warn(f"the estimated sigma is far from the noise that was added, {added}.", stacklevel=2)
     sigma = _settled(job, sigma)
     say(f"sigma: {shown(sigma)} ({source}{_for_all(job, parts.y)})")
     return compact(sigma), "estimated", photons
+
+
+def above_the_darkest(parts: Parts, sigma: float | Tensor, say: Say) -> Prior:
+    """The prior, and beside saturated pixels that no place near a light is darker than the darkest around it.
+
+        x >= min over WIDE x WIDE pixels of the means of 5 x 5 of y,   within REACH pixels of y > median + LIGHT sigma
+
+    How bright a saturated core is, is not known, and a dark ring beside it would make up for a wrong guess.  Of priors
+    that are functions alone, whose solvers take a sum term by term.
+    """
+    used, y = parts.prior, parts.y
+    splits = parts.asked is None or parts.asked.solver.splits
+    if parts.saturated is None or not (used.closed_convex and splits):
+        return used
+    x = parts.operator.initial(y)
+    means = avg_pool2d(x, 5, 1, 2, count_include_pad=False)
+    darkest = -max_pool2d(max_pool2d(-means, (WIDE, 1), 1, (WIDE // 2, 0)), (1, WIDE), 1, (0, WIDE // 2))
+    lights = (x > y[~parts.saturated].median() + LIGHT * torch.as_tensor(sigma).to(y)).to(y)
+    near = max_pool2d(lights, 2 * REACH + 1, 1, REACH) > 0
+    say("saturated: no place near a light is taken to be darker than the darkest around it")
+    return Sum([*(used.terms or [(1.0, used)]), (1.0, AtLeast(torch.where(near, darkest, -math.inf)))])
 
 
 def rule_for(job: Job, parts: Parts) -> Rule | None:

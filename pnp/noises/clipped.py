@@ -31,11 +31,13 @@ class ClippedGaussian(Noise):
     prox: at an end the root of z − z₀ + (tau/sigma²) h(z) = 0, h(z) = φ(z)/Φ(−z), by Newton's method to rounding: the
     left side is convex and rises, so each step from z₀ (the step for v) falls towards the root.
     Which pixels are at an end because of the noise, and how much of its variance is left, `begin` finds in y (`find`).
-    sigma: a number or (B, 1, 1, 1).
+    sigma: a number or (B, 1, 1, 1).  saturated: True where y, (B, C, H, W), is told to have been cut at its own value,
+    so that u + sigma n was at least y there, whatever its neighbours are and whatever white is.
     """
 
     bounded: ClassVar[bool] = True
     sigma: float | Tensor
+    saturated: Tensor | None = field(default=None, repr=False, compare=False)
     ends: Ends | None = field(default=None, repr=False, compare=False)  # of one measurement
 
     def __post_init__(self) -> None:
@@ -44,7 +46,7 @@ class ClippedGaussian(Noise):
     def begin(self, y: Tensor, known: Tensor | None = None) -> Noise:
         checks.per_image(self.sigma, "sigma", len(y))
         sigma = self.sigma.to(y) if isinstance(self.sigma, Tensor) else self.sigma
-        return replace(self, sigma=sigma, ends=find(y, sigma, known))
+        return replace(self, sigma=sigma, ends=find(y, sigma, known, self.saturated))
 
     def draw(self, u: Tensor, generator: torch.Generator) -> Tensor:
         return Gaussian(self.sigma).draw(u, generator).clamp(0, 1)
@@ -63,7 +65,7 @@ class ClippedGaussian(Noise):
         if (ends := self.ends) is not None:
             ratio = torch.as_tensor(tau / self.sigma**2, dtype=v.dtype, device=v.device).expand_as(v).flatten()[ends.at]
             inner = ends.sigma * _root(ends.inside(v), ratio)
-            u.view(-1)[ends.at] = torch.where(ends.above, 1 - inner, inner)
+            u.view(-1)[ends.at] = ends.limit + torch.where(ends.above, -inner, inner)
         return u
 
     def curvature(self, y: Tensor) -> float | Tensor:
@@ -76,11 +78,12 @@ class ClippedGaussian(Noise):
         return None if bool(self.ends.clipped.all()) else ~self.ends.clipped
 
     def scaled(self, factor: float | Tensor) -> Noise:
-        return ClippedGaussian(self.sigma * factor)
+        return replace(self, sigma=self.sigma * factor, ends=None)
 
     def described(self) -> str:
         share = 0.0 if self.ends is None else self.ends.fraction
-        return f"white Gaussian, clipped to black or white in {share:.1%} of the samples"
+        where = "clipped to black or white" if self.saturated is None else "clipped or saturated"
+        return f"white Gaussian, {where} in {share:.1%} of the samples"
 
     def level(self, y: Tensor) -> float | Tensor:
         return self.sigma
@@ -106,12 +109,14 @@ class ClippedGaussian(Noise):
 class Ends:
     """The clipped pixels of a measurement.
 
-    at: their numbers in the flat measurement; above: whether each is at 1; sigma: of each.  share: what is left of the
+    at: their numbers in the flat measurement; above: whether each was cut from above; limit: where, 0 or 1 or what y
+    has; sigma: of each.  share: what is left of the
     variance of the misfit, (B,).
     """
 
     at: Tensor
     above: Tensor
+    limit: Tensor
     sigma: Tensor
     share: Tensor
     clipped: Tensor  # which images, (B,)
@@ -119,35 +124,44 @@ class Ends:
 
     def inside(self, u: Tensor) -> Tensor:
         """z of these pixels."""
-        inner = u.reshape(-1)[self.at]
-        return torch.where(self.above, 1 - inner, inner) / self.sigma
+        inner = u.reshape(-1)[self.at] - self.limit
+        return torch.where(self.above, -inner, inner) / self.sigma
 
 
-def find(y: Tensor, sigma: float | Tensor, known: Tensor | None = None) -> Ends | None:
+def find(
+    y: Tensor, sigma: float | Tensor, known: Tensor | None = None, saturated: Tensor | None = None
+) -> Ends | None:
     """Where a y (B, C, H, W) was clipped to [0, 1]; None where it was not.
 
     Clipped is an image within [0, 1] with some, but not most, of its pixels at an end.  Pixels whose neighbours are all
     at that end are taken at their word: black without noise looks like that, and a blown-out sky.
-    sigma: a number or (B, 1, 1, 1); known: 1 where y was measured.
+    sigma: a number or (B, 1, 1, 1); known: 1 where y was measured; saturated: True where y was cut at its own value.
+    What these leave of the misfit is not expected to be anything.
     """
     seen = torch.ones_like(y) if known is None else known.to(y).expand_as(y)
     below, above = ((y == end) & (seen > 0) for end in (0, 1))
     ends = (below | above).flatten(1).sum(1) / seen.flatten(1).sum(1).clamp_min(1)
     clipped = (y.amin((1, 2, 3)) >= 0) & (y.amax((1, 2, 3)) <= 1) & (ends > FEW) & (ends < MOST)
-    if not bool(clipped.any()):
+    told = torch.zeros_like(y, dtype=torch.bool) if saturated is None else saturated & (seen > 0)
+    if not bool(clipped.any() or told.any()):
         return None
     means = around(y, seen)
     which, mixed = clipped.view(-1, 1, 1, 1), (means > 0) & (means < 1)
-    below, above = below & mixed & which, above & mixed & which
+    below, above = below & mixed & which & ~told, above & mixed & which | told
     levels = torch.as_tensor(sigma, dtype=torch.float64).flatten().expand(len(y)).tolist()
     shares = torch.ones(len(y), dtype=y.dtype, device=y.device)
     for i in clipped.nonzero().flatten().tolist():
         grid, left = _table(max(levels[i], 1e-6))
         found = np.interp(means[i].double().cpu().numpy(), grid, left) * mixed[i].cpu().numpy()
         shares[i] = float(found[seen[i].cpu().numpy() > 0].mean())
+    if saturated is not None:
+        shares = shares * (1 - (told.flatten(1).sum(1) / seen.flatten(1).sum(1).clamp_min(1)).to(shares))
     at = (below | above).flatten().nonzero().squeeze(1)
     level = torch.as_tensor(sigma).to(shares).expand_as(below).flatten()[at]
-    return Ends(at, above.flatten()[at], level, shares, clipped, len(at) / y.numel())
+    over = above.flatten()[at]
+    limit = torch.where(told.flatten()[at], y.flatten()[at], over.to(y))
+    clipped = clipped | told.flatten(1).any(1)
+    return Ends(at, over, limit, level, shares, clipped, len(at) / y.numel())
 
 
 def _root(z: Tensor, ratio: Tensor) -> Tensor:
