@@ -16,6 +16,7 @@ from .. import checks
 from ..core.solver import Solver
 from ..core.stopping import StopRule
 from ..files import ranges
+from ..files.jpeg import Tables
 from ..files.ranges import Range
 from ..noises.base import Noise
 from ..operators.base import Operator
@@ -39,7 +40,8 @@ class Job:
     discrepancy.  solver: None is the table's, or the first that fits.  stop: stop rules, `wmv+discrepancy`; None is the
     table's, or a relative change of `tol`.
     floor, hidden: what the file's format has rounded away, stds in image units that an estimated sigma counts
-    (`Picture.rounding`, `Picture.hidden`).  range: the values of the file that are black and white, for the record.
+    (`Picture.rounding`, `Picture.hidden`).  tables: how a JPEG was quantised (`Picture.tables`).
+    range: the values of the file that are black and white, for the record.
     guard: keep the measured picture where the restored one would be worse, as far as that shows (`guard`).
     stripes: `auto`: offsets of columns or rows that are sure are subtracted first (`stripes`); `keep`: they stay.
     each_page: each picture of the batch has a noise and a lam of its own; False: the batch is the pages of one file,
@@ -66,6 +68,7 @@ class Job:
     rules: str | None = None
     floor: float = 0.0
     hidden: float = 0.0
+    tables: Tables | None = None
     range: tuple[float, float] | None = None
     guard: bool = True
     stripes: str = "auto"
@@ -93,7 +96,8 @@ class Job:
 def of_file(job: Job, picture: Picture) -> Job:
     """The job for a picture that was read from a file, with what the file tells of itself."""
     job = replace(job, range=picture.ends)
-    return job if job.simulate else replace(job, floor=picture.rounding, hidden=picture.hidden)
+    return job if job.simulate else replace(job, floor=picture.rounding, hidden=picture.hidden,
+                                              tables=picture.tables)  # fmt: skip
 
 
 class Asked(NamedTuple):

@@ -116,6 +116,7 @@ def run(
     parts = build(job, pixels, truth)
     y = parts.y
     parts, striped = offsets.subtracted(job, parts, say)
+    job = replace(job, tables=None) if striped else job  # y is no longer what JPEG has written
     noise = settle.level(job, parts, say)
     judgements = settle.judged(job, parts, noise.noise)
     noise = settle.beside_error(job, noise, judgements, say)
@@ -168,7 +169,7 @@ class _Done(NamedTuple):
 def _attempt(job: Job, parts: Parts, noise: Noise, ways: _Ways) -> _Done:
     """The solve for this noise, with what nobody gave settled."""
     say = ways.say
-    rule = settle.rule_for(job, parts)
+    rule = settle.rule_for(job, parts, noise)
     problem = Problem(parts.operator, parts.y, parts.prior, noise)
     solver = settle.solver(job, parts, problem, rule, say)
     stop = settle.stop(job, rule, solver, say)
