@@ -96,7 +96,9 @@ def _mostly_jpeg(job: Job, parts: Parts) -> float | None:
     Grey files keep that sigma: where their quantisation has swallowed the noise, too little of it is seen.
     """
     told = job.noise is not None or job.sigma is not None or parts.asked is not None
-    if told or job.tables is None or parts.y.shape[1] < 3 or not rules.serves(parts.prior, parts.operator, Jpeg.rules, job.rules):
+    if told or job.tables is None or parts.y.shape[1] < 3:
+        return None
+    if not rules.serves(parts.prior, parts.operator, Jpeg.rules, job.rules):
         return None
     white = _before_jpeg(job, parts)
     return white if white <= MOSTLY * job.hidden else None
