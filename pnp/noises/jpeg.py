@@ -84,7 +84,7 @@ class Jpeg(Noise):
             raise ValueError(f"sigma is {self.sigma}; expected a number from 0.")
 
     def begin(self, y: Tensor, known: Tensor | None = None) -> Noise:
-        """Raises ValueError for channels that the tables have no steps for, and for missing pixels: a block is whole."""
+        """Raises ValueError for channels that the tables have no steps for, and for missing pixels."""
         if known is not None and not bool((known > 0).all()):
             raise ValueError("jpeg noise needs whole blocks, and pixels are missing. Use gaussian noise.")
         return replace(self, fitted=fit(y, self._grid(y.shape[1]), self.sigma, self.factor))
