@@ -163,6 +163,8 @@ def test_missing_samples_say_nothing_whatever_the_noise(spec: str) -> None:
     x = 0.1 + 0.8 * images(1, 1, 16, 16)
     mask = Mask((torch.rand(1, 16, 16, generator=seeded(3)) > 0.3).double())
     noise = NOISES.build(spec)
+    if noise.block > 1:
+        pytest.skip("a block with holes tells nothing: refused, as test_jpeg_noise has it")
     y = noise.draw(x, seeded(1))
     other = torch.where(mask.mask.bool(), y, 0.77)
     first, second = (solve(Problem(mask, v, TV(), noise, lam=5.0), ADMM(iterations=20)).x for v in (y, other))

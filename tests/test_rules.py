@@ -145,7 +145,7 @@ def test_rows_of_an_own_table_go_before_the_shipped_ones_of_their_place_alone(tm
         ([HEADER, "red\tblur\t\thqs\t5\t1\t\t\t\tnever"], "line 3: unknown stop rule 'never'"),
         ([HEADER, "red\tblur-admm\t\thqs\t5\t1"], "line 3: task 'blur-admm' has a hyphen"),
         ([HEADER, *2 * ["red\tblur\t\thqs\t5\t1"]], "line 4: red and blur already has a row"),
-        ([HEADER, "red\tblur\t\thqs\t5\t1\t0\t0\t0\t\t0"], "line 3: this row has 11 cells"),
+        ([HEADER, "red\tblur\t\thqs\t5\t1\t0\t0\t0\t\t0\t0"], "line 3: this row has 12 cells"),
     ],
 )
 def test_a_wrong_table_is_one_line_with_its_number(lines: list[str], message: str, tmp_path: Path) -> None:

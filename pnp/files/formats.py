@@ -93,6 +93,7 @@ class Stored(NamedTuple):
     orientation: int  # EXIF's number; 1 is upright
     meta: Meta
     error: float = 0.0  # std of what lossy compression has changed, in units of a sample
+    tables: jpeg.Tables | None = None
 
 
 def full_scale(dtype: np.dtype[Any]) -> float:
@@ -176,7 +177,7 @@ def _read_pillow(path: Path) -> Stored:
             samples = np.asarray(rgb)[None]
         else:
             samples = _png16(data)[None] if deep else _frames(im, frames)
-        error = jpeg.quantisation_error(im)
+        error, tables = jpeg.quantisation_error(im), jpeg.tables(im)
         block, orientation = exif.upright(dict(chunks).get(b"eXIf") or im.info.get("exif") or b"")
         meta = Meta(
             icc=icc,
@@ -186,7 +187,7 @@ def _read_pillow(path: Path) -> Stored:
             chunks=tuple(chunk for chunk in chunks if chunk[0] in PNG_KEPT),
         )
     samples = samples.reshape(*samples.shape[:3], -1)
-    return Stored(samples, 65535.0 if deep else 255.0, format, orientation, meta, error)
+    return Stored(samples, 65535.0 if deep else 255.0, format, orientation, meta, error, tables)
 
 
 def _open(data: bytes, named: str) -> Image.Image:

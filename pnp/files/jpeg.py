@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
+Tables = tuple[tuple[tuple[float, ...], ...], int, int]
+
 RGB_PER_COMPONENT = (1.0, 1.086, 0.825)  # mean over R, G, B of the squared weight of Y, Cb, Cr (BT.601)
 
 
@@ -29,6 +31,19 @@ def quantisation_error(im: Image.Image) -> float:
             continue
         power += RGB_PER_COMPONENT[n] * float(np.minimum(step**2 / 12, (c**2).mean(0)).mean())
     return power**0.5
+
+
+def tables(im: Image.Image) -> Tables | None:
+    """The steps of Y, or of Y, Cb and Cr, 64 each, row by row, in levels; how many pixels a sample of chroma stands
+    for, across and down.  None for what is not such a JPEG: four inks, RGB without Y, chroma finer than Y or mixed.
+    """
+    if not isinstance(im, JpegImagePlugin.JpegImageFile) or len(im.layer) not in (1, 3):
+        return None
+    sizes = [layer[1:3] for layer in im.layer]
+    across, down = sizes[0] if len(sizes) == 3 else (1, 1)
+    if im.info.get("adobe_transform", 1) == 0 or set(sizes[1:]) - {(1, 1)} or not {across, down} <= {1, 2}:
+        return None
+    return tuple(tuple(float(step) for step in im.quantization[layer[3]]) for layer in im.layer), across, down
 
 
 def _means(plane: np.ndarray, down: int, across: int) -> np.ndarray:

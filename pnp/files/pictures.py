@@ -26,6 +26,7 @@ from . import curves, exif, formats, ranges
 from .atomic import WriteError, atomic, target
 from .curves import Curve
 from .formats import Meta, Stored
+from .jpeg import Tables
 from .ranges import Range, Wanted
 
 SUFFIXES = tuple(formats.SUFFIXES)
@@ -52,6 +53,7 @@ class Picture:
     rounding: float = 0.0  # std of rounding to integers, in image units; 0 for floats
     hidden: float = 0.0  # std of what JPEG has rounded away beside, in image units
     range: Range | None = None  # the values of the file that are 0 and 1 here; None: 0 and the peak
+    tables: Tables | None = None  # how a JPEG was quantised, where its blocks lie as in the file and 255 is 1
 
     @property
     def ends(self) -> Range:
@@ -255,7 +257,9 @@ def _picture(stored: Stored, range: Wanted, holes: bool = False) -> Picture:
     counted = np.dtype(dtype).kind in "iu"
     step = 1 / (ends.white - ends.black)
     lost = (12**-0.5 * step if counted else 0.0, stored.error * step)  # a uniform error has a std of 1/√12
-    return Picture(x, alpha, stored.format, dtype, stored.peak, stored.meta, *lost, ends)
+    as_stored = stored.orientation == 1 and ends == Range(0.0, 255.0)
+    tables = stored.tables if as_stored else None
+    return Picture(x, alpha, stored.format, dtype, stored.peak, stored.meta, *lost, ends, tables)
 
 
 def _planes(samples: np.ndarray, ends: Range, orientation: int) -> Tensor:

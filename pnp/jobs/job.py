@@ -17,6 +17,7 @@ from ..core.solver import Solver
 from ..core.stopping import StopRule
 from ..files import curves, ranges
 from ..files.curves import Curve
+from ..files.jpeg import Tables
 from ..files.ranges import Range
 from ..noises.base import Noise
 from ..operators.base import Operator
@@ -43,7 +44,8 @@ class Job:
     discrepancy.  solver: None is the table's, or the first that fits.  stop: stop rules, `wmv+discrepancy`; None is the
     table's, or a relative change of `tol`.
     floor, hidden: what the file's format has rounded away, stds in image units that an estimated sigma counts
-    (`Picture.rounding`, `Picture.hidden`).  range: the values of the file that are black and white, for the record.
+    (`Picture.rounding`, `Picture.hidden`).  tables: how a JPEG was quantised (`Picture.tables`).
+    range: the values of the file that are black and white, for the record.
     guard: keep the measured picture where the restored one would be worse, as far as that shows (`guard`).
     stripes: `auto`: offsets of columns or rows that are sure are subtracted first (`stripes`); `keep`: they stay.
     each_page: each picture of the batch has a noise and a lam of its own; False: the batch is the pages of one file,
@@ -74,6 +76,7 @@ class Job:
     rules: str | None = None
     floor: float = 0.0
     hidden: float = 0.0
+    tables: Tables | None = None
     range: tuple[float, float] | None = None
     guard: bool = True
     stripes: str = "auto"
@@ -109,7 +112,9 @@ class Job:
 def of_file(job: Job, picture: Picture) -> Job:
     """The job for a picture that was read from a file, with what the file tells of itself."""
     job = replace(job, range=picture.ends, curve=picture.curve, camera=picture.from_camera)
-    return job if job.simulate else replace(job, floor=picture.rounding, hidden=picture.hidden)
+    if job.simulate:
+        return job
+    return replace(job, floor=picture.rounding, hidden=picture.hidden, tables=picture.tables)
 
 
 class Asked(NamedTuple):

@@ -128,6 +128,7 @@ def run(
         say(line)
     y = parts.y
     parts, striped = offsets.subtracted(job, parts, say)
+    job = replace(job, tables=None) if striped else job  # y is no longer what JPEG has written
     noise = settle.level(job, parts, say)
     parts = turned.righted(job, parts, noise, say)
     space, parts, noise = lights.of(job, parts, noise, say)
@@ -185,7 +186,7 @@ class _Done(NamedTuple):
 def _attempt(job: Job, parts: Parts, noise: Noise, ways: _Ways) -> _Done:
     """The solve for this noise, with what nobody gave settled."""
     say = ways.say
-    rule = settle.rule_for(job, parts)
+    rule = settle.rule_for(job, parts, noise)
     problem = Problem(parts.operator, parts.y, settle.above_the_darkest(parts, noise.level(parts.y), say), noise)
     solver = settle.solver(job, parts, problem, rule, say)
     stop = settle.stop(job, rule, solver, say)

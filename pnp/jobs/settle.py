@@ -23,6 +23,7 @@ from ..core.stopping import parse as parse_stop
 from ..noises.base import Noise
 from ..noises.clipped import ClippedGaussian, find
 from ..noises.gaussian import Gaussian
+from ..noises.jpeg import Jpeg, Quantised
 from ..noises.level import PoissonGaussian, estimate_noise, of_file
 from ..noises.poisson import Poisson
 from ..parameters import rules
@@ -42,6 +43,7 @@ HIDDEN = 0.02  # share of the pixels; as many can be filled in
 PAGES = 4  # of a stack that are looked at for its kernel
 FAR_FROM_UNIT = 2.0  # mean of a picture's |values|
 FEW_PHOTONS = 2.0  # on average: a denoiser beside their own likelihood gained −0.1 to 3.8 dB below, −0.3 to 0 above
+MOSTLY = 0.5  # of JPEG's error: colour JPEGs with more noise before it lost up to 1 dB (`benchmarks/jpeg_noise.py`)
 BLIND = "neither known nor used"
 
 Say = Callable[[str], None]
@@ -72,9 +74,14 @@ def level(job: Job, parts: Parts, say: Say) -> Level:
         spec = NOISES.parse(given)
         entry = NOISES[spec.name]
         said = entry.values(spec, "noise")
+        if entry.make is Jpeg and not job.simulate and "quality" not in said:
+            white = said.get("sigma", job.sigma)
+            return _of_tables(job, parts, _before_jpeg(job, parts) if white is None else float(str(white)), say)
         if "sigma" in said or "sigma" not in entry.parameters():
             gain = {"gain": _gain(job, parts, say)} if "gain" in entry.missing(said) else {}
             given = NOISES.build(spec, **gain)
+    if (white := _mostly_jpeg(job, parts)) is not None:
+        return _of_tables(job, parts, white, say)
     if isinstance(given, Noise):
         if job.sigma is not None:
             raise SpecError(f"{given.name} noise is given with its level; leave --sigma out.")
@@ -89,6 +96,39 @@ def level(job: Job, parts: Parts, say: Say) -> Level:
         return Level(_of_few(job, parts, photons) or Gaussian(sigma), source)
     clipped = find(parts.y, sigma, parts.operator.known()) is not None or parts.saturated is not None
     return Level(ClippedGaussian(sigma, parts.saturated) if clipped else Gaussian(sigma), source)
+
+
+def _mostly_jpeg(job: Job, parts: Parts) -> float | None:
+    """The std of the white noise before JPEG, where nothing was told, a row of the table is for JPEG's noise, and most
+    of the noise is its; else None: a sigma for all of it does as well or better.
+
+    Grey files keep that sigma: where their quantisation has swallowed the noise, too little of it is seen.
+    """
+    told = job.noise is not None or job.sigma is not None or parts.asked is not None
+    if told or job.tables is None or parts.y.shape[1] < 3 or parts.saturated is not None:
+        return None
+    if not rules.serves(parts.prior, parts.operator, Jpeg.rules, job.rules):
+        return None
+    white = _before_jpeg(job, parts)
+    return white if white <= MOSTLY * job.hidden else None
+
+
+def _before_jpeg(job: Job, parts: Parts) -> float:
+    """The std of the white noise before JPEG: √(σ² − hidden²)₊, σ the level without JPEG by `noises.level.of_file`."""
+    both = of_file(parts.y, parts.operator.known(), job.floor, job.hidden, pixelwise=True)[0]
+    return float((both.square() - 2 * job.hidden**2).clamp_min(0).sqrt().median())
+
+
+def _of_tables(job: Job, parts: Parts, white: float, say: Say) -> Level:
+    """JPEG's noise by the tables of the file, with white noise of this std before it."""
+    if job.tables is None:
+        raise SpecError("This picture has no JPEG tables that fit its blocks. Give a quality, as the encoder had it: "
+                        "--noise jpeg:quality=75.")  # fmt: skip
+    noise = Jpeg(tables=Quantised(*job.tables), sigma=white)
+    level = torch.as_tensor(noise.level(parts.y)).flatten()
+    source = "by the quantisation tables of the file"
+    say(f"sigma: {shown(level)} ({source}, and white noise of {white:.2g} before it)")
+    return Level(noise, source)
 
 
 def judged(job: Job, parts: Parts, noise: Noise) -> list[Judgement]:
@@ -213,9 +253,10 @@ def above_the_darkest(parts: Parts, sigma: float | Tensor, say: Say) -> Prior:
     return Sum([*(used.terms or [(1.0, used)]), (1.0, AtLeast(torch.where(near, darkest, -math.inf)))])
 
 
-def rule_for(job: Job, parts: Parts) -> Rule | None:
-    """The row of the table for this prior on this operator, and the solver that was asked for."""
-    rule = rules.find(parts.prior, parts.operator, None if parts.asked is None else parts.asked.name, job.rules)
+def rule_for(job: Job, parts: Parts, noise: Noise) -> Rule | None:
+    """The row of the table for this prior on this operator, this noise, and the solver that was asked for."""
+    asked = None if parts.asked is None else parts.asked.name
+    rule = rules.find(parts.prior, parts.operator, asked, job.rules, noise.rules)
     y = parts.y
     if rule is not None and parts.operator.pictorial and float(y.abs().flatten(1).mean(1).max()) > FAR_FROM_UNIT:
         warnings.warn(

@@ -28,6 +28,7 @@ class Noise(ABC):
     bounded: ClassVar[bool] = False  # y lies between black, 0, and white, 1: compressive measurements do not
     convex: ClassVar[bool] = True  # value is convex in u
     block: ClassVar[int] = 1  # side of the blocks within which samples hang together; 1: all is elementwise
+    rules: ClassVar[str] = ""  # rows of the table that are for this noise have task+rules for their task
     everywhere: ClassVar[bool] = True  # the curvature holds for every u; False: for u >= 0 alone
 
     def begin(self, y: Tensor, known: Tensor | None = None) -> Noise:

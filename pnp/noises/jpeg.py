@@ -45,7 +45,7 @@ class Quantised(NamedTuple):
         return cls((steps[0], steps[1], steps[1]), chroma, chroma)
 
 
-@NOISES.register("jpeg", cite=("lam2000",), examples=("jpeg:quality=90,sigma=0.02", "jpeg:quality=30,sigma=0.05"))
+@NOISES.register("jpeg", cite=("lam2000",), examples=("jpeg:quality=90,sigma=0.02", "jpeg:quality=95,sigma=0.01"))
 @dataclass(frozen=True)
 class Jpeg(Noise):
     """y = JPEG(u + sigma n): each DCT coefficient of Y, Cb and Cr is known but for an error of its own variance.
@@ -58,16 +58,18 @@ class Jpeg(Noise):
     orthonormal.  Of chroma at half resolution y has lost three quarters, and W looks at half of the numbers.
 
     Λ, for each frequency of each component, from a Laplacian of parameter b fitted to its quantised coefficients Q:
-        (1 − g) D + g mean of Q²,   g = sigma²/max(sigma², 2 b²), the share of the noise,
-    D the mean over the coefficients of the Laplacian's variance within a step (the outer ones) or ± q/2 (those at 0).
-    Without noise that is D, of noise alone all that is left.  y is as it was decoded: libjpeg's smooth interpolation of
-    chroma is undone.
+        (1 − g) D + g mean of Q²,   g = sigma²/max(sigma², 2 b²), the share of the noise
+    D is the mean of the Laplacian's variance within a step, and within ± q/2 where Q is 0.  Where most of Q is not 0,
+    the mean of Q² less D takes the place of 2 b².  Without noise that is D; of noise alone it is all that is left.
+    y is as it was decoded: libjpeg's smooth interpolation of chroma is undone.  Where all of a frequency is 0, the
+    misfit at the truth is often less than `expected`.
 
     quality, chroma (1: whole, 2: half resolution): for a simulation; tables: those of a file.  sigma: std of the white
     noise before the quantisation, image units.  Lam & Goodman 2000 for the Laplacian.
     """
 
     block: ClassVar[int] = 8
+    rules: ClassVar[str] = "jpeg"
     quality: int = 75
     chroma: int = 2
     sigma: float = 0.0
@@ -82,7 +84,9 @@ class Jpeg(Noise):
             raise ValueError(f"sigma is {self.sigma}; expected a number from 0.")
 
     def begin(self, y: Tensor, known: Tensor | None = None) -> Noise:
-        """Raises ValueError for channels that the tables have no steps for."""
+        """Raises ValueError for channels that the tables have no steps for, and for missing pixels."""
+        if known is not None and not bool((known > 0).all()):
+            raise ValueError("jpeg noise needs whole blocks, and pixels are missing. Use gaussian noise.")
         return replace(self, fitted=fit(y, self._grid(y.shape[1]), self.sigma, self.factor))
 
     def draw(self, u: Tensor, generator: torch.Generator) -> Tensor:
@@ -195,9 +199,8 @@ def grid_of(tables: Quantised, channels: int) -> Grid:
         means = pixels.unflatten(2, (8, across)).unflatten(1, (8, down)).mean((2, 4)).flatten(1)
         coarse = (means @ dct.T).T  # (64, pixels)
         weights = torch.tensor(YCC, dtype=torch.float64)
-        matrix = torch.cat(
-            [torch.kron(w[None], m.contiguous()) for w, m in zip(weights, (bright, coarse, coarse), strict=True)]
-        )
+        parts = zip(weights, (bright, coarse, coarse), strict=True)
+        matrix = torch.cat([torch.kron(w[None], part.contiguous()) for w, part in parts])
         kinds = torch.cat([torch.arange(64).repeat(across * down), torch.arange(64, 192)])
     steps = torch.tensor(tables.steps[:channels], dtype=torch.float64).flatten()[kinds] / LEVELS
     return Grid(matrix, torch.linalg.pinv(matrix), steps, kinds, channels, height, width)
@@ -255,7 +258,7 @@ def fit(y: Tensor, grid: Grid, sigma: float, factor: float | Tensor = 1.0) -> Fi
 
 
 def _variances(stored: Tensor, grid: Grid, own: Tensor, kinds: int) -> Tensor:
-    """Λ (m,), from the multiples of their steps (N, m) that a file has stored; own: variance of the white noise (m,)."""
+    """Λ (m,), from the multiples of their steps (N, m) that a file has stored; own: the white noise's (m,)."""
     size = len(grid.kinds)
     if not len(stored):
         return grid.steps**2 / 12 + own
@@ -277,7 +280,8 @@ def _variances(stored: Tensor, grid: Grid, own: Tensor, kinds: int) -> Tensor:
     weight = torch.exp(-t * rate)
     v1 = half**2 * (weight * t**2).sum(0) / weight.sum(0)
     lost, seen = share * v0 + (1 - share) * v1, power * grid.steps**2
-    part = own / torch.maximum(own, 2 * b**2)
+    # noise is Gaussian, so where most coefficients are there their own variance tells more than the Laplacian's
+    part = own / torch.maximum(own, torch.where(share < 0.5, seen - lost, 2 * b**2)).clamp_min(1e-30)
     constant = grid.kinds % 64 == 0  # the mean of a block is no Laplacian's
     lost = torch.where(constant, grid.steps**2 / 12 + own, (1 - part) * lost + part * seen)
     return lost

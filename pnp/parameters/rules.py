@@ -5,8 +5,9 @@ s_k = √(lam tau_k), falls with the noise level sigma:
 
     s_k = start (last/start)^(k/(K − 1)),   last = max(end · sigma, floor),   k = 0, ..., K − 1.
 
-start and floor are in image units, end is in units of sigma; where start is below last, s_k = last throughout.  Nothing
-else that is measured enters.
+start and floor are in image units, end is in units of sigma; where start is below last, s_k = last throughout;
+with `rise` start is at least rise · sigma.  Nothing else that is measured enters.  A row with task+noise for its task
+is for one kind of noise (`Noise.rules`).
 
 The rows are lines of table.tsv (`pnp list rules` shows them); `pnp tune` finds weight and strength on training pictures
 and writes them into a table of your own, which `pnp solve --rules` reads.  A row whose cell `asked` names a solver is
@@ -23,6 +24,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import get_args, get_type_hints
 
+import torch
 from torch import Tensor
 
 from .. import solvers as solvers  # they fill their registry
@@ -42,8 +44,9 @@ OTHER = "other"  # the row for tasks that have none of their own
 class Rule:
     """One row: numbers that a solve is made from.
 
-    solver: a spec.  lam: the weight of the prior.  start, floor: strengths in image units; end: in units of sigma.
-    A solver that takes no falling strength has start = end = floor = 0.  stop: specs of stop rules; empty: the change.
+    solver: a spec.  lam: the weight of the prior.  start, floor: strengths in image units; end, rise: in units of
+    sigma.  A solver that takes no falling strength has start = end = floor = 0.  stop: specs of stop rules; empty: the
+    change.
     """
 
     solver: str
@@ -53,11 +56,12 @@ class Rule:
     end: float = 0.0
     floor: float = 0.0
     stop: str = ""
+    rise: float = 0.0
 
     def __post_init__(self) -> None:
         positive(self.lam, "lam")
         positive(self.iterations, "iterations")
-        for name in ("start", "end", "floor"):
+        for name in ("start", "end", "floor", "rise"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more.")
 
@@ -65,9 +69,9 @@ class Rule:
         """√(lam tau) at the first and at the last iteration."""
         if isinstance(sigma, Tensor):
             lasts = (self.end * sigma).clamp_min(self.floor)
-            return lasts.clamp_min(self.start), lasts
+            return torch.maximum(lasts, (self.rise * sigma).clamp_min(self.start)), lasts
         last = max(self.end * sigma, self.floor)
-        return max(self.start, last), last
+        return max(self.start, self.rise * sigma, last), last
 
     def own(self) -> Solver:
         """The solver of this row, as its spec has it: what it is, not how it is set."""
@@ -127,11 +131,25 @@ def slot(task: str, solver: str = "") -> str:
     return f"{task}-{Spec.parse(solver).name}" if solver else task
 
 
-def find(prior: Prior, operator: Operator, solver: str | None = None, own: str | Path | None = None) -> Rule | None:
+def beside(task: str, noise: str) -> str:
+    """The second half of the key of a row for one kind of noise."""
+    return f"{task}+{noise}"
+
+
+def serves(prior: Prior, operator: Operator, noise: str, own: str | Path | None = None) -> bool:
+    """Whether there is a row for this kind of noise, `Noise.rules`, with this prior and operator."""
+    kind, task = key(prior, operator)
+    return (kind, beside(task, noise)) in (table() if own is None else {**table(), **table(own)})
+
+
+def find(
+    prior: Prior, operator: Operator, solver: str | None = None, own: str | Path | None = None, noise: str = ""
+) -> Rule | None:
     """The row for this kind of prior and this task, or for its kind and any other task; None where there is none.
 
     solver: the spec that was asked for; a row of its own, or one by that solver, goes before the task's.
-    own: a table whose rows replace the shipped ones of the same kind, task and solver.
+    own: a table whose rows replace the shipped ones of the same kind, task and solver.  noise: `Noise.rules`; a row for
+    it goes before the task's own, where no solver was asked for.
     """
     kind, task = key(prior, operator)
     rows = table() if own is None else {**table(), **table(own)}
@@ -142,6 +160,8 @@ def find(prior: Prior, operator: Operator, solver: str | None = None, own: str |
             row = rows.get((kind, name))
             if row is not None and Spec.parse(row.solver).name == Spec.parse(solver).name:
                 return row
+    if noise and solver is None and (kind, beside(task, noise)) in rows:
+        return rows[kind, beside(task, noise)]
     return rows.get((kind, task)) or rows.get((kind, OTHER))
 
 
