@@ -31,7 +31,7 @@ from pnp.samples import photograph
 COLOURS = {"grey": 0, "4:4:4": 0, "4:2:0": 2}  # with Pillow's number of the subsampling
 QUALITIES, NOISES, FACTORS = (10, 30, 50, 75, 90), (4, 10), (0.6, 0.8, 1.3)
 PICTURES = {"photos": 4, "bsds400": 2}  # reduced by
-EACH = {"clean": 6, "noisy": 4, "blurred": 2}  # pictures of a folder
+EACH = {"clean": 6, "noisy": 3, "blurred": 2}  # pictures of a folder
 SIDES = 128, 96
 
 

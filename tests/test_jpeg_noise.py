@@ -18,6 +18,7 @@ from pnp.files.ranges import Range
 from pnp.jobs import Job, run
 from pnp.jobs.job import of_file
 from pnp.noises import Gaussian, Jpeg, Quantised
+from pnp.noises.jpeg import survived
 from pnp.operators import Blur, Identity, kernels
 from pnp.parameters import rules
 from pnp.priors import Tikhonov
@@ -128,6 +129,17 @@ def test_a_colour_jpeg_is_denoised_by_its_tables(tmp_path: Path) -> None:
     plain = run(of_file(Job(operator="identity", prior="unet", noise="gaussian"), picture), picture.pixels, truth=x)
     assert done.record.metrics is not None and plain.record.metrics is not None
     assert done.record.metrics["psnr"][0] > plain.record.metrics["psnr"][0]  # planted: one sigma for all
+
+
+def test_what_survives_the_quantisation_tells_noise(tmp_path: Path) -> None:
+    x = 0.1 + 0.8 * crop("coffee", 96, 128)
+    shares = []
+    for level in (0.0, 0.04):
+        noise = level * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+        picture = read(written((x + noise).clamp(0, 1), tmp_path / "a.jpg", 85))
+        assert picture.tables is not None
+        shares.append(float(survived(picture.pixels, Quantised(*picture.tables))))
+    assert shares[0] < 0.5 < shares[1]
 
 
 def test_grey_files_noisy_ones_and_other_operators_keep_one_sigma(tmp_path: Path) -> None:

@@ -257,6 +257,25 @@ def fit(y: Tensor, grid: Grid, sigma: float, factor: float | Tensor = 1.0) -> Fi
     return Fitted(grid, basis.to(y), variances[:, None].to(y), aim.to(y), level.to(y), unseen, y.shape)
 
 
+def survived(y: Tensor, tables: Quantised) -> Tensor:
+    """How much of the noise of a picture (B, C, H, W) has survived its quantisation, (B,): a share from 0 to 1.
+
+    Of the tenth of the blocks of Y with the least at 0 < i + j < 3: the share of coefficients of 3 <= i + j <= 6 that
+    are not 0.  Clean photographs have 0 to 0.5 at quality 75, noise of 10/255 leaves 0.6 at quality 85.
+    """
+    grid = grid_of(tables, y.shape[1])
+    double = y.detach().cpu().double()
+    bright = grid.kinds < 64
+    c = grid.blocks(_stored(double, grid) - 128 / LEVELS) @ grid.matrix[bright].T
+    steps = grid.steps[bright]
+    stored = (c / steps).round().reshape(len(y), -1, 64)  # each block of Y
+    degree = torch.arange(64) // 8 + torch.arange(64) % 8
+    low = (stored * steps[:64])[..., (degree > 0) & (degree < 3)].square().sum(-1)
+    flat = low.argsort(1)[:, : max(1, low.shape[1] // 10)]
+    middle = (stored != 0).double()[..., (degree >= 3) & (degree <= 6)].mean(-1)
+    return middle.gather(1, flat).mean(1).to(y)
+
+
 def _variances(stored: Tensor, grid: Grid, own: Tensor, kinds: int) -> Tensor:
     """Λ (m,), from the multiples of their steps (N, m) that a file has stored; own: the white noise's (m,)."""
     size = len(grid.kinds)
