@@ -7,7 +7,7 @@ movie.tif --op downsample:factor=2 --prior dip --recursive`, and each frame once
 themselves, by the same rules.  Steps to equal: the first step that has the PSNR with which the frame from nothing
 stops.  Cells: mean distance in pixels from each true centre to the nearest one found, by Otsu's threshold and centres
 of mass, in the small movie (its pixels doubled) and in the restored one, and how many are found for how many there
-are."""
+are. """
 
 from __future__ import annotations
 

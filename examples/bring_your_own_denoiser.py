@@ -1,6 +1,6 @@
 """Plug-and-play with your own denoiser: any function of (x, sigma) is a prior.
 
-python examples/bring_your_own_denoiser.py          (--quick: a quarter of the picture)
+    python examples/bring_your_own_denoiser.py          (--quick: a quarter of the picture)
 """
 
 import sys

@@ -1,6 +1,6 @@
 """A movie of moving cells, blurred, small and noisy: twice the size by a deep image prior, frame after frame.
 
-python examples/cell_movie.py          (--quick: four frames of 40² pixels)
+    python examples/cell_movie.py          (--quick: four frames of 40² pixels)
 """
 
 import sys

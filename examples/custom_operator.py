@@ -1,6 +1,6 @@
 """Your own operator: write forward, and everything else follows.
 
-python examples/custom_operator.py          (--quick: a quarter of the picture)
+    python examples/custom_operator.py          (--quick: a quarter of the picture)
 """
 
 import sys

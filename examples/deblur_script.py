@@ -1,6 +1,6 @@
 """Deblur a photograph in a script: an operator, a prior and a solver, each of which can be swapped.
 
-python examples/deblur_script.py          (--quick: a quarter of the picture)
+    python examples/deblur_script.py          (--quick: a quarter of the picture)
 """
 
 import sys

@@ -152,19 +152,9 @@ def _pad(x: Tensor, margins: tuple[int, int, int, int], mode: str) -> Tensor:
 @OPERATORS.register(
     "blur",
     cite=("zhao2016", "almeida2013"),
-    examples=(
-        "blur",
-        "blur:kernel=motion,length=7,angle=30",
-        "blur:kernel=shake,length=7",
-        "blur:kernel=disk,radius=2",
-        "blur:kernel=box,size=3",
-        "blur:border=valid",
-        "blur:kernel=box,size=4,border=valid",
-        "blur:border=replicate",
-        "blur:border=reflect",
-        "blur:border=zero",
-        "blur:border=mean",
-    ),
+    examples=("blur", "blur:kernel=motion,length=7,angle=30", "blur:kernel=shake,length=7", "blur:kernel=disk,radius=2",
+              "blur:kernel=box,size=3", "blur:border=valid", "blur:kernel=box,size=4,border=valid",
+              "blur:border=replicate", "blur:border=reflect", "blur:border=zero", "blur:border=mean"),
 )
 @kernels.takes_kernels
 def blur(

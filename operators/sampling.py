@@ -13,15 +13,9 @@ from .borders import Border, bordered
 @OPERATORS.register(
     "downsample",
     cite=("zhao2016",),
-    examples=(
-        "downsample",
-        "downsample:factor=3",
-        "downsample:factor=2,kernel=gaussian",
-        "downsample:factor=3,kernel=gaussian,align=corner",
-        "downsample:factor=4,kernel=box",
-        "downsample:factor=2,border=valid",
-        "downsample:factor=3,border=replicate",
-    ),
+    examples=("downsample", "downsample:factor=3", "downsample:factor=2,kernel=gaussian",
+              "downsample:factor=3,kernel=gaussian,align=corner", "downsample:factor=4,kernel=box",
+              "downsample:factor=2,border=valid", "downsample:factor=3,border=replicate"),
 )
 @kernels.takes_kernels
 def downsample(

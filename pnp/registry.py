@@ -361,7 +361,9 @@ DENOISERS: Registry[Denoiser] = Registry(
 SOLVERS: Registry[Solver] = Registry(
     "solver", homes=("pnp.solvers",), group="pnp.solvers", contract="pnp.core.solver:Solver"
 )
-NOISES: Registry[Noise] = Registry("noise", homes=("pnp.noises",), group="pnp.noises", contract="pnp.noises.base:Noise")
+NOISES: Registry[Noise] = Registry(
+    "noise", homes=("pnp.noises",), group="pnp.noises", contract="pnp.noises.base:Noise"
+)
 STOPS: Registry[StopRule] = Registry(
     "stop rule", homes=("pnp.core.stopping",), contract="pnp.core.stopping:StopRule", sums=True
 )

@@ -79,7 +79,9 @@ def _train(
             text = f"step {now.step}, {now.seconds_left / 60:.0f} min left, {score or 'not judged yet'}"
             bar.update(task, completed=now.progress, description=text)
 
-        trained = run.train(settings, pictures, out, validation=judges, resume=resume, initial=initial, report=report)
+        trained = run.train(
+            settings, pictures, out, validation=judges, resume=resume, initial=initial, report=report
+        )
     last = run.last_line(out)
     record = {
         "architecture": settings.net,

@@ -47,7 +47,9 @@ class Memory:
             )
         if self.y is not None and self.y.shape == problem.y.shape and torch.equal(self.y.to(problem.y), problem.y):
             return self
-        return replace(self, learned=problem.prior.elsewhere(self.learned), solver=solver.elsewhere(self.solver))
+        return replace(
+            self, learned=problem.prior.elsewhere(self.learned), solver=solver.elsewhere(self.solver)
+        )
 
 
 @dataclass(frozen=True)

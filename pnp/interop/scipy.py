@@ -47,9 +47,8 @@ def from_scipy(
     m, n = map(int, linear_operator.shape)
     y_shape = (1, 1, m) if measurement_shape is None else tuple(measurement_shape)
     if (m, n) != (prod(y_shape), prod(image_shape)):
-        raise ValueError(
-            f"the operator is {m} × {n}; {tuple(image_shape)} -> {y_shape} needs {prod(y_shape)} × {prod(image_shape)}."
-        )
+        raise ValueError(f"the operator is {m} × {n}; {tuple(image_shape)} -> {y_shape} needs "
+                         f"{prod(y_shape)} × {prod(image_shape)}.")
     forward, adjoint = linear_operator.matmat, linear_operator.rmatmat
     return FromCallables(
         lambda x: _Linear.apply(x, forward, adjoint, y_shape),

@@ -35,7 +35,7 @@ class PrimalDualState(NamedTuple):
 class _PrimalDual(Solver):
     """What Chambolle-Pock and Condat-Vu share: the dual half of the step.
 
-    uᵢ <- prox_{s (lam wᵢ hᵢ)*}(uᵢ + s Kᵢ(2x⁺ − x)),   prox_{s φ*}(v) = v − s prox_{φ/s}(v/s)
+        uᵢ <- prox_{s (lam wᵢ hᵢ)*}(uᵢ + s Kᵢ(2x⁺ − x)),   prox_{s φ*}(v) = v − s prox_{φ/s}(v/s)
     """
 
     needs: ClassVar[tuple[str, ...]] = ("split",)
@@ -136,7 +136,9 @@ class ChambollePock(_PrimalDual):
 def _balanced(old: PrimalDualState, new: PrimalDualState, size: Tensor) -> PrimalDualState:
     """tau and alpha after the step from `old` to `new`, image by image."""
     p = norm((old.x - new.x) / old.tau - (old.pull - new.pull))
-    d = _length((u - v) / per_image(size, u) - (a - b) for u, v, a, b in zip(old.u, new.u, old.kx, new.kx, strict=True))
+    d = _length(
+        (u - v) / per_image(size, u) - (a - b) for u, v, a, b in zip(old.u, new.u, old.kx, new.kx, strict=True)
+    )
     primal, dual = p * norm(new.x - new.x0), d * _length(new.u)
     up, down = primal > APART * dual, dual > APART * primal
     factor = torch.where(up, 1 / (1 - old.alpha), torch.where(down, 1 - old.alpha, 1.0))

@@ -47,7 +47,9 @@ def run(part: Callable[..., None], *arguments: Any) -> None:
 def alike(found: Any, like: Tensor, shape: Sequence[int] | torch.Size, what: str) -> None:
     """A finite tensor of this shape, with the dtype and device of `like`."""
     expect(isinstance(found, Tensor), f"{what} is a {type(found).__name__}; expected a tensor of shape {tuple(shape)}.")
-    expect(tuple(found.shape) == tuple(shape), f"{what} has shape {tuple(found.shape)}; expected {tuple(shape)}.")
+    expect(
+        tuple(found.shape) == tuple(shape), f"{what} has shape {tuple(found.shape)}; expected {tuple(shape)}."
+    )
     expect(
         found.dtype == like.dtype,
         f"{what} is {_short(found)} for {_short(like)} input; expected the same. Look at constants and buffers: "

@@ -92,7 +92,9 @@ def _problem(operator: Operator, prior: Prior, like: Tensor) -> Problem:
 
 
 def _alone(problem: Problem, i: int) -> Problem:
-    return replace(problem, y=problem.y[i : i + 1], noise=Gaussian(SIGMAS[i]), lam=LAMS[i])
+    return replace(
+        problem, y=problem.y[i : i + 1], noise=Gaussian(SIGMAS[i]), lam=LAMS[i]
+    )
 
 
 # Settings and declarations
