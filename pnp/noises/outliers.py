@@ -10,6 +10,7 @@ from ..operators.base import Operator
 
 LEAST_SPREAD = 0.4  # of a point's peak, in its neighbours: less is no blur, and a star looks like a hot pixel
 CLEAR = 6.0  # stds of the noise
+AROUND = sorted(((i, j) for i in range(-2, 3) for j in range(-2, 3) if i or j), key=lambda at: max(map(abs, at)))
 DARK = 3  # of the 24 samples around, how many may be hot or dead themselves
 
 
@@ -33,7 +34,7 @@ def spread(operator: Operator, y_shape: tuple[int, ...]) -> tuple[int, float]:
         i, j = peak // u.shape[1], peak % u.shape[1]
         if not (0 < i < u.shape[0] - 1 and 0 < j < u.shape[1] - 1) or float(u[i, j]) <= 0:
             return 1, 0.0
-        ring = torch.cat([u[i - 1 : i + 2, j - 1 : j + 2].flatten()[:4], u[i - 1 : i + 2, j - 1 : j + 2].flatten()[5:]])
+        ring = torch.stack([u[i + down, j + right] for down, right in AROUND[:8]])
         found.append(ring.sort(descending=True).values[:3] / u[i, j])
     shares = torch.stack(found).amin(0).tolist()
     rank = max((r for r in (3, 2, 1) if shares[r - 1] >= LEAST_SPREAD), default=1)
@@ -52,16 +53,23 @@ def lone(y: Tensor, sigma: Tensor, rank: int, share: float) -> Tensor:
 
 
 def _bright(y: Tensor, sigma: Tensor, rank: int, share: float) -> Tensor:
-    h, w = y.shape[-2:]
-    wide = pad(y, (2, 2, 2, 2), mode="reflect")
-    around = torch.stack(
-        [wide[..., 2 + i : 2 + i + h, 2 + j : 2 + j + w] for i in range(-2, 3) for j in range(-2, 3) if i or j]
-    )
-    near = around[[k for k, (i, j) in enumerate(_offsets()) if max(abs(i), abs(j)) == 1]]
-    n = near.topk(rank, dim=0).values[-1]
+    """`lone` of hot samples, plane by plane.  As b <= n, the few with y − n > CLEAR sigma/q alone can be."""
+    sigma = sigma.expand(len(y), 1, 1, 1).flatten()
+    found = [[_in_plane(plane, float(s), rank, share) for plane in page] for page, s in zip(y, sigma, strict=True)]
+    return torch.stack([torch.stack(page) for page in found])
+
+
+def _in_plane(y: Tensor, sigma: float, rank: int, share: float) -> Tensor:
+    h, w = y.shape
+    wide = pad(y[None], (2, 2, 2, 2), mode="reflect")[0]
+    up, down, left, right = (wide[2 + i : 2 + i + h, 2 + j : 2 + j + w] for i, j in ((-1, 0), (1, 0), (0, -1), (0, 1)))
+    rows, columns = torch.minimum(left, right), torch.minimum(up, down)
+    below = torch.maximum(rows.minimum(torch.maximum(up, down)), columns.minimum(torch.maximum(left, right)))  # <= n
+    at = (share * (y - below) > CLEAR * sigma).nonzero()
+    around = torch.stack([wide[at[:, 0] + 2 + i, at[:, 1] + 2 + j] for i, j in AROUND])
+    n = around[:8].topk(rank, dim=0).values[-1]
     b = around.kthvalue(DARK, dim=0).values
-    return n < b + share * (y - b) - CLEAR * sigma
-
-
-def _offsets() -> list[tuple[int, int]]:
-    return [(i, j) for i in range(-2, 3) for j in range(-2, 3) if i or j]
+    at = at[n < b + share * (y[at[:, 0], at[:, 1]] - b) - CLEAR * sigma]
+    found = torch.zeros_like(y, dtype=torch.bool)
+    found[at[:, 0], at[:, 1]] = True
+    return found
