@@ -5,7 +5,7 @@
 Training pictures (FOLDER/train), other ones than the constants of `pnp.jobs.light` were chosen on, are each blurred
 twice by the same kernel, in linear light with noise of a sensor and in the values of the file with white noise, of
 0.5 to 3/255, and stored as 8-bit PNG or as JPEG of quality 85, 90 or 95.  `unet` restores both, in linear light and in
-sRGB, with the kernel and nothing else told; auto's result is that of the light which it takes.
+sRGB; only the kernel is told.  The result of auto is the result in the light that it takes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from pnp.samples import photograph
 
 SIDE, STEP = 200, 12**-0.5 / 255
 NOISE = (0.5, 3.0)  # in 1/255 of the file, in the mean over its pixels
-READ_OUT = 0.02  # variance of a sensor's noise at black, in units of that of the photons at white
+READ_OUT = 0.02  # variance of a sensor's noise at black; the photons at white have 1
 QUALITIES = (None, 85, 90, 95)  # None: PNG
 KERNELS: dict[str, list[dict[str, float]]] = {
     "disk": [{"radius": r} for r in (2.0, 3.0, 5.0, 7.0)],

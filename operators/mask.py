@@ -84,7 +84,7 @@ class Mask(Operator):
 
 
 class Masked(Composition):
-    """y = m (A x): what A makes, of which some pixels are missing.   m: `Mask`, (1, H, W) or (C, H, W) of y.
+    """y = m (A x): A measures, and some pixels of that are missing.   m: `Mask`, (1, H, W) or (C, H, W) of y.
 
     All else is asked of A: the rows of default parameters, its kernel and rivals, its periodic solve as preconditioner
     and its norm, which m cannot enlarge.

@@ -30,7 +30,7 @@ def read_mask(file: str, shape: tuple[int, int, int], *, invert: bool = False, c
     (1, H, W), or (3, H, W) where its channels differ.  An alpha channel that varies is the mask (opaque = known), but
     paint of one bright colour on transparent ground is what is missing; so is such paint on black or white.
     Two values are two, whatever they are; more are thresholded half way, with a note, where nearly all of them lie near
-    two tones.  colour: what was painted so is missing.  invert: known and missing change places.
+    two tones.  colour: pixels of this paint are missing.  invert: known and missing are swapped.
     Raises ValueError for a photograph, for a mask without a known pixel, and for one that does not fit.
     """
     from ..files.pictures import read

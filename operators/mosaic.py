@@ -59,7 +59,7 @@ class Mosaic(Operator):
         return Mosaic(self.mask * known.to(self.mask))
 
     def planes(self, y: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Each colour as a picture of its own, of which one pixel in four or two is known."""
+        """Each colour as a picture of its own.  One pixel in four, or in two, is known."""
         return self.adjoint(y), self.mask
 
     def image_shape(self, y_shape: tuple[int, ...] | None) -> tuple[int, int, int]:

@@ -75,7 +75,7 @@ def level(job: Job, parts: Parts, say: Say) -> Level:
         spec = NOISES.parse(given)
         entry = NOISES[spec.name]
         said = entry.values(spec, "noise")
-        if entry.make is Jpeg and not job.simulate and "quality" not in said:
+        if "tables" in entry.parameters() and not job.simulate and "quality" not in said:
             white = said.get("sigma", job.sigma)
             return _of_tables(job, parts, _before_jpeg(job, parts) if white is None else float(str(white)), say)
         if "sigma" in said or "sigma" not in entry.parameters():
