@@ -85,7 +85,7 @@ def look(mask: str | Tensor | None, operator: Operator, pixels: Tensor, *, found
         lost = _outliers(operator, y, known, saturated, asked=OUTLIERS in named)
         if lost is not None and lost.any():
             many = int(lost.any(0).sum())
-            why = "" if OUTLIERS in named else ". This kernel cannot make such pixels. --mask none takes them as measured"
+            why = "" if OUTLIERS in named else ". This kernel cannot make such pixels. --mask none keeps them"
             said.append(f"mask: {many} dead or hot pixels were found and count as missing{why}")
             known = known & ~lost
         elif OUTLIERS in named:
