@@ -4,8 +4,8 @@
 
 Training pictures (FOLDER/train), other ones than the constants of `pnp.jobs.light` were chosen on, are each blurred
 twice by the same kernel, in linear light with noise of a sensor and in the values of the file with white noise, of
-0.5 to 3/255, and stored as 8-bit PNG or as JPEG of quality 85, 90 or 95.  `unet` restores both, in linear light and in
-sRGB; only the kernel is told.  The result of auto is the result in the light that it takes.
+0.5 to 3/255 and of 5 to 13/255, and stored as 8-bit PNG or as JPEG of quality 85, 90 or 95.  `unet` restores both, in
+linear light and in sRGB; only the kernel is told.  The result of auto is the result in the light that it takes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from pnp.operators import ValidBlur, kernels
 from pnp.samples import photograph
 
 SIDE, STEP = 200, 12**-0.5 / 255
-NOISE = (0.5, 3.0)  # in 1/255 of the file, in the mean over its pixels
+# in 1/255 of the file, in the mean over its pixels
+NOISE = {"0.5 to 3/255": (0.5, 3.0), "5 to 13/255": (5.0, 13.0)}
 READ_OUT = 0.02  # variance of a sensor's noise at black; the photons at white have 1
 QUALITIES = (None, 85, 90, 95)  # None: PNG
 KERNELS: dict[str, list[dict[str, float]]] = {
@@ -73,17 +74,18 @@ def reduced(x: Tensor) -> Tensor:
 def cells(pictures: list[Tensor]) -> list[dict[str, Any]]:
     rows = []
     for i, x in enumerate(pictures):
-        for row in files(x, i):
+        for row in (row for noise in NOISE for row in files(x, i, noise)):
             print({k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
             rows.append(row)
     return rows
 
 
-def files(x: Tensor, i: int) -> Iterator[dict[str, Any]]:
+def files(x: Tensor, i: int, noise: str) -> Iterator[dict[str, Any]]:
     """The two files of a picture, and what is made of them."""
     drawn = random.Random(i)
     kind = drawn.choice(sorted(KERNELS))
-    size, sigma, quality = drawn.choice(KERNELS[kind]), drawn.uniform(*NOISE) / 255, QUALITIES[i % len(QUALITIES)]
+    size, quality = drawn.choice(KERNELS[kind]), QUALITIES[i % len(QUALITIES)]
+    sigma = drawn.uniform(*NOISE[noise]) / 255
     operator = ValidBlur(kernels.make(kind, dict(size)))
     for blurred in BLURRED:
         y, hidden = as_file(measured(operator, x, sigma, i, linear=blurred == "linear"), quality)
@@ -92,7 +94,7 @@ def files(x: Tensor, i: int) -> Iterator[dict[str, Any]]:
         auto = run(Job(**told, curve=SRGB, iterations=1), y).record
         taken, seconds = auto.light, auto.seconds["before"] - done["srgb"].record.seconds["before"]
         scores = {way: float(psnr(each.restored, operator.visible(x))) for way, each in done.items()}
-        yield {"picture": i, "blur": kind, **size, "sigma": 255 * sigma, "quality": quality or "PNG",
+        yield {"picture": i, "noise": noise, "blur": kind, **size, "sigma": 255 * sigma, "quality": quality or "PNG",
                "blurred in": blurred, "auto takes": taken.value, "why": taken.source, "seconds of auto": seconds,
                "input": float(psnr(y, operator.visible(x))), **scores, "auto": scores[str(taken.value)]}  # fmt: skip
 
@@ -123,8 +125,9 @@ def as_file(y: Tensor, quality: int | None) -> tuple[Tensor, float]:
 def summed(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """How often auto is right, and mean PSNR."""
     found: dict[str, Any] = {}
-    for group in ("all", *BLURRED):
-        members = [row for row in rows if group in ("all", row["blurred in"])]
+    groups = {"all": rows} | {f"{noise}, {way}": [r for r in rows if r["noise"] == noise and r["blurred in"] == way]
+                              for noise in NOISE for way in BLURRED}  # fmt: skip
+    for group, members in groups.items():
         scores = {way: mean(row[way] for row in members) for way in ("input", "auto", *BLURRED)}
         best = [max(row[way] for way in BLURRED) for row in members]
         found[group] = {

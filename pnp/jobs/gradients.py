@@ -9,6 +9,7 @@ Krishnan & Fergus 2009 (the prior); the comparison is ours.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,25 +27,47 @@ WEIGHT, POWER, SOFT = 10.0, 0.8, 0.003
 Way = tuple[Operator, Curve | None]  # curve: None where A acts on the values of y
 
 
-def costs(ways: Sequence[Way], y: Tensor, sigma: float) -> list[float]:
-    """The least cost of each way from z to y (1, C, H, W), in nats; empty where nothing can be tried.
+class Piece(NamedTuple):
+    """The part (1, C, H, W) of a measurement that is explained, and whether it is the whole of it."""
 
-    On the textured part of y that is least clipped; of colours the green one is tried.  Pixels at black and white do
-    not count, nor does the rim where an operator may continue the crop in a way of its own.
-    """
+    y: Tensor
+    whole: bool
+
+
+class Fit(NamedTuple):
+    """The least cost of a way from z to y, in nats, and what it makes of that z: m(z)."""
+
+    cost: float
+    seen: Tensor
+
+
+def costs(ways: Sequence[Way], y: Tensor, sigma: float) -> list[float]:
+    """The least cost of each way from z to y (1, C, H, W), in nats; empty where nothing can be tried."""
+    part = piece(y)
+    return [] if part is None else [fit.cost for fit in explain(ways, part, sigma)]
+
+
+def piece(y: Tensor) -> Piece | None:
+    """The textured part of y (1, C, H, W) that is least clipped; None where there is none."""
     part = crop(y[0], SIDE, CLIPPED)
-    if part is None:
-        return []
-    part = part[None].detach().float()
-    for tried in (part[:, part.shape[1] // 2 :][:, :1], part):
+    return None if part is None else Piece(part[None].detach().float(), part.shape == y.shape[1:])
+
+
+def explain(ways: Sequence[Way], part: Piece, sigma: float) -> list[Fit]:
+    """Each way's fit to the piece; empty where nothing can be tried.  Of colours the green one is tried.
+
+    Pixels at black and white do not count, nor does the rim where an operator may continue the piece in a way of its
+    own.
+    """
+    for tried in (part.y[:, part.y.shape[1] // 2 :][:, :1], part.y):
         try:
-            return [_cost(*way, tried, sigma, whole=part.shape == y.shape) for way in ways]
+            return [_fit(*way, tried, sigma, whole=part.whole) for way in ways]
         except (ValueError, RuntimeError):  # made for one size, or for three channels
             continue
     return []
 
 
-def _cost(operator: Operator, curve: Curve | None, y: Tensor, sigma: float, *, whole: bool) -> float:
+def _fit(operator: Operator, curve: Curve | None, y: Tensor, sigma: float, *, whole: bool) -> Fit:
     """By L-BFGS.  Raises ValueError where the operator does not make the shape of y."""
     z = operator.initial(y)
     if operator(z).shape != y.shape:
@@ -54,17 +77,19 @@ def _cost(operator: Operator, curve: Curve | None, y: Tensor, sigma: float, *, w
     optimizer = torch.optim.LBFGS([z], max_iter=ITERATIONS, max_eval=ITERATIONS * 5 // 4, history_size=6,
                                   line_search_fn="strong_wolfe")  # fmt: skip
 
+    def seen() -> Tensor:
+        return operator(z) if curve is None else curve.encode(operator(curve.decode(z)))
+
     def cost() -> Tensor:
         optimizer.zero_grad()
-        seen = operator(z) if curve is None else curve.encode(operator(curve.decode(z)))
         down, right = ((z.diff(dim=d).square() + SOFT**2).pow(POWER / 2).sum() for d in (-2, -1))
-        value: Tensor = (weight * (seen - y).square()).sum() + WEIGHT * (down + right)
+        value: Tensor = (weight * (seen() - y).square()).sum() + WEIGHT * (down + right)
         value.backward()
         return value
 
     with torch.enable_grad():
         optimizer.step(cost)
-        return float(cost().detach())
+        return Fit(float(cost().detach()), seen().detach())
 
 
 def _counted(operator: Operator, x: Tensor, y: Tensor, *, whole: bool) -> Tensor:
