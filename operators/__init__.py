@@ -5,6 +5,7 @@ from .base import Operator, dot_test
 from .blur import Blur
 from .borders import PaddedBlur, ValidBlur
 from .compose import Composition, FromCallables, Identity
+from .convolve import ConvolveWith
 from .mask import Mask, Masked
 from .mosaic import Mosaic
 from .sensing import BlockSensing, DenseSensing, OrthonormalSensing, StructuredSensing
@@ -13,6 +14,7 @@ __all__ = [
     "BlockSensing",
     "Blur",
     "Composition",
+    "ConvolveWith",
     "DenseSensing",
     "FromCallables",
     "Identity",

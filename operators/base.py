@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from .. import checks
 from ..linalg import LinearSolve, conjugate_gradient, dot, largest_singular_value
+
+if TYPE_CHECKING:
+    from .unknown import Unknown
 
 
 class Operator(nn.Module, ABC):
@@ -120,6 +124,10 @@ class Operator(nn.Module, ABC):
 
     def turned(self) -> Operator | None:
         """The operator with its kernel turned by 180°; None where it has none, or that is the same."""
+        return None
+
+    def unknown(self) -> Unknown | None:
+        """What has to be found in the measurement first; None: the operator is known."""
         return None
 
     @property

@@ -9,11 +9,12 @@ from typing import Any, Literal
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..registry import OPERATORS
+from ..registry import OPERATORS, SpecError
 from . import kernels
 from .base import Operator
 from .blur import Blur, check_kernel_size
 from .rivals import rival_kernels, turned_kernel
+from .unknown import Span, Unknown, UnknownBlur
 
 Border = Literal["circular", "valid", "replicate", "reflect", "zero", "mean"]
 
@@ -171,10 +172,28 @@ def blur(
     border: circular; valid (y is the valid part: unknown borders); replicate, reflect, zero, mean.
     seed: of a kernel that is drawn, shake.
     A simulation without a kernel takes gaussian; for a measured picture the kernel has to be told, with its size.
+    A size or angle given as ? is found in the measured picture, and kernel=estimate finds the whole kernel, of at most
+    `size` pixels a side.
     """
+    if (spans := kernels.asked(kernel, options)) is not None:
+        return _unknown(kernel or kernels.DEFAULT, border, spans, options, measured)
     if measured:
         kernels.check_told(kernel, options)
     return bordered(kernels.make(kernel or kernels.DEFAULT, options, seed=seed, shape=shape), border)
+
+
+def _unknown(
+    kernel: str, border: Border, spans: dict[str, Span], options: dict[str, Any], measured: bool
+) -> Operator:
+    if not measured:
+        raise SpecError("A kernel is estimated from a measured picture. Leave --simulate out, or give the kernel.")
+    known = {key: value for key, value in options.items() if key not in spans}
+    return UnknownBlur(Unknown(
+        spans,
+        lambda values: bordered(kernels.make(kernel, {**known, **values}), border),
+        lambda k: bordered(k, border),
+        options.get("size") if not spans else None,
+    ))  # fmt: skip
 
 
 def bordered(

@@ -2,7 +2,8 @@
 
 A kernel is one function in KERNELS.  Its parameters are options of every operator that takes a kernel, but for those
 after the star: the operator knows them (`factor`, the decimation that follows the kernel, `seed`, and `shape`).
-`told` names those whose default serves simulations alone: for a measured picture it would be a guess.
+`told` names those whose default serves simulations alone: for a measured picture it would be a guess.  They can be
+given as `?`, which finds them in a measured picture.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import typing
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,23 +22,27 @@ from torch import Tensor
 from ..checks import positive
 from ..registry import Registry, SpecError, unknown
 from .kernel_files import FILES, from_file
+from .unknown import Span
 
 KERNELS: Registry[Tensor] = Registry("kernel")
 DEFAULT = "gaussian"
+ESTIMATE = "estimate"  # in the place of a kernel: no form is known
+ASKED = "?"  # in the place of a number
+Asked = Literal["?"]
 
 
-def told(*names: str) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
-    """Say which parameters of a kernel have to be given for a measured picture."""
+def told(**spans: Span) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Say which parameters of a kernel have to be given for a measured picture, and where `?` looks for them."""
 
     def mark(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        function.told = names  # type: ignore[attr-defined]
+        function.told = spans  # type: ignore[attr-defined]
         return function
 
     return mark
 
 
 @KERNELS.register("gaussian", examples=("gaussian", "gaussian:std=2,size=9"))
-@told("std")
+@told(std=Span(0.4, 8.0))
 def gaussian(std: float | None = None, size: int | None = None, *, factor: int | None = None) -> Tensor:
     """exp(−|i − c|²/(2 std²)), normalised, c the middle of size × size pixels.
 
@@ -53,7 +58,7 @@ def gaussian(std: float | None = None, size: int | None = None, *, factor: int |
 
 
 @KERNELS.register("motion", examples=("motion", "motion:length=7,angle=45"))
-@told("length", "angle")
+@told(length=Span(3.0, 50.0), angle=Span(0.0, 180.0, period=180.0))
 def motion(length: float = 15.0, angle: float = 30.0) -> Tensor:
     """A straight motion: a line of `length` pixels at `angle` degrees (counter-clockwise from the x axis).
 
@@ -85,7 +90,7 @@ def shake(length: float = 15.0, *, seed: int = 0) -> Tensor:
 
 
 @KERNELS.register("disk", examples=("disk", "disk:radius=2"))
-@told("radius")
+@told(radius=Span(0.6, 16.0))
 def disk(radius: float = 3.0) -> Tensor:
     """An out-of-focus disk: the share of each pixel that lies within `radius` of the centre."""
     oversampling = 16  # samples a pixel and axis
@@ -98,7 +103,7 @@ def disk(radius: float = 3.0) -> Tensor:
 
 
 @KERNELS.register("box", examples=("box", "box:size=4"))
-@told("size")
+@told(size=Span(2, 25, whole=True))
 def box(size: int | None = None, *, factor: int | None = None) -> Tensor:
     """The mean over size × size pixels: by default 9, before a decimation as many as its factor."""
     size = (9 if factor is None else factor) if size is None else size
@@ -141,7 +146,8 @@ def check_told(kernel: str | None, options: dict[str, Any]) -> None:
     """SpecError for the kernel of a measured picture that is not known: not given, drawn, or of a default size."""
     ways = (
         "Pass a picture of a point (blur:kernel=psf.png), an array (blur:kernel=psf.npy), or a shape with its size "
-        "(blur:std=2; blur:kernel=disk,radius=3; blur:kernel=motion,length=15,angle=30)."
+        "(blur:std=2; blur:kernel=disk,radius=3; blur:kernel=motion,length=15,angle=30). blur:kernel=disk,radius=? "
+        "finds the radius in the picture, and blur:kernel=estimate the whole kernel."
     )
     if kernel is None and not options:
         raise SpecError(f"the kernel that blurred this picture is not known. {ways}")
@@ -150,6 +156,23 @@ def check_told(kernel: str | None, options: dict[str, Any]) -> None:
         raise SpecError(f"kernel={kernel} is drawn at random, so it serves --simulate alone. {ways}")
     if missing := [key for key in getattr(function, "told", ()) if key not in options]:
         raise SpecError(f"kernel={kernel or DEFAULT} needs its {' and '.join(missing)} for a measured picture. {ways}")
+
+
+def asked(kernel: str | None, options: dict[str, Any]) -> dict[str, Span] | None:
+    """Where the numbers given as `?` are looked for; empty for kernel=estimate; None where the kernel is known.
+
+    Raises SpecError for a number that cannot be found.
+    """
+    wanted = [key for key, value in options.items() if value == ASKED]
+    if kernel == ESTIMATE:
+        if wanted or set(options) - {"size"}:
+            raise SpecError("kernel=estimate takes one option, size: the largest side of the kernel in pixels.")
+        return {}
+    spans = getattr(_function(kernel or DEFAULT), "told", {}) if wanted else {}
+    if lost := [key for key in wanted if key not in spans]:
+        known = f"It finds {_or(spans)}." if spans else "It finds numbers of gaussian, disk, motion and box."
+        raise SpecError(f"cannot find the {_or(lost)} of kernel={kernel or DEFAULT} in a picture. {known}")
+    return {key: spans[key] for key in wanted} or None
 
 
 def takes_kernels(operator: Callable[..., Any]) -> Callable[..., Any]:
@@ -163,10 +186,12 @@ def takes_kernels(operator: Callable[..., Any]) -> Callable[..., Any]:
     added: dict[str, inspect.Parameter] = {}
     for function in functions.values():
         hints = typing.get_type_hints(function)
+        asked = getattr(function, "told", {})
         for key, parameter in _options(function).items():
             if key not in own:
                 added.setdefault(key, parameter.replace(kind=parameter.KEYWORD_ONLY))
-                operator.__annotations__[key] = operator.__annotations__.get(key, hints[key]) | hints[key]
+                hint = hints[key] | Asked if key in asked else hints[key]
+                operator.__annotations__[key] = operator.__annotations__.get(key, hint) | hint
     operator.__signature__ = signature.replace(parameters=[*own.values(), *added.values()])  # type: ignore[attr-defined]
     shown = (f"{name} ({', '.join(_options(f))})" if _options(f) else name for name, f in functions.items())
     operator.__doc__ = f"{inspect.getdoc(operator)}\nkernel: {_or(shown)}."

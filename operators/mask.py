@@ -15,6 +15,7 @@ from .base import Operator
 from .compose import Composition
 from .mask_files import read_mask
 from .mosaic import Mosaic
+from .unknown import Unknown
 
 
 class Mask(Operator):
@@ -105,6 +106,10 @@ class Masked(Composition):
 
     def rivals(self) -> dict[str, Operator]:
         return self.inner.rivals()
+
+    def unknown(self) -> Unknown | None:
+        found, known = self.inner.unknown(), self.outer.known()
+        return found if found is None or known is None else found.masked(known)
 
     def masked(self, known: Tensor) -> Operator:
         mine = self.outer.known()

@@ -36,6 +36,8 @@ def downsample(
     """
     if factor not in (2, 3, 4, 8):
         raise SpecError(f"factor={factor}; expected 2, 3, 4 or 8.")
+    if kernels.asked(kernel, options) is not None:
+        raise SpecError("downsample cannot find its kernel in a picture. Give it, or leave it out for bicubic.")
     k = kernels.make(kernel, options, factor=factor, shape=shape)
     named = kernel in kernels.KERNELS
     centred = align == "center" or (align is None and named)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..registry import PRIORS
 from .base import Denoiser, Prior, Split
+from .bounds import AtLeast, Simplex
 from .classical import NonLocalMeans
 from .dae import DAE
 from .dip import DIP
@@ -13,13 +14,15 @@ from .pnp import PnP
 from .projector import Projector
 from .quadratic import Smooth, Tikhonov
 from .red import RED
-from .sparse import L1, InvariantWaveletL1, WaveletL1
+from .sparse import L0, L1, InvariantWaveletL1, WaveletL1
 from .sum import Sum
 from .tv import TV, SmoothTV, WeightedTV
 
 __all__ = [
+    "AtLeast",
     "DAE",
     "DIP",
+    "L0",
     "L1",
     "RED",
     "TV",
@@ -31,6 +34,7 @@ __all__ = [
     "PnP",
     "Prior",
     "Projector",
+    "Simplex",
     "Smooth",
     "SmoothTV",
     "Split",

@@ -33,6 +33,21 @@ class L1(Prior):
         return x.abs().flatten(1).sum(1)
 
 
+@PRIORS.register("l0", cite=("xu2013",))
+class L0(Prior):
+    """g(x) = number of pixels where x is not 0 in some channel; prox(v, tau) = v where Σ_c v_c² > 2 tau, else 0.
+
+    Of a picture's differences along rows and columns, two channels, it counts edges.   Xu, Zheng & Jia 2013, eq. 3.
+    """
+
+    def prox(self, v: Tensor, tau: float | Tensor) -> Tensor:
+        level = torch.as_tensor(tau, dtype=v.dtype, device=v.device)
+        return v * (v.square().sum(1, keepdim=True) > 2 * level)
+
+    def value(self, x: Tensor) -> Tensor:
+        return (x != 0).any(1).flatten(1).sum(1).to(x)
+
+
 class WaveletL1(Prior):
     """g(x) = Σ |Wx| over the detail coefficients, W orthonormal and periodic; approximations are free.
 

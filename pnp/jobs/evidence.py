@@ -24,6 +24,7 @@ CLIPPED = 0.03  # of the pixels at black or white: more, and a crop tells nothin
 FEWEST = 500  # frequencies that tell something: JPEG may have left fewer
 SOFTNESS = 0.4  # pixels²: pictures differ in sharpness by that much, so a Gaussian's variance is known no better
 CLEAR = 4.0  # times the noise: where JPEG has left no more than that of the spectrum, it is not looked at
+USUAL = ((-2.25, 0.3), (-0.15, 0.2))  # b, and q in pixels², of 14 training pictures: mean, spread
 NATS = 40.0  # of log-likelihood by which a rival is better
 # of the measured picture's risk: with less, 21 of 22 restorations by wrong kernels gained; with more, 42 of 75 lost
 WORTH = 0.85
@@ -92,7 +93,9 @@ class Evidence:
         begin[-1] = float(power[radius > 2.6].mean().clamp_min(1e-12).log())
         self.begin = begin
 
-    def explain(self, operator: Operator, *, error: bool = False, near: Model | None = None) -> Model | None:
+    def explain(
+        self, operator: Operator, *, error: bool = False, near: Model | None = None, usual: float = 0.0
+    ) -> Model | None:
         """The model of this operator's kernel that fits best; e is 0 unless `error`.
 
         near: a fit of another kernel, to begin with.  None where A is not a convolution, or its kernel is large.
@@ -100,35 +103,82 @@ class Evidence:
         log S = a + b log r + (c cos 2θ + d sin 2θ)(1, log r) + e cos 4θ + q r²,   |q| < SOFTNESS
 
         by L-BFGS on Whittle's likelihood.   Whittle 1953; S after Torralba & Oliva 2003 (power laws of scenes).
+        usual: weight, for each frequency, of how far b and q are from those of most pictures (USUAL): with it a
+        Gaussian blur is told from a soft picture.
         """
         transfer = operator.transfer(self.size) if self.usable else None
         if transfer is None or TIMES * _width(transfer) > min(self.size):
             return None
-        transfer, seen = transfer.mean(0).cpu()[self.looked], self.seen
-        power, square = transfer.abs().square(), self.radius.square()
-        p = (self.begin if near is None else near.parameters).clone().requires_grad_()
+        transfer = transfer.mean(0).cpu()[self.looked]
+        p = self._fitted(transfer.abs().square(), self.begin if near is None else near.parameters, error, usual)
+        with torch.no_grad():
+            spectrum, expected = self._model(transfer.abs().square(), p, error)
+            total = float((expected.log() + self.seen / expected).sum() + len(self.seen) * usual * _unusual(p))
+            spread = float((self.seen / expected - 1).square().mean())
+            found = (math.exp(float(p[-2]) / 2) if error else 0.0, (math.exp(float(p[-1])) + self.floor) ** 0.5)
+        return Model(transfer, spectrum, *found, total, spread, p)
 
-        def model() -> tuple[Tensor, Tensor]:
-            spectrum = torch.exp(self.design @ p[:-3] + SOFTNESS * torch.tanh(p[-3]) * square)
-            gain = power + torch.exp(p[-2]) if error else power
-            return spectrum, gain * spectrum + torch.exp(p[-1]) + self.floor
+    def drawn(self, kernel: Tensor, pull: float, steps: int) -> Tensor:
+        """The kernel (kh, kw) drawn to what the spectrum says of it; float64, >= 0, of sum 1.
+
+            argmin_k  mean over w of log M + P/M  +  pull ‖k − kernel‖²/‖kernel‖²
+
+        by L-BFGS, over the square roots of k.  The spectrum alone knows no phase, and many kernels share it.
+        """
+        start = kernel.double()
+        waves = [
+            torch.exp(-2j * torch.pi * f(n, dtype=torch.float64)[:, None] * torch.arange(m))
+            for f, n, m in zip(FFTS, self.size, start.shape, strict=True)
+        ]
+
+        def power(k: Tensor) -> Tensor:
+            transfer = waves[0] @ k.to(waves[0].dtype) @ waves[1].T
+            return (transfer.real.square() + transfer.imag.square())[self.looked]
+
+        root = (start + 1e-5).sqrt().requires_grad_()
+        p = self._fitted(power(start), self.begin, False, 0.0).requires_grad_()
 
         def cost() -> Tensor:
             optimizer.zero_grad()
-            expected = model()[1]
-            value = (expected.log() + seen / expected).mean()
+            k = root.square() / root.square().sum()
+            expected = self._model(power(k), p, False)[1]
+            away = (k - start).square().sum() / start.square().sum()
+            value = (expected.log() + self.seen / expected).mean() + pull * away
+            value.backward()
+            return value
+
+        optimizer = torch.optim.LBFGS([root, p], max_iter=steps, history_size=10, line_search_fn="strong_wolfe")
+        with torch.enable_grad():
+            optimizer.step(cost)
+        return (root.square() / root.square().sum()).detach()
+
+    def _model(self, power: Tensor, p: Tensor, error: bool) -> tuple[Tensor, Tensor]:
+        """S and M for |K|² = power and the parameters p."""
+        spectrum = torch.exp(self.design @ p[:-3] + SOFTNESS * torch.tanh(p[-3]) * self.radius.square())
+        gain = power + torch.exp(p[-2]) if error else power
+        return spectrum, gain * spectrum + torch.exp(p[-1]) + self.floor
+
+    def _fitted(self, power: Tensor, begin: Tensor, error: bool, usual: float) -> Tensor:
+        """The parameters that fit best."""
+        p = begin.clone().requires_grad_()
+
+        def cost() -> Tensor:
+            optimizer.zero_grad()
+            expected = self._model(power, p, error)[1]
+            value = (expected.log() + self.seen / expected).mean() + usual * _unusual(p)
             value.backward()
             return value
 
         optimizer = torch.optim.LBFGS([p], max_iter=25, history_size=8, line_search_fn="strong_wolfe")
         with torch.enable_grad():
             optimizer.step(cost)
-        with torch.no_grad():
-            spectrum, expected = model()
-            total = float((expected.log() + seen / expected).sum())
-            spread = float((seen / expected - 1).square().mean())
-            found = (math.exp(float(p[-2]) / 2) if error else 0.0, (math.exp(float(p[-1])) + self.floor) ** 0.5)
-        return Model(transfer, spectrum, *found, total, spread, p.detach())
+        return p.detach()
+
+
+def _unusual(p: Tensor) -> Tensor:
+    """How far the power law is from that of most pictures, in its spread."""
+    softness = SOFTNESS * torch.tanh(p[-3])
+    return sum(((v - m) / s).square() for v, (m, s) in zip((p[1], softness), USUAL, strict=True))  # type: ignore
 
 
 class Judgement(NamedTuple):

@@ -1,0 +1,256 @@
+"""What is not known of an operator, found in the measurement: a number of its kernel, or the whole kernel."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..core.result import Result
+from ..operators.base import Operator
+from ..operators.borders import ValidBlur
+from ..operators.unknown import Span, Unknown
+from . import blind
+from .evidence import NATS, SIDE, Evidence, Model, crop
+from .job import Job, Parts
+from .settle import Say
+
+CROPS = 6  # of a picture whose spectra are looked at together
+USUAL = 0.03  # weight of the law that most pictures follow: of 16 Gaussian blurs 4 were within 10 % at 0.001, 13 here
+STEP, COARSE, TURN = 1.1, 1.25, 6.0  # of sizes where one number is sought, where more are, and of angles, in degrees
+FINE = 1.06  # of sizes around the best, from a third of it to three times: half a length shares zeros with it
+STARTS = 3  # of the best, looked at further
+NARROWER = ((1.03, 3.0), (1.03, 1.5), (1.015, 0.7))  # steps of size and angle around the best
+SIDES = (15, 25, 39)  # of kernels of no known form
+PART = 400  # side of the crop that such a kernel is estimated from
+CLIPPED = (0.001, 0.03, 0.2)  # share of its pixels, as little as can be
+TIMES = 4  # so many times its kernel it must be
+ALIKE = 0.7  # likeness of the two best kernels from which they are believed
+
+
+class Kernel(NamedTuple):
+    """A kernel that was found, (kh, kw), with the numbers that it is made of.
+
+    point: whether the picture shows no blur.  sure: whether the evidence tells it from others.  said: for a person.
+    """
+
+    kernel: Tensor
+    values: dict[str, float]
+    point: bool
+    sure: bool
+    said: str
+
+
+class NothingFound(ValueError):
+    """A picture from which no kernel can be estimated."""
+
+
+def found(job: Job, parts: Parts, say: Say) -> tuple[Parts, Kernel | None]:
+    """The parts with what was unknown of the operator found; None where all was known.
+
+    Pages of one file share a kernel: the page in the middle tells it.  Raises NothingFound.
+    """
+    unknown = parts.operator.unknown()
+    if unknown is None:
+        return parts, None
+    y = parts.y[len(parts.y) // 2]
+    kernel = numbers(unknown, y, job.hidden) if unknown.spans else free(unknown, y, job.hidden)
+    say(f"kernel: {kernel.said}")
+    operator = unknown.of(kernel.kernel) if not kernel.values else unknown.at(kernel.values)
+    return parts._replace(operator=operator.to(y.device)), kernel
+
+
+def numbers(unknown: Unknown, y: Tensor, hidden: float) -> Kernel:
+    """The numbers of a kernel's shape by which the spectra of y (C, H, W) are explained best."""
+    witness = Witness(y, hidden)
+    names, spans = list(unknown.spans), list(unknown.spans.values())
+    made = lambda values: unknown.at(_typed(names, spans, values))  # noqa: E731
+    rough = _Search(spans, lambda values: witness.cost(made(values), first=True))
+    rough.look(itertools.product(*(_grid(span, alone=len(spans) == 1) for span in spans)))
+    for start in rough.best(STARTS):
+        rough.look(_lines(start, spans))
+    fine = _Search(spans, lambda values: witness.cost(made(values)))
+    fine.look(rough.best(STARTS))
+    for ratio, turn in NARROWER:
+        ways = ([v - turn, v, v + turn] if span.period else [v / ratio, v, v * ratio]
+                for v, span in zip(fine.best()[0], spans, strict=True))  # fmt: skip
+        fine.look(itertools.product(*ways))
+    costs = fine.costs | {v: witness.cost(made(v)) for v in rough.best(20) if v not in fine.costs}
+    values = min(costs, key=costs.__getitem__)
+    if not math.isfinite(costs[values]):
+        raise NothingFound("Cannot find the kernel: the picture is too small for it. Give its size.")
+    nats = NATS * witness.spread
+    kernel = _kernel_of(unknown.at(_typed(names, spans, values)))
+    named = ", ".join(f"{name}={value:.3g}" for name, value in zip(names, values, strict=True))
+    if witness.point - costs[values] < nats:
+        return Kernel(kernel, _typed(names, spans, values), True, True,
+                      "nothing to estimate: the picture shows no blur of this kind")  # fmt: skip
+    alike = [v for v, cost in costs.items() if cost - costs[values] < nats]
+    ranges = [f"{min(v):.3g} to {max(v):.3g}" for v in zip(*alike, strict=True)]
+    near = all(_near(v, values, spans) for v in alike)
+    said = f"{named} (found in the picture; {' and '.join(ranges)} explain it about as well)"
+    return Kernel(kernel, _typed(names, spans, values), False, near, said)
+
+
+class _Search:
+    """The costs of the numbers that were tried."""
+
+    def __init__(self, spans: list[Span], cost: Callable[[tuple[float, ...]], float]) -> None:
+        self.spans, self.cost = spans, cost
+        self.costs: dict[tuple[float, ...], float] = {}
+
+    def look(self, tried: Iterable[tuple[float, ...]]) -> None:
+        for values in tried:
+            values = tuple(_within(v, span) for v, span in zip(values, self.spans, strict=True))
+            if values not in self.costs:
+                self.costs[values] = self.cost(values)
+
+    def best(self, many: int = 1) -> list[tuple[float, ...]]:
+        return sorted(self.costs, key=self.costs.__getitem__)[:many]
+
+
+class Witness:
+    """The spectra of several crops of y (C, H, W), which one kernel has to explain.
+
+    point: the cost where nothing blurs.  spread: of the fit there, which scales what costs can tell.
+    Raises NothingFound where no crop tells anything.
+    """
+
+    def __init__(self, y: Tensor, hidden: float) -> None:
+        found = (Evidence(part, hidden) for part in _crops(y))
+        self.evidence = [e for e in found if e.usable]
+        if not self.evidence:
+            raise NothingFound(
+                "Cannot find the kernel: the picture is too small, flat or clipped. Give the kernel or its size."
+            )
+        self.near: list[Model | None] = [None] * len(self.evidence)
+        self.spread = 1.0
+        self.point = self.cost(ValidBlur(torch.ones(1, 1, dtype=torch.float64)))
+
+    def cost(self, operator: Operator, *, first: bool = False) -> float:
+        """Σ over the crops, or of the first alone, of the best model's cost; ∞ where the kernel is too large."""
+        total, spreads = 0.0, []
+        for i, evidence in enumerate(self.evidence[: 1 if first else None]):
+            fit = evidence.explain(operator, near=self.near[i], usual=USUAL)
+            if fit is None:
+                return math.inf
+            self.near[i] = fit
+            total += fit.cost
+            spreads.append(fit.spread)
+        self.spread = max(1.0, sum(spreads) / len(spreads))
+        return total
+
+
+def free(unknown: Unknown, y: Tensor, hidden: float) -> Kernel:
+    """A kernel of no known form (`blind`), of the sides that y (C, H, W) allows the one that explains it best."""
+    best, _ = candidates(y, hidden, unknown.largest)
+    return best
+
+
+def candidates(y: Tensor, hidden: float, largest: int | None = None) -> tuple[Kernel, Result]:
+    """The best of the kernels that `blind.estimate` finds at several sizes, and the result of its last kernel step."""
+    part = _part(y.detach().cpu())
+    limit = min(part.shape[-2:]) // TIMES
+    sides = [side for side in SIDES if side <= limit] if largest is None else [min(largest, limit)]
+    if not sides or min(sides) < 3:
+        raise NothingFound("Cannot estimate a kernel: the picture is too small. Give the kernel.")
+    try:
+        runs = [blind.estimate(part, side - 1 + side % 2, hidden) for side in sides]
+    except blind.NoEdges as error:
+        raise NothingFound(f"Cannot estimate a kernel: {error} Give the kernel.") from None
+    told = [run for run in runs if run.fit is not None] or runs[:1]
+    told.sort(key=lambda run: math.inf if run.fit is None else run.fit.cost)
+    best, kernel = told[0], trimmed(told[0].kernel)
+    evidence = Evidence(part, hidden)
+    point = evidence.explain(ValidBlur(torch.ones(1, 1, dtype=torch.float64))) if evidence.usable else None
+    blurred = point is None or best.fit is None or point.cost - best.fit.cost > NATS * max(1.0, best.fit.spread)
+    if not blurred or kernel.numel() == 1:
+        return Kernel(kernel, {}, True, True, "nothing to estimate: the kernel found is a point"), best.result
+    alike = likeness(best.kernel, told[1].kernel) if len(told) > 1 else 1.0
+    size = f"{kernel.shape[0]}×{kernel.shape[1]} pixels, estimated from the picture"
+    if alike < ALIKE:
+        return Kernel(kernel, {}, False, False, f"{size}; two estimates differ, so it is not believed"), best.result
+    return Kernel(kernel, {}, False, True, size), best.result
+
+
+def likeness(a: Tensor, b: Tensor) -> float:
+    """max over shifts of ⟨a, b⟩/(‖a‖‖b‖), for kernels >= 0: 1 for the same form, wherever it lies."""
+    size = [n + m for n, m in zip(a.shape, b.shape, strict=True)]
+    crossed = torch.fft.rfft2(a, s=size) * torch.fft.rfft2(b.to(a), s=size).conj()
+    return float(torch.fft.irfft2(crossed, s=size).max() / (a.norm() * b.norm()))
+
+
+def trimmed(kernel: Tensor) -> Tensor:
+    """Without outer rings of zeros, in float64, of sum 1."""
+    while len(kernel) > 1 and not bool(kernel[[0, -1]].any() or kernel[:, [0, -1]].any()):
+        kernel = kernel[1:-1, 1:-1]
+    return kernel.double() / kernel.double().sum()
+
+
+def _part(y: Tensor) -> Tensor:
+    """The textured part (1, h, w) of y, in grey, with as little of it clipped as can be."""
+    for clipped in CLIPPED:
+        if (part := crop(y, PART, clipped)) is not None:
+            return part.mean(0, keepdim=True).float()
+    raise NothingFound("Cannot estimate a kernel: the picture is too small, flat or clipped. Give the kernel.")
+
+
+def _crops(y: Tensor) -> list[Tensor]:
+    """Up to CROPS crops that do not overlap by much, those with the strongest edges."""
+    side = min(SIDE, *y.shape[-2:])
+    starts = ([round(i * (n - side) / max(1, many - 1)) for i in range(many)]
+              for n in y.shape[-2:] for many in [max(1, round(n / side))])  # fmt: skip
+    parts = [y[:, top : top + side, left : left + side] for top, left in itertools.product(*starts)]
+    found = [part for part in parts if crop(part, side) is not None]
+    return sorted(found, key=_edges, reverse=True)[:CROPS]
+
+
+def _edges(part: Tensor) -> float:
+    return float(part.diff(dim=-1).square().mean() + part.diff(dim=-2).square().mean())
+
+
+def _lines(values: tuple[float, ...], spans: list[Span]) -> Iterator[tuple[float, ...]]:
+    """Around these numbers, one after the other changed: sizes from a third to three times, angles by half a turn."""
+    for i, span in enumerate(spans):
+        steps = range(-19, 20)
+        for j in steps:
+            yield _with(values, i, values[i] + j * TURN / 6 if span.period else values[i] * FINE**j)
+
+
+def _grid(span: Span, *, alone: bool) -> list[float]:
+    if span.period:
+        return [span.low + TURN * i for i in range(math.ceil(span.period / TURN))]
+    ratio = STEP if alone else COARSE
+    return [span.low * ratio**i for i in range(1 + int(math.log(span.high / span.low, ratio)))]
+
+
+def _within(value: float, span: Span) -> float:
+    if span.period:
+        return round(span.low + (value - span.low) % span.period, 3)
+    value = min(max(value, span.low), span.high)
+    return float(round(value)) if span.whole else float(f"{value:.4g}")
+
+
+def _with(values: tuple[float, ...], i: int, value: float) -> tuple[float, ...]:
+    return (*values[:i], value, *values[i + 1 :])
+
+
+def _near(a: tuple[float, ...], b: tuple[float, ...], spans: list[Span]) -> bool:
+    """Whether two answers are one, for a person: within 20 % and 10 degrees."""
+    return all(
+        abs((v - w + span.period / 2) % span.period - span.period / 2) < 10 if span.period else 0.8 < v / w < 1.25
+        for v, w, span in zip(a, b, spans, strict=True)
+    )
+
+
+def _typed(names: list[str], spans: list[Span], values: tuple[float, ...]) -> dict[str, float]:
+    return {n: int(v) if span.whole else v for n, span, v in zip(names, spans, values, strict=True)}
+
+
+def _kernel_of(operator: Operator) -> Tensor:
+    kernels: Iterator[Tensor] = (b for n, b in operator.named_buffers() if n.endswith("kernel"))
+    return next(kernels)[0]
