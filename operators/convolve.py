@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
+from ..linalg import largest_singular_value
 from ..registry import OPERATORS
 from ..samples import photograph
 from .sized import SizedOperator
@@ -14,21 +15,21 @@ from .sized import SizedOperator
 class ConvolveWith(SizedOperator):
     """y_c = valid part of x_c ∗ k: what a picture x makes of a kernel k, for every channel c of the picture.
 
-    picture: (C, H, W).  k: (B, 1, kh, kw), the tap kh//2, kw//2 at offset 0, as for `ValidBlur`;
-    y: (B, C, H − kh + 1, W − kw + 1).  By the fast Fourier transform, in the precision of the picture.
-    Raises ValueError for a kernel that is larger than the picture.
+    picture: (C, H, W).  k: (B, 1, kh, kw), or (B, C, kh, kw) with a kernel of its own for each channel (`shared` is
+    False), the tap kh//2, kw//2 at offset 0, as for `ValidBlur`; y: (B, C, H − kh + 1, W − kw + 1).  By the fast
+    Fourier transform.  Raises ValueError for a kernel that is larger than the picture.
     """
 
     pictorial = False
 
-    def __init__(self, picture: Tensor, side: int | tuple[int, int]) -> None:
+    def __init__(self, picture: Tensor, side: int | tuple[int, int], *, shared: bool = True) -> None:
         kh, kw = (side, side) if isinstance(side, int) else side
         if picture.ndim != 3 or not 0 < kh <= picture.shape[1] or not 0 < kw <= picture.shape[2]:
-            raise ValueError(f"picture has shape {tuple(picture.shape)}; expected (C, H, W), no smaller than {kh}×{kw}.")
+            raise ValueError(f"picture has shape {tuple(picture.shape)}; expected (C, H, W), at least {kh}×{kw}.")
         c, h, w = picture.shape
-        super().__init__((1, kh, kw), (c, h - kh + 1, w - kw + 1))
+        super().__init__((1 if shared else c, kh, kw), (c, h - kh + 1, w - kw + 1))
         self.register_buffer("picture", picture.detach())
-        self._kept: tuple[tuple[object, ...], Tensor] | None = None
+        self._spectra: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}  # and the picture that each was made from
 
     picture: Tensor
 
@@ -39,42 +40,51 @@ class ConvolveWith(SizedOperator):
         return full[..., kh - 1 :, kw - 1 :]
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """Σ_c Σ_n y_c[n] x_c[n + (kh − 1, kw − 1) − i], at each tap i."""
+        """Σ_n y_c[n] x_c[n + (kh − 1, kw − 1) − i] at each tap i, summed over c for a shared kernel."""
         self.check_measurement(y)
         size, (_, kh, kw) = self.picture.shape[-2:], self.x_shape
         placed = pad(y, (kw - 1, 0, kh - 1, 0))
-        found = (self._transfer(y).conj() * torch.fft.rfft2(placed)).sum(1, keepdim=True)
+        found = self._transfer(y).conj() * torch.fft.rfft2(placed)
+        if self.x_shape[0] == 1:
+            found = found.sum(1, keepdim=True)
         return torch.fft.irfft2(found, s=size)[..., :kh, :kw]
 
     def norm(self, x: Tensor | None = None) -> float:
-        """√max |FFT of r|, r the autocorrelation of the picture where two taps of a kernel can lie: a bound.
+        """A bound, ‖x ∗ k‖ of all of x ∗ k and not of its valid part, by power iteration on the autocorrelation of x.
 
-        AᵀA is at most the Toeplitz matrix of r, which is a part of the circulant one with those eigenvalues.
+        So it takes Fourier transforms of the kernel's size, not of the picture's.
         """
-        (h, w), (_, kh, kw) = self.picture.shape[-2:], self.x_shape
-        power = self._transfer(self.picture).abs().square().sum(0)
-        if 2 * kh > h or 2 * kw > w:
-            return float(power.max().sqrt())
-        r = torch.fft.irfft2(power, s=(h, w)).roll((kh - 1, kw - 1), (-2, -1))[: 2 * kh - 1, : 2 * kw - 1]
-        return float(torch.fft.rfft2(r, s=(3 * kh, 3 * kw)).abs().max().sqrt())
+        (h, w), (c, kh, kw) = self.picture.shape[-2:], self.x_shape
+        size = (2 * kh - 1, 2 * kw - 1)
+        wide = torch.fft.rfft2(self.picture, s=(h + kh - 1, w + kw - 1)).abs().square()
+        wide = wide.sum(0, keepdim=True) if c == 1 else wide
+        r = torch.fft.irfft2(wide, s=(h + kh - 1, w + kw - 1)).roll((kh - 1, kw - 1), (-2, -1))
+        spectrum = torch.fft.rfft2(r[..., : size[0], : size[1]].roll((1 - kh, 1 - kw), (-2, -1)))
+
+        def normal(k: Tensor) -> Tensor:
+            return torch.fft.irfft2(spectrum * torch.fft.rfft2(k, s=size), s=size)[..., :kh, :kw]
+
+        return largest_singular_value(normal, self.picture.new_zeros(1, c, kh, kw))
 
     def _transfer(self, like: Tensor) -> Tensor:
         """rfft2 of the picture, computed once for a precision and a device."""
-        of, made_for = self.picture, (self.picture._version, like.dtype, like.device)
-        if self._kept is None or self._kept[0][0] is not of or self._kept[0][1:] != made_for:
+        key = (self.picture._version, like.dtype, like.device)
+        if key not in self._spectra or self._spectra[key][0] is not self.picture:
+            self._spectra.clear()
             with torch.inference_mode(False):  # a tensor made in inference mode would break autograd later
-                self._kept = ((of, *made_for), torch.fft.rfft2(of.to(like)))
-        return self._kept[1]
+                self._spectra[key] = (self.picture, torch.fft.rfft2(self.picture.to(like)))
+        return self._spectra[key][1]
 
 
 @OPERATORS.register("convolve", examples=("convolve",))
 def convolve(file: str | None = None, *, shape: tuple[int, int, int]) -> ConvolveWith:
-    """Convolution with a picture, of a kernel that is sought: the image is the kernel, of one channel.
+    """Convolution with a picture, of a kernel that is sought: the image is the kernel.
 
-    file: the picture; default: the bundled photograph, four times smaller.
+    file: the picture; default: the differences along the rows of the bundled photograph, made four times smaller.
     """
     if file is None:
-        return ConvolveWith(avg_pool2d(photograph("camera"), 4)[0, :1], shape[1:])
+        small = avg_pool2d(photograph("camera"), 4)[0]
+        return ConvolveWith(small.diff(dim=-1).expand(shape[0], -1, -1).contiguous(), shape[1:], shared=False)
     from ..files.pictures import read
 
-    return ConvolveWith(read(file).pixels[0], shape[1:])
+    return ConvolveWith(read(file).pixels[0], shape[1:], shared=shape[0] == 1)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .jobs.job import Job
     from .jobs.record import Record
     from .jobs.restore import Restoration, restore
+    from .jobs.unknown import estimate_kernel
     from .noises import Noise, estimate_sigma
     from .operators import Operator, dot_test
     from .parameters.default import default_solver
@@ -51,6 +52,7 @@ _HOME = {
     "Status": "core.result",
     "default_solver": "parameters.default",
     "dot_test": "operators",
+    "estimate_kernel": "jobs.unknown",
     "estimate_sigma": "noises",
     "fit_lam": "parameters.weight",
     "restore": "jobs",
@@ -75,6 +77,7 @@ __all__ = [
     "Status",
     "default_solver",
     "dot_test",
+    "estimate_kernel",
     "estimate_sigma",
     "fit_lam",
     "interop",

@@ -19,13 +19,13 @@ from .sum import Sum
 from .tv import TV, SmoothTV, WeightedTV
 
 __all__ = [
-    "AtLeast",
     "DAE",
     "DIP",
     "L0",
     "L1",
     "RED",
     "TV",
+    "AtLeast",
     "Denoiser",
     "InvariantWaveletL1",
     "Moreau",

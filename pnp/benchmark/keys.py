@@ -35,6 +35,7 @@ NUMERICS = {
     "noise level": 1,  # its estimate, in the keys of those cells alone that are not told it
     "lam": 1,  # the search for it, in the keys of those cells alone that make one
     "scores": 1,  # PSNR and SSIM
+    "kernel": 1,  # how an unknown one is found, in the keys of those cells alone that ask for it
     "files": 2,  # what a file tells of itself, and its light, in the keys of those cells alone that read one
 }
 
@@ -116,7 +117,9 @@ def _built(cell: Cell) -> Iterator[Part]:
         yield from _weights(DENOISERS.build(str(cell.method.denoiser), shape=shape), shape[0])
         return
     prior = priors.parse(cell.method.prior, shape=shape, seed=cell.seed)  # type: ignore[arg-type]
-    operator = _operator(cell.task.assume or cell.task.measure, shape, cell.seed)
+    operator = _operator(cell.task.assume or cell.task.measure, shape, cell.seed, cell.task.assume is not None)
+    if operator.unknown() is not None:
+        yield _part("kernel")
     for spec, (_, term) in zip(PRIORS.parse(cell.method.prior).terms, prior.terms or ((1.0, prior),), strict=True):
         if any(hasattr(at, "denoiser") for at in _inside(term, shape[0])):  # unet, ...: the denoiser of its name
             yield from _members(DENOISERS, spec)
@@ -143,9 +146,9 @@ def networks(thing: Any, channels: int) -> list[nn.Module]:
 
 
 @lru_cache(maxsize=32)
-def _operator(spec: str, shape: tuple[int, ...], seed: int) -> Operator:
+def _operator(spec: str, shape: tuple[int, ...], seed: int, measured: bool) -> Operator:
     """That of a task; seldom more than a few are in use at once."""
-    found: Operator = OPERATORS.build(spec, shape=shape, seed=seed)
+    found: Operator = OPERATORS.build(spec, shape=shape, seed=seed, measured=measured)
     return found
 
 

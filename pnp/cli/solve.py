@@ -296,6 +296,7 @@ def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration, tru
         pictures.write(plan.output, done.restored, picture)
         if job.simulate:
             pictures.write(plan.report / "degraded.png", done.initial[:1])
+        report.write_maps(plan.report, done.result.maps)
         report.write_figure(plan.report / "figure.png", done, f"{plan.name}: {job.operator}, {job.prior}")
         record = {
             "command": ["pnp", *sys.argv[1:]],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -57,6 +57,7 @@ class Result:
     """The restored batch and how it was reached; everything per image where it can differ.
 
     chosen: the iteration whose image x is, the last but where a stop rule says which was the best.
+    maps: further pictures (H, W) by name, such as a kernel that was estimated.
     """
 
     x: Tensor
@@ -69,6 +70,7 @@ class Result:
     convergence: Convergence
     problem: Problem  # as it was solved, with sigma and lam
     memory: Memory
+    maps: dict[str, Tensor] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [

@@ -12,7 +12,6 @@ L0 after Xu, Zheng & Jia 2013; the spectrum beside it, and its choice among seve
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -50,6 +49,11 @@ class Tuning(NamedTuple):
     pull_steps: int = 12
 
 
+TUNING = Tuning()
+OTHER = Tuning(edges=(2e-3, 1.5e-4), spread=2.0, least=0.05, rounds=4, first=5, pull=0.2, kernel_steps=25)
+TUNINGS = (TUNING, OTHER)  # as good as each other on average: the second is tried where the first does not convince
+
+
 class NoEdges(ValueError):
     """A picture in which nothing tells a kernel."""
 
@@ -62,7 +66,7 @@ class Found(NamedTuple):
     result: Result
 
 
-def estimate(y: Tensor, side: int, hidden: float = 0.0, tuning: Tuning = Tuning()) -> Found:
+def estimate(y: Tensor, side: int, tuning: Tuning = TUNING) -> Found:
     """The kernel of at most side × side pixels that blurred y (1, H, W), centred on its own centre of mass."""
     sides = [side]
     while sides[-1] * tuning.ratio >= tuning.first - 1:
@@ -72,7 +76,7 @@ def estimate(y: Tensor, side: int, hidden: float = 0.0, tuning: Tuning = Tuning(
     for scale, s in reversed(list(enumerate(sides))):
         s += 1 - s % 2
         part = y if scale == 0 else _smaller(y, tuning.ratio**scale)
-        kernel, scene = _resized(kernel, s), Scene(part, s, hidden if scale == 0 else 0.0, tuning)
+        kernel, scene = _resized(kernel, s), Scene(part, s, tuning)
         for _ in range(tuning.rounds):
             kernel, result = scene.round(kernel, float(schedule(k)))
             k += 1
@@ -83,9 +87,9 @@ def estimate(y: Tensor, side: int, hidden: float = 0.0, tuning: Tuning = Tuning(
 class Scene:
     """A picture (1, H, W) on one scale, for rounds of an image step and a kernel step."""
 
-    def __init__(self, y: Tensor, side: int, hidden: float, tuning: Tuning) -> None:
+    def __init__(self, y: Tensor, side: int, tuning: Tuning) -> None:
         self.tuning, self.side = tuning, side
-        self.evidence = Evidence(y, hidden)
+        self.evidence = Evidence(y)
         self.edges = _differences(tapered(y, side))[None]  # (1, 2, H + 2 side, W + 2 side)
         rim, half = slice(side, -side), side // 2
         wider = slice(side - half, half - side)

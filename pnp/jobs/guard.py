@@ -42,9 +42,14 @@ def beyond(job: Job, parts: Parts, restored: Tensor) -> Tensor:
 
 
 def kept(
-    job: Job, result: Result, x0: Tensor, judgements: list[Judgement], outside: Tensor
+    job: Job, result: Result, x0: Tensor, judgements: list[Judgement], outside: Tensor, doubt: str = ""
 ) -> tuple[Result, list[str]]:
-    """The result with the first guess in the place of pictures that would be worse than it, and why, image by image."""
+    """The result with the first guess in the place of pictures that would be worse than it, and why, image by image.
+
+    doubt: why all of them stay as they were measured, a sentence.
+    """
+    if doubt:
+        return replace(result, x=x0), [doubt] * len(x0)
     why = ["" if judgement.worth or not job.guard else UNWORTHY for judgement in judgements]
     why = [reason or (OUTSIDE if out else "") for reason, out in zip(why, outside.tolist(), strict=True)]
     which = torch.tensor([bool(reason) for reason in why], device=x0.device)

@@ -37,7 +37,8 @@ class Record:
     precision: the number format of networks.  lipschitz: of D − Id, where no theorem holds.  residual_over_noise and
     verdict: None and a remark where the noise is not known.  objective: of solvers that have it: first and last value,
     and by what share of the fall it ever rose.  stripes: std of the offsets that were subtracted, by direction.
-    mask: what was found missing, dead, hot or saturated.  metrics: PSNR and SSIM, where the truth is known.
+    mask: what was found missing, dead, hot or saturated.  kernel: what was found of an unknown one.
+    metrics: PSNR and SSIM, where the truth is known.
     seconds: before the solve, of its steps, and in all.  history: quantity -> iterations -> images; for a movie one for
     each frame.
     """
@@ -65,12 +66,13 @@ class Record:
     metrics: dict[str, list[float]] | None = None
     stripes: dict[str, float] | None = None
     mask: list[str] | None = None
+    kernel: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The record as a dictionary; objective, metrics, stripes and mask are left out where there are none."""
+        """The record as a dictionary; what is None by default is left out where there is none."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         found |= {name: found[name]._asdict() for name in ("sigma", "lam", "light")}
-        may_lack = ("objective", "metrics", "stripes", "mask")
+        may_lack = ("objective", "metrics", "stripes", "mask", "kernel")
         return {k: v for k, v in found.items() if v is not None or k not in may_lack}
 
 

@@ -10,11 +10,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..files import atomic
 from ..files.pictures import PictureError
+from ..files.pictures import write as write_picture
 from .restore import Restoration
 
 NAME = "result.json"
@@ -61,12 +63,26 @@ def _from(path: Path, folder: Path) -> str:
         return str(path.resolve())
 
 
+def write_maps(folder: Path, maps: dict[str, Tensor]) -> None:
+    """Each as NAME.npy, as it is, and as NAME.png, its largest value white."""
+    for name, values in maps.items():
+        values = values.detach().cpu()
+        with atomic.atomic(folder / f"{name}.npy") as file:
+            np.save(file, values.numpy())
+        write_picture(folder / f"{name}.png", (values / values.max()).view(1, 1, *values.shape))
+
+
 def write_figure(path: Path, done: Restoration, title: str) -> None:
-    """Input, restored, difference (from the truth where it is known) and convergence, of the first picture."""
+    """Input, restored, difference (from the truth where it is known) and convergence, of the first picture; maps."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 3.8), layout="constrained")
-    axes = figure.subplots(1, 4)
+    maps = done.result.maps
+    figure = Figure(figsize=(13 + 3 * len(maps), 3.8), layout="constrained")
+    axes = figure.subplots(1, 4 + len(maps))
+    for axis, (name, values) in zip(axes[4:], maps.items(), strict=True):
+        axis.imshow(values.detach().cpu().numpy(), cmap="magma")
+        axis.set_title(f"{name}, {values.shape[0]}×{values.shape[1]}", fontsize=9)
+        axis.set_axis_off()
     scores = done.record.metrics
     _picture(axes[0], done.initial, "input" + (f", {scores['psnr_initial'][0]:.2f} dB" if scores else ""))
     _picture(axes[1], done.restored, "restored" + (f", {scores['psnr'][0]:.2f} dB" if scores else ""))

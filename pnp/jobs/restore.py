@@ -23,7 +23,7 @@ from ..operators.base import Operator
 from ..parameters.rules import Rule
 from ..priors.base import Denoiser, Prior
 from ..registry import Spec
-from . import guard, settle, turned
+from . import guard, settle, turned, unknown
 from . import light as lights
 from . import stripes as offsets
 from .evidence import verdicts
@@ -130,7 +130,9 @@ def run(
     parts, striped = offsets.subtracted(job, parts, say)
     job = replace(job, tables=None) if striped else job  # y is no longer what JPEG has written
     noise = settle.level(job, parts, say)
-    parts = turned.righted(job, parts, noise, say)
+    parts, kernel = unknown.found(job, parts, say)
+    if kernel is None:
+        parts = turned.righted(job, parts, noise, say)
     space, parts, noise = lights.of(job, parts, noise, say)
     judgements = settle.judged(replace(job, hidden=space.hidden), parts, noise.noise)
     noise = settle.beside_error(job, noise, judgements, say)
@@ -149,7 +151,8 @@ def run(
         source = f"{noise.source}; {guard.GENTLER:g} times that where the result went far beyond black and white"
         noise = noise._replace(source=source)
         outside = guard.beyond(job, seen, space.encoded(parts.operator.visible(result.x)))
-    result, kept = guard.kept(job, result, done.x0, judgements, outside)
+    doubt = kernel.doubt(job.guard) if kernel is not None else ""
+    result, kept = guard.kept(job, result, done.x0, judgements, outside, doubt)
     total = time.perf_counter() - begun - (0 if metric is None else metric.seconds)
     restored = space.encoded(parts.operator.visible(result.x))
     problem = result.problem
@@ -158,7 +161,9 @@ def run(
     verdict = verdicts(result.convergence, judgements, kept)
     lam = Chosen(numbers(done.weight.lam), done.weight.source)
     record = _record(job, parts, done.solver, result, sigma, lam, space.chosen, seconds, verdict, initial, restored)
-    record = replace(record, stripes=striped or None)
+    record = replace(record, stripes=striped or None, kernel=None if kernel is None else kernel.to_json())
+    if kernel is not None:
+        result = replace(result, maps={"kernel": kernel.kernel})
     return Restoration(restored, restored, initial, parts.truth, result, done.solver, record)
 
 

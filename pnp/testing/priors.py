@@ -73,8 +73,16 @@ def _taus(v: Tensor) -> Tensor:
 
 def _calls(prior: Prior) -> dict[str, Callable[[Tensor, float | Tensor], Tensor]]:
     """What is offered, as functions of a picture and a tau."""
-    every = {"prox": prior.prox, "grad": lambda v, _: prior.grad(v), "value": lambda v, _: prior.value(v)}
+    every = {
+        "prox": prior.prox, "grad": lambda v, _: prior.grad(v), "value": lambda v, _: prior.value(_inside(prior, v)),
+    }  # fmt: skip
     return {name: call for name, call in every.items() if name in prior.offers()}
+
+
+def _inside(prior: Prior, v: Tensor) -> Tensor:
+    """v, and for a constraint that it breaks, whose value is ∞ there, the nearest picture that keeps it."""
+    constrained = "prox" in prior.offers() and bool((prior.value(v) == float("inf")).any())
+    return prior.prox(v, 0.05) if constrained else v
 
 
 def _shapes(prior: Prior, v: Tensor) -> None:
