@@ -29,7 +29,7 @@ from ..priors.bounds import Simplex
 from ..priors.sparse import L0
 from ..solvers.hqs import HQS
 from ..solvers.proximal import FISTA
-from .evidence import Evidence, Model
+from .evidence import DITHER, Evidence, Model
 
 
 class Tuning(NamedTuple):
@@ -89,7 +89,7 @@ class Scene:
 
     def __init__(self, y: Tensor, side: int, tuning: Tuning) -> None:
         self.tuning, self.side = tuning, side
-        self.evidence = Evidence(y)
+        self.evidence = Evidence(y, dither=DITHER)
         self.edges = _differences(tapered(y, side))[None]  # (1, 2, H + 2 side, W + 2 side)
         rim, half = slice(side, -side), side // 2
         wider = slice(side - half, half - side)

@@ -31,6 +31,7 @@ WORTH = 0.85
 # a kernel's error raises sigma to this at most: Wiener's filter meets errors of low frequencies by blurring, a denoiser
 # does not: 30 restorations by kernels with noise, or of blur that varied, did best at 0.3 to 2.2 of 255
 RAISED = 1.5 / 255
+DITHER = 1 / 255  # where a kernel is sought
 UNSEEN = 0.02  # part of the kernel's error that is the picture's own departure from a power law
 FFTS = (torch.fft.fftfreq, torch.fft.rfftfreq)  # of rows and columns of an rfft2
 RUNGS = 1.15 ** np.arange(40)  # sigma that is tried, in units of the picture's
@@ -55,7 +56,8 @@ class Model(NamedTuple):
 class Evidence:
     """The spectrum of one picture (C, H, W), in image units, for fits of kernels to it.
 
-    hidden: std of what JPEG has rounded away.  usable: whether enough of the spectrum shows.  It does not where the
+    hidden: std of what JPEG has rounded away.  dither: std of white noise that is added first: what lies below it, where
+    a picture without noise departs from any power law, does not count.  usable: whether enough of the spectrum shows.  It does not where the
     picture is small, clipped, or a JPEG of which little is left.
 
         P(w) = |FFT of (y − mean) times a Hann window|² / Σ window²,  mean over the channels
@@ -63,13 +65,14 @@ class Evidence:
     Welch 1967.
     """
 
-    def __init__(self, y: Tensor, hidden: float = 0.0) -> None:
+    def __init__(self, y: Tensor, hidden: float = 0.0, dither: float = 0.0) -> None:
         y = y.detach().to("cpu", torch.float64)
         part = crop(y)
         self.usable = part is not None
         if part is None:
             return
         self.size = (part.shape[-2], part.shape[-1])
+        part = part + dither * torch.randn(part.shape, generator=torch.Generator().manual_seed(0)).double()
         window = torch.outer(*(torch.hann_window(n, periodic=False, dtype=torch.float64) for n in self.size))
         mean = (part * window).sum((-2, -1), keepdim=True) / window.sum()
         power = torch.fft.rfft2((part - mean) * window).abs().square().mean(0) / window.square().sum()

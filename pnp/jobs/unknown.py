@@ -16,7 +16,7 @@ from ..operators.base import Operator
 from ..operators.borders import ValidBlur
 from ..operators.unknown import Span, Unknown
 from . import blind
-from .evidence import NATS, SIDE, Evidence, Model, crop
+from .evidence import DITHER, NATS, SIDE, Evidence, Model, crop
 from .guard import KEPT
 from .job import Job, Parts, as_pixels
 from .settle import Say
@@ -137,7 +137,7 @@ class Witness:
     """
 
     def __init__(self, y: Tensor, hidden: float) -> None:
-        found = (Evidence(part, hidden) for part in _crops(y))
+        found = (Evidence(part, hidden, DITHER) for part in _crops(y))
         self.evidence = [e for e in found if e.usable]
         if not self.evidence:
             raise NothingFound(
@@ -203,7 +203,7 @@ def candidates(y: Tensor, largest: int | None = None) -> tuple[Kernel, Result]:
         if alike >= ALIKE:
             break
     best, kernel = runs[0], trimmed(runs[0].kernel)
-    evidence = Evidence(part)
+    evidence = Evidence(part, dither=DITHER)
     point = evidence.explain(ValidBlur(torch.ones(1, 1, dtype=torch.float64))) if evidence.usable else None
     gain = 0.0 if point is None or best.fit is None else (point.cost - best.fit.cost) / max(1.0, best.fit.spread)
     if evidence.usable and (gain < NATS or narrow(kernel, NARROW[1])):
