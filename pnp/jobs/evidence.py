@@ -56,9 +56,9 @@ class Model(NamedTuple):
 class Evidence:
     """The spectrum of one picture (C, H, W), in image units, for fits of kernels to it.
 
-    hidden: std of what JPEG has rounded away.  dither: std of white noise that is added first: what lies below it, where
-    a picture without noise departs from any power law, does not count.  usable: whether enough of the spectrum shows.  It does not where the
-    picture is small, clipped, or a JPEG of which little is left.
+    hidden: std of what JPEG has rounded away.  dither: std of white noise that is added first: below it a picture
+    without noise departs from any power law, and that does not count.  usable: whether enough of the spectrum shows.
+    It does not where the picture is small, clipped, or a JPEG of which little is left.
 
         P(w) = |FFT of (y − mean) times a Hann window|² / Σ window²,  mean over the channels
 
