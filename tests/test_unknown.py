@@ -175,7 +175,7 @@ def test_kernels_of_shakes_are_believed_where_two_estimates_agree(monkeypatch: p
     fit = Evidence(photograph("camera")[0, :, :300, :300]).explain(ValidBlur(torch.ones(1, 1)))
     assert fit is not None
     for second, sure in ((kernel, True), (other, False)):
-        runs = iter([blind.Found(kernel, fit._replace(cost=-1e6), None), *[blind.Found(second, fit, None)] * 5])  # type: ignore[arg-type]
+        runs = iter([blind.Found(kernel, fit._replace(cost=-1e6), None), *[blind.Found(second, fit, None)] * 6])  # type: ignore[arg-type]
         monkeypatch.setattr(blind, "estimate", lambda *_, runs=runs: next(runs))
         found, _ = unknown.candidates(photograph("camera")[0, :, :300, :300])
         assert found.sure is sure and (sure or "differ" in found.said)

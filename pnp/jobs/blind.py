@@ -51,7 +51,7 @@ class Tuning(NamedTuple):
 
 TUNING = Tuning()
 OTHER = Tuning(edges=(2e-3, 1.5e-4), spread=2.0, least=0.05, rounds=4, first=5, pull=0.2, kernel_steps=25)
-TUNINGS = (TUNING, OTHER)  # as good as each other on average: the second is tried where the first does not convince
+TUNINGS = (TUNING, OTHER)  # as good as each other on average, and they err in different ways
 
 
 class NoEdges(ValueError):
