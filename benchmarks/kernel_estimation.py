@@ -58,7 +58,7 @@ def main() -> None:
 def chosen(folder: Path) -> list[Tensor]:
     """Colour pictures of two origins with some contrast."""
     photos, bsds = (sorted(Path(folder, kind).glob("*.jpg")) for kind in ("photos", "bsds400"))
-    pictures = [read(path).pixels for path in photos[9::31] + bsds[20::41]]
+    pictures = [read(path).pixels for path in photos[9::45] + bsds[20::57]]
     halved = (avg_pool2d(x, 2) if min(x.shape[-2:]) > 600 else x for x in pictures)
     return [x for x in halved if x.shape[1] == 3 and min(x.shape[-2:]) >= SHAKEN + 24 and float(x.std()) > 0.1]
 
