@@ -306,10 +306,11 @@ def convert(text: str, hint: Any, where: str) -> Any:
         except ValueError:
             continue
     choices = [str(c) for t in options if typing.get_origin(t) is typing.Literal for c in typing.get_args(t)]
-    if choices:
+    if choices and not {int, float} & set(options):
         raise SpecError(unknown(f"value of {where}:", text, choices))
     known = [getattr(t, "text_form", _KINDS.get(t)) for t in options if typing.get_origin(t) is None]
-    raise SpecError(f"{where}={text!r}: expected {' or '.join(filter(None, known)) or 'nothing: the program sets it'}")
+    expected = " or ".join([*filter(None, known), *choices]) or "nothing: the program sets it"
+    raise SpecError(f"{where}={text!r}: expected {expected}")
 
 
 _KINDS: dict[Any, str] = {

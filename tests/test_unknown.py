@@ -120,6 +120,8 @@ def test_a_number_that_is_told_stays() -> None:
 def test_what_cannot_be_found_is_said(spec: str, says: str) -> None:
     with pytest.raises(SpecError, match=says):
         OPERATORS.build(spec, shape=(1, 64, 64), measured=True)
+    with pytest.raises(SpecError, match=r"expected a number or \?"):
+        OPERATORS.build("blur:kernel=disk,radius=wide", shape=(1, 64, 64), measured=True)
     with pytest.raises(SpecError, match="from a measured picture"):
         OPERATORS.build("blur:std=?", shape=(1, 64, 64))
 

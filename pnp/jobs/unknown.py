@@ -87,7 +87,10 @@ def numbers(unknown: Unknown, y: Tensor, hidden: float) -> Kernel:
     """The numbers of a kernel's shape by which the spectra of y (C, H, W) are explained best."""
     witness = Witness(y, hidden)
     names, spans = list(unknown.spans), list(unknown.spans.values())
-    made = lambda values: unknown.at(_typed(names, spans, values))  # noqa: E731
+
+    def made(values: tuple[float, ...]) -> Operator:
+        return unknown.at(_typed(names, spans, values))
+
     rough = _Search(spans, lambda values: witness.cost(made(values), first=True))
     rough.look(itertools.product(*(_grid(span, alone=len(spans) == 1) for span in spans)))
     for start in rough.best(STARTS):
@@ -103,7 +106,7 @@ def numbers(unknown: Unknown, y: Tensor, hidden: float) -> Kernel:
     if not math.isfinite(costs[values]):
         raise NothingFound("Cannot find the kernel: the picture is too small for it. Give its size.")
     nats = NATS * witness.spread
-    kernel = _kernel_of(unknown.at(_typed(names, spans, values)))
+    kernel = _kernel_of(made(values))
     named = ", ".join(f"{name}={value:.3g}" for name, value in zip(names, values, strict=True))
     if witness.point - costs[values] < nats or narrow(kernel, NARROW[0]):
         return Kernel(kernel, _typed(names, spans, values), True, True,
