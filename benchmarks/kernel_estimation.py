@@ -124,13 +124,18 @@ def shakes(x: Tensor, i: int) -> Iterator[dict[str, Any]]:
 
 
 def summed(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """By blur: how many are right, believed, restored and below the input, and mean PSNR."""
+    """By blur: how many are right, believed, restored and below the input, and mean PSNR.
+
+    Numbers that are not sure count as what the program then writes: the measured picture.
+    """
     summary = {}
     for blur in dict.fromkeys(row["blur"] for row in found):
         members = [row for row in found if row["blur"] == blur]
+        members = [{**row, "found": row["input"]} if "found" in row and not row["sure"] else row for row in members]
         scored = [row for row in members if "found" in row]
         summary[blur] = {
             "pictures": len(members),
+            "sure": sum(row["sure"] for row in members),
             **({"right": sum(row["right"] for row in members)} if "right" in members[0] else {}),
             **({"restored": sum(row["written"] == "restored" for row in members)} if "written" in members[0] else {}),
             "below the input": sum(row["found"] < row["input"] - 0.1 for row in scored),
