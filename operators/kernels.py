@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..checks import positive
 from ..registry import Registry, SpecError, unknown
@@ -158,6 +158,11 @@ def check_told(kernel: str | None, options: dict[str, Any]) -> None:
         raise SpecError(f"kernel={kernel or DEFAULT} needs its {' and '.join(missing)} for a measured picture. {ways}")
 
 
+def of(operator: nn.Module) -> Tensor | None:
+    """The kernel (1 or C, kh, kw) of an operator; None where it has none."""
+    return next((buffer for name, buffer in operator.named_buffers() if name.endswith("kernel")), None)
+
+
 def asked(kernel: str | None, options: dict[str, Any]) -> dict[str, Span] | None:
     """Where the numbers given as `?` are looked for; empty for kernel=estimate; None where the kernel is known.
 
@@ -225,14 +230,14 @@ def _path(rows: np.ndarray, columns: np.ndarray) -> Tensor:
         for dc in (0, 1):
             weight = np.abs(1 - dr - (rows - r0)) * np.abs(1 - dc - (columns - c0))
             np.add.at(kernel, (r0 + dr + half + 1, c0 + dc + half + 1), weight)
-    return _normalised(_trimmed(torch.from_numpy(kernel)))
+    return _normalised(trimmed(torch.from_numpy(kernel)))
 
 
 def _normalised(kernel: Tensor) -> Tensor:
     return kernel / kernel.sum()
 
 
-def _trimmed(kernel: Tensor) -> Tensor:
+def trimmed(kernel: Tensor) -> Tensor:
     """Without the outer rings of zeros, the centre kept where it is."""
     while min(kernel.shape) > 1 and float(kernel.sum() - kernel[1:-1, 1:-1].sum()) < 1e-12 * float(kernel.sum()):
         kernel = kernel[1:-1, 1:-1]

@@ -454,7 +454,6 @@ def test_further_faults_of_a_solver_are_caught(monkeypatch: pytest.MonkeyPatch) 
             check_solver(FISTA())
 
 
-
 # Devices
 
 

@@ -105,8 +105,8 @@ def test_the_numbers_of_a_kernel_are_found_in_a_jpeg(form: str, kernel, right: d
 def test_a_number_that_is_told_stays() -> None:
     found = asked("blur:kernel=motion,length=?,angle=30")
     assert list(found.spans) == ["length"]
-    made = unknown._kernel_of(found.at({"length": 9.0}))
-    torch.testing.assert_close(made, kernels.motion(9.0, 30.0))
+    made = kernels.of(found.at({"length": 9.0}))
+    torch.testing.assert_close(made, kernels.motion(9.0, 30.0)[None])
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_shake_is_estimated_and_undone(shaken: tuple[np.ndarray, Tensor, Tenso
     picture, truth, kernel = shaken
     result = pnp.estimate_kernel(picture)
     found = result.maps["kernel"]
-    assert unknown.likeness(found, kernel) > 0.8, result.reason
+    assert unknown.likeness(found, kernel) > 0.85, result.reason
     assert found.min() >= 0 and float(found.sum()) == pytest.approx(1) and max(found.shape) < 30
     lines: list[str] = []
     moved = Aligned(cut=15, reach=4, step=0.5)  # where a picture lies cannot be known
@@ -158,7 +158,7 @@ def test_a_shake_is_estimated_and_undone(shaken: tuple[np.ndarray, Tensor, Tenso
     done = run(job, pixels_of(picture)[None], say=lines.append)
     assert unknown.likeness(done.result.maps["kernel"], found) > 0.95  # the same in both ways
     before, after = (float(psnr(*moved(x, truth, Beyond(0, 0, 0, 0)))) for x in (done.initial, done.restored))
-    assert after > before + 3 and done.record.kernel is not None
+    assert after > before + 5.5 and done.record.kernel is not None
     assert any(line.startswith("kernel:") for line in lines)
 
 
@@ -166,7 +166,7 @@ def test_a_kernel_that_is_not_believed_leaves_the_picture(
     shaken: tuple[np.ndarray, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture, kernel = shaken[0], unknown.Kernel(kernels.disk(3.0), {}, False, False, "doubtful")
-    monkeypatch.setattr(unknown, "free", lambda *_: kernel)
+    monkeypatch.setattr(unknown, "candidates", lambda *_: (kernel, None))
     done = pnp.restore(picture, operator="blur:kernel=estimate", prior="tv", iterations=3)
     assert np.array_equal(done.picture, picture) and "not sure" in done.record.verdict[0]
     job = pnp.Job("blur:kernel=estimate", "tv", iterations=3, guard=False)
@@ -226,10 +226,6 @@ def test_the_command_writes_a_kernel_that_it_takes_again(tmp_path: Path) -> None
     _run("solve", tmp_path / "photo.jpg", "--op", f"blur:kernel={folder / 'kernel.npy'}", "--prior", "tv",
          "--iterations", 5, "-o", tmp_path / "again.png")  # fmt: skip
     assert (tmp_path / "again.png").is_file()
-
-
-def _as_array(x: Tensor) -> np.ndarray:
-    return (x[0] * 255).round().byte().permute(1, 2, 0).numpy()
 
 
 def _run(*arguments: object) -> None:

@@ -3,9 +3,10 @@
 On each scale two ordinary problems alternate, on the differences Dy of the picture along rows and columns:
 
     x <- argmin ‖k ∗ x − Dy‖²/2 + lam ‖x‖₀                 edges: `L0` behind `Blur`, by HQS
-    k <- argmin ‖x ∗ k − Dy‖²/2 + (spread/2)‖k‖², k >= 0, Σ k = 1      `Simplex` behind `ConvolveWith`, by FISTA
+    k <- argmin ‖x ∗ k − Dy‖²/2 + (spread/2)‖k‖², k >= 0   `Simplex(total=None)` behind `ConvolveWith`, by FISTA
 
-and the kernel is drawn to what the picture's power spectrum says of its size (`Evidence.drawn`).
+L0 changes the height of edges, so the sum of k is free there and is divided out afterwards.  Then the kernel is drawn
+to what the picture's power spectrum says of its size (`Evidence.drawn`).
 L0 after Xu, Zheng & Jia 2013; the spectrum beside it, and its choice among several kernels, are ours.
 """
 
@@ -104,11 +105,11 @@ class Scene:
             Problem(ConvolveWith(x[0], self.side), self.seen, Simplex(None, t.spread * power), sigma=1.0, lam=1.0),
             FISTA(iterations=t.kernel_steps), x0=kernel[None, None], stop=[], record=(),
         )  # fmt: skip
-        kernel = pruned(result.x[0, 0], t.least)
+        if bool(result.x.any()):  # else nothing of x is in Dy, and the kernel stays
+            kernel = pruned(result.x[0, 0], t.least)
         if t.pull and self.evidence.usable and 3 * self.side < min(self.evidence.size):
             kernel = pruned(self.evidence.drawn(kernel, t.pull, t.pull_steps).to(kernel), t.least)
         return centred(kernel), result
-
 
     def image_step(self, kernel: Tensor, lam: float) -> Tensor:
         """The edges x of the picture that the kernel blurred; with a smaller lam where this one leaves none.
@@ -146,13 +147,19 @@ def pruned(kernel: Tensor, least: float) -> Tensor:
     return kernel / kernel.sum()
 
 
+def moments(kernel: Tensor) -> list[tuple[float, float]]:
+    """Mean and variance of the place of the kernel's weight, in pixels, along each axis."""
+    found = []
+    for axis, n in enumerate(kernel.shape):
+        profile, t = kernel.sum(1 - axis) / kernel.sum(), torch.arange(n, dtype=kernel.dtype)
+        mean = (profile * t).sum()
+        found.append((float(mean), float((profile * (t - mean).square()).sum())))
+    return found
+
+
 def centred(kernel: Tensor) -> Tensor:
     """Moved by whole pixels, so that its centre of mass is nearest to its middle."""
-    total = kernel.sum()
-    moves = []
-    for axis, n in enumerate(kernel.shape):
-        mean = float((kernel.sum(1 - axis) * torch.arange(n, dtype=kernel.dtype)).sum() / total)
-        moves.append(n // 2 - round(mean))
+    moves = [n // 2 - round(mean) for n, (mean, _) in zip(kernel.shape, moments(kernel), strict=True)]
     return kernel.roll(moves, (0, 1))
 
 

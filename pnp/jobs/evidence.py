@@ -277,10 +277,14 @@ def crop(y: Tensor, side: int = SIDE, clipped: float = CLIPPED) -> Tensor | None
         for left in _starts(y.shape[-1], w):
             part = y[:, top : top + h, left : left + w]
             ends = float(((part <= 0) | (part >= 1)).double().mean())
-            edges = float(part.diff(dim=-1).square().mean() + part.diff(dim=-2).square().mean())
-            if ends < clipped and edges > best:
-                best, found = edges, part
+            if ends < clipped and (strength := edges(part)) > best:
+                best, found = strength, part
     return found
+
+
+def edges(part: Tensor) -> float:
+    """Mean square of the differences along columns plus along rows of (C, H, W)."""
+    return float(part.diff(dim=-1).square().mean() + part.diff(dim=-2).square().mean())
 
 
 def _last(radius: Tensor, power: Tensor, hidden: float) -> float:

@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 from ..files.atomic import atomic
 from ..files.pictures import check_target
 from ..metrics import psnr
+from ..operators import kernels
 from ..priors.nets.trd import NODES, TRD
 from ..priors.network import networks
 from ..registry import DENOISERS, OPERATORS
@@ -30,7 +31,7 @@ def operator_figure(spec: str) -> Figure:
     x = photograph("camera")[..., ::2, ::2]
     operator = OPERATORS.build(spec, shape=tuple(x.shape[1:]), seed=0)
     y = operator(x)
-    kernel = next((b for n, b in operator.named_buffers() if n.endswith("kernel")), None)
+    kernel = kernels.of(operator)
     figure = _pictures(spec, {"picture": x, "measurement": y if min(y.shape[-2:]) > 1 else operator.initial(y)})
     if kernel is not None:
         axis = figure.add_subplot(1, 3, 3)

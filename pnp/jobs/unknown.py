@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..core.result import Result
+from ..operators import kernels
 from ..operators.base import Operator
 from ..operators.borders import ValidBlur
 from ..operators.unknown import Span, Unknown
 from . import blind
-from .evidence import DITHER, NATS, SIDE, Evidence, Model, crop
+from .evidence import DITHER, NATS, SIDE, Evidence, Model, crop, edges
 from .guard import KEPT
 from .job import Job, Parts, as_pixels
 from .settle import Say
@@ -77,7 +78,7 @@ def found(job: Job, parts: Parts, say: Say) -> tuple[Parts, Kernel | None]:
     if unknown is None:
         return parts, None
     y = parts.y[len(parts.y) // 2]
-    kernel = numbers(unknown, y, job.hidden) if unknown.spans else free(unknown, y)
+    kernel = numbers(unknown, y, job.hidden) if unknown.spans else candidates(y, unknown.largest)[0]
     say(f"kernel: {kernel.said}")
     operator = unknown.of(kernel.kernel) if not kernel.values else unknown.at(kernel.values)
     return parts._replace(operator=operator.to(y.device)), kernel
@@ -106,7 +107,9 @@ def numbers(unknown: Unknown, y: Tensor, hidden: float) -> Kernel:
     if not math.isfinite(costs[values]):
         raise NothingFound("Cannot find the kernel: the picture is too small for it. Give its size.")
     nats = NATS * witness.spread
-    kernel = _kernel_of(made(values))
+    planes = kernels.of(made(values))
+    assert planes is not None
+    kernel = planes[0]
     named = ", ".join(f"{name}={value:.3g}" for name, value in zip(names, values, strict=True))
     if witness.point - costs[values] < nats or narrow(kernel, NARROW[0]):
         return Kernel(kernel, _typed(names, spans, values), True, True,
@@ -185,12 +188,6 @@ def estimate_kernel(y: Any, *, largest: int | None = None, range: str | tuple[fl
     return replace(result, reason=(kernel.said,), maps={"kernel": kernel.kernel})
 
 
-def free(unknown: Unknown, y: Tensor) -> Kernel:
-    """A kernel of no known form (`blind`), of the sides that y (C, H, W) allows the one that explains it best."""
-    best, _ = candidates(y, unknown.largest)
-    return best
-
-
 def candidates(y: Tensor, largest: int | None = None) -> tuple[Kernel, Result]:
     """The best of the kernels that `blind.estimate` finds at several sizes, and the result of its last kernel step."""
     part = _part(y.detach().cpu())
@@ -204,7 +201,8 @@ def candidates(y: Tensor, largest: int | None = None) -> tuple[Kernel, Result]:
         raise NothingFound(f"Cannot estimate a kernel: {error} Give the kernel.") from None
     runs.sort(key=lambda run: math.inf if run.fit is None else run.fit.cost)
     best, alike = runs[0], [likeness(runs[0].kernel, run.kernel) for run in runs]
-    kernel = trimmed(mean([run.kernel for run, like in zip(runs, alike, strict=True) if like > KIN]))
+    kernel = kernels.trimmed(mean([run.kernel for run, like in zip(runs, alike, strict=True) if like > KIN]).double())
+    kernel = kernel / kernel.sum()
     evidence = Evidence(part, dither=DITHER)
     point = evidence.explain(ValidBlur(torch.ones(1, 1, dtype=torch.float64))) if evidence.usable else None
     gain = 0.0 if point is None or best.fit is None else (point.cost - best.fit.cost) / max(1.0, best.fit.spread)
@@ -220,40 +218,30 @@ def candidates(y: Tensor, largest: int | None = None) -> tuple[Kernel, Result]:
     return Kernel(kernel, {}, False, sure, said + why), best.result
 
 
-def mean(kernels: Sequence[Tensor]) -> Tensor:
+def mean(found: Sequence[Tensor]) -> Tensor:
     """The mean of kernels of odd sides, each moved by whole pixels to where it is most like the first."""
-    side = max(len(k) for k in kernels)
-    first, *others = (pad(k, ((side - len(k)) // 2,) * 4) for k in kernels)
-    total, spectrum = first.clone(), torch.fft.rfft2(first)
+    side = max(len(k) for k in found)
+    first, *others = (pad(k, ((side - len(k)) // 2,) * 4) for k in found)
+    total = first.clone()
     for k in others:
-        crossed = torch.fft.irfft2(spectrum * torch.fft.rfft2(k).conj(), s=(side, side))
-        total += k.roll(divmod(int(crossed.argmax()), side), (0, 1))
+        total += k.roll(divmod(int(_crossed(first, k, (side, side)).argmax()), side), (0, 1))
     return blind.centred(blind.pruned(total, blind.TUNING.least))
 
 
 def likeness(a: Tensor, b: Tensor) -> float:
     """max over shifts of ⟨a, b⟩/(‖a‖‖b‖), for kernels >= 0: 1 for the same form, wherever it lies."""
-    size = [n + m for n, m in zip(a.shape, b.shape, strict=True)]
-    crossed = torch.fft.rfft2(a, s=size) * torch.fft.rfft2(b.to(a), s=size).conj()
-    return float(torch.fft.irfft2(crossed, s=size).max() / (a.norm() * b.norm()))
+    size = (a.shape[0] + b.shape[0], a.shape[1] + b.shape[1])
+    return float(_crossed(a, b, size).max() / (a.norm() * b.norm()))
+
+
+def _crossed(a: Tensor, b: Tensor, size: tuple[int, int]) -> Tensor:
+    """⟨a, b moved by (i, j)⟩ for all shifts, periodic in this size."""
+    return torch.fft.irfft2(torch.fft.rfft2(a, s=size) * torch.fft.rfft2(b.to(a), s=size).conj(), s=size)
 
 
 def narrow(kernel: Tensor, std: float) -> bool:
     """Whether a kernel blurs by no more than pictures are soft: its std is at most so many pixels each way."""
-    k = kernel / kernel.sum()
-    for axis, n in enumerate(k.shape):
-        profile, t = k.sum(1 - axis), torch.arange(n, dtype=k.dtype)
-        mean = (profile * t).sum()
-        if float((profile * (t - mean).square()).sum()) > std**2:
-            return False
-    return True
-
-
-def trimmed(kernel: Tensor) -> Tensor:
-    """Without outer rings of zeros, in float64, of sum 1."""
-    while len(kernel) > 1 and not bool(kernel[[0, -1]].any() or kernel[:, [0, -1]].any()):
-        kernel = kernel[1:-1, 1:-1]
-    return kernel.double() / kernel.double().sum()
+    return all(variance <= std**2 for _, variance in blind.moments(kernel))
 
 
 def _part(y: Tensor) -> Tensor:
@@ -271,11 +259,7 @@ def _crops(y: Tensor) -> list[Tensor]:
               for n in y.shape[-2:] for many in [max(1, round(n / side))])  # fmt: skip
     parts = [y[:, top : top + side, left : left + side] for top, left in itertools.product(*starts)]
     found = [part for part in parts if crop(part, side) is not None]
-    return sorted(found, key=_edges, reverse=True)[:CROPS]
-
-
-def _edges(part: Tensor) -> float:
-    return float(part.diff(dim=-1).square().mean() + part.diff(dim=-2).square().mean())
+    return sorted(found, key=edges, reverse=True)[:CROPS]
 
 
 def _lines(values: tuple[float, ...], spans: list[Span]) -> Iterator[tuple[float, ...]]:
@@ -314,8 +298,3 @@ def _near(a: tuple[float, ...], b: tuple[float, ...], spans: list[Span]) -> bool
 
 def _typed(names: list[str], spans: list[Span], values: tuple[float, ...]) -> dict[str, float]:
     return {n: int(v) if span.whole else v for n, span, v in zip(names, spans, values, strict=True)}
-
-
-def _kernel_of(operator: Operator) -> Tensor:
-    kernels: Iterator[Tensor] = (b for n, b in operator.named_buffers() if n.endswith("kernel"))
-    return next(kernels)[0]
