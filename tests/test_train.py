@@ -21,6 +21,7 @@ from pnp.precision import Choice
 from pnp.priors import store
 from pnp.priors.nets import DnCNN, Network
 from pnp.registry import SpecError
+from pnp.training.objectives import Denoising
 from pnp.training.patches import PatchPool, held_out, read_pictures
 from pnp.training.run import PATIENCE, TrainSettings, log, parse_network, resumed, start, step, train
 
@@ -41,8 +42,8 @@ def pictures(tmp_path: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def pool() -> PatchPool:
-    return PatchPool([torch.from_numpy(camera()[None].copy())])
+def examples() -> Denoising:
+    return Denoising(PatchPool([torch.from_numpy(camera()[None].copy())]), [], "gaussian", (0.0, 55 / 255))
 
 
 @pytest.mark.parametrize("n", [2, 3, 31, 32, 33, 64])
@@ -155,7 +156,7 @@ def test_a_log_that_cannot_be_written_stops_nothing_before_the_end(tmp_path: Pat
 
 def test_gradients_that_stay_infinite_end_the_run() -> None:
     run = start(settings(), CPU)
-    patches = pool()
+    patches = examples()
     step(settings(), run, patches, 0.0, CPU)
     good = [p.clone() for p in run.net.parameters()]
     with torch.no_grad():
@@ -331,5 +332,5 @@ def test_training_runs_in_the_format_that_is_fastest_with_gradients(monkeypatch:
         monkeypatch.setattr("pnp.training.run.choose", chosen)
         run, spy = start(settings(), CPU), Spy()
         spy.net, run.net = run.net, spy
-        step(settings(), run, pool(), 0.0, CPU)
+        step(settings(), run, examples(), 0.0, CPU)
     assert seen == [True, False] and set(asked) == {("auto", CPU, True)}

@@ -1,4 +1,4 @@
-"""`pnp train`: train a denoiser."""
+"""`pnp train`: train a network."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .options import levels, one_line_errors, seconds
 
 @click.command()
 @click.argument("net", metavar="NETWORK")
-@click.option("--data", required=True, multiple=True, metavar="PATH", help="Folder or glob of pictures; repeatable.")
+@click.option("--data", required=True, multiple=True, metavar="PATH", help="Folder or glob of pictures, of fonts for text; repeatable.")
 @click.option("--val", multiple=True, metavar="PATH", help="Validation pictures. Default: one in 32 of the data.")
 @click.option("--channels", type=click.Choice(["1", "3"]), help="Grey or colour. Default: 1.")
 @click.option("--budget", callback=seconds, metavar="TIME", help="Length of the run: 90s, 45m, 2h.")
 @click.option("--steps", type=click.IntRange(1), help="Length of the run in steps, instead of a budget.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for checkpoint, log and weights.")
-@click.option("--levels", callback=levels, metavar="LOW..HIGH", help="Noise levels. Default: 0..55/255.")
+@click.option("--levels", callback=levels, metavar="LOW..HIGH", help="Noise levels. Default: 0..55/255, for text 0..7/255.")
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate. Default: the network's own.")
 @click.option("--mode", help="How trd is trained: joint, greedy or greedy+joint. Default: joint.")
 @click.option("--init", metavar="WEIGHTS", help="First weights: a file, or the name of shipped ones.")
@@ -28,9 +28,10 @@ from .options import levels, one_line_errors, seconds
 @click.option("--seed", type=int, help="Default: 0.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def train(debug: bool, **options: Any) -> None:
-    """Train a denoiser on a folder of pictures, and export its weights with their record.
+    """Train a network on a folder of files, and export its weights with their record.
 
-    NETWORK is unet, dncnn, drunet or trd, with options as in unet:widths=32x64x128 or trd:size=7,sigma=25/255.
+    NETWORK is unet, dncnn, drunet or trd, which learn from pictures to denoise, or text, which learns from fonts to
+    deblur pages. It takes options as in unet:widths=32x64x128 or trd:size=7,sigma=25/255.
     """
     with one_line_errors(debug):
         _train(**options)
@@ -52,13 +53,14 @@ def _train(
 
     from rich.progress import Progress as Bar
 
-    from ..files.pictures import expand
     from ..priors import store
     from ..priors.nets import ARCHITECTURES
     from ..training import run
+    from ..training.objectives import OBJECTIVES
 
-    pictures, judges = expand(data), expand(val) if val else None
     name, config = run.parse_network(net)
+    files = OBJECTIVES[ARCHITECTURES[name].objective].files
+    pictures, judges = files(data), files(val) if val else None
     given["channels"] = None if channels is None else int(channels)
     given = {"net": name, "config": config, **{k: v for k, v in given.items() if v is not None}}
     if "levels" in given and ARCHITECTURES[name](**config).level is not None:

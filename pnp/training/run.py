@@ -1,4 +1,4 @@
-"""Train a Gaussian denoiser on a folder of pictures: the loop behind `pnp train`."""
+"""Train a network on an objective: the loop behind `pnp train`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from ..files import atomic
-from ..files.pictures import crop_centre
 from ..optimizer import Muon
 from ..precision import autocast, choose
 from ..priors.nets import ARCHITECTURES, Network
 from ..registry import Spec, SpecError, convert, unknown
-from .patches import PatchPool, held_out, read_pictures
+from .objectives import OBJECTIVES, Objective
+from .patches import held_out
 
 Mode = Literal["joint", "greedy", "greedy+joint"]
-VALIDATION_SIGMAS = (15 / 255, 25 / 255, 50 / 255)
 PATIENCE = 50  # gradients in a row that are not finite end a run
 
 
@@ -44,14 +43,14 @@ class TrainSettings:
     budget: float | None = None
     steps: int | None = None
     config: dict[str, Any] = field(default_factory=dict)  # arguments of the architecture
-    batch: int = 32
-    patch: int = 64
+    batch: int | None = None  # None: as the objective says
+    patch: int | None = None  # side in pixels
     growth: tuple[tuple[float, int], ...] = ((0.6, 2), (0.8, 4))  # (progress, factor in pixels of a patch)
     lr: float | None = None  # peak; None: the architecture's own
     weight_decay: float = 1e-3
     clip: float = 0.1
     ema: float = 0.999
-    levels: tuple[float, float] = (0.0, 55 / 255)  # noise is drawn between these, unless the network has its own
+    levels: tuple[float, float] | None = None  # noise is drawn between these; None: as the objective says
     mode: Mode = "joint"  # of a network in stages: all at once, one after the other (greedy), or first so, then all
     seed: int = 0
     sources: dict[str, Any] = field(default_factory=dict)  # data, licences, earlier steps, for the record
@@ -63,7 +62,7 @@ class TrainSettings:
             raise ValueError(unknown("network", self.net, list(ARCHITECTURES)))
         if self.mode not in get_args(Mode):
             raise ValueError(unknown("mode", self.mode, list(get_args(Mode))))
-        if not 0 <= self.levels[0] <= self.levels[1] < math.inf or self.levels[1] == 0:
+        if self.levels is not None and (not 0 <= self.levels[0] <= self.levels[1] < math.inf or self.levels[1] == 0):
             raise ValueError(f"noise levels are {self.levels}; expected LOW..HIGH, 0 <= LOW <= HIGH, HIGH above 0.")
 
     def phase(self, progress: float, stages: int) -> tuple[int, int, float]:
@@ -77,11 +76,17 @@ class TrainSettings:
     def shape(self, progress: float) -> tuple[int, int]:
         """(batch, side of a patch) at this progress, the number of pixels about constant."""
         factor = max([f for at, f in self.growth if progress >= at], default=1)
-        return max(1, self.batch // factor), int(self.patch * math.sqrt(factor)) // 8 * 8
+        kind = self.objective()
+        batch, patch = self.batch or kind.batch, self.patch or kind.patch
+        return max(1, batch // factor), int(patch * math.sqrt(factor)) // 8 * 8
 
     def largest(self) -> int:
         """The side of the largest patch of the run."""
         return max(self.shape(at)[1] for at in (0.0, *(at for at, _ in self.growth)))
+
+    def objective(self) -> type[Objective]:
+        """What the network is trained for."""
+        return OBJECTIVES[ARCHITECTURES[self.net].objective]
 
     def peak(self) -> float:
         """The highest learning rate."""
@@ -192,10 +197,9 @@ def train(
         data, validation = held_out(data)
     judging = {p.resolve() for p in validation}
     data = [p for p in data if p.resolve() not in judging]
-    pool = PatchPool(read_pictures(data, settings.channels), max(128, settings.largest()))
-    judges = [crop_centre(p, 256) for p in read_pictures(validation, settings.channels)][:24]
-    out.mkdir(parents=True, exist_ok=True)
     run = start(settings, device, initial)
+    objective = settings.objective().of(run.net, data, validation, levels(settings, run.net), settings.largest())
+    out.mkdir(parents=True, exist_ok=True)
     if resume:
         run.load(_stored(out)[1])
     psnr: dict[str, float] = {}
@@ -204,11 +208,11 @@ def train(
     saved = judged = time.monotonic()
     try:
         for progress, left in pace(settings, run):
-            losses.append(step(settings, run, pool, progress, device))
+            losses.append(step(settings, run, objective, progress, device))
             now = time.monotonic()
             if now - judged > validate_every:
-                psnr = validate(settings, run.average, judges, device)
-                _try(warned, log, out, run, progress, losses, psnr, len(judges))
+                psnr = judge(run.average, objective, device)
+                _try(warned, log, out, run, progress, losses, psnr, objective.judges)
                 losses, judged = [], time.monotonic()
             if now - saved > checkpoint_every:
                 _try(warned, checkpoint, out, settings, run)
@@ -219,7 +223,7 @@ def train(
         raise
     _enter_phase(settings, run, 1.0)
     checkpoint(out, settings, run)
-    log(out, run, 1.0, losses, validate(settings, run.average, judges, device), len(judges))
+    log(out, run, 1.0, losses, judge(run.average, objective, device), objective.judges)
     return run.average.float().cpu()
 
 
@@ -261,23 +265,13 @@ def pace(settings: TrainSettings, run: Run) -> Iterator[tuple[float, float]]:
         run.elapsed += min(recent[-1], 5 * median(recent))
 
 
-def step(settings: TrainSettings, run: Run, pool: PatchPool, progress: float, device: torch.device) -> Tensor:
-    """One optimiser step on fresh patches; returns the loss.
+def step(settings: TrainSettings, run: Run, objective: Objective, progress: float, device: torch.device) -> Tensor:
+    """One optimiser step on fresh examples; returns the loss.
 
-    loss = mean of ‖N(x + n, sigma) − n‖²/(sigma + 1/255): the error of a good denoiser grows about as sigma, so every
-    noise level weighs the same.  Low levels are drawn more often, sigma = low + (high − low) u^1.5 with u in [0, 1]:
-    a restoration spends most of its steps there.  Raises RuntimeError after PATIENCE gradients that are not finite.
+    Raises RuntimeError after PATIENCE gradients that are not finite.
     """
     rate = settings.rate(_enter_phase(settings, run, progress))
-    batch, side = settings.shape(progress)
-    clean = pool.draw(batch, side, run.generator).to(device)
-    low, high = levels(settings, run.net)
-    sigma = low + (high - low) * torch.rand(batch, 1, 1, 1, generator=run.generator).pow(1.5).to(device)
-    noise = draw_noise(run.net, clean, sigma, run.generator)
-    noisy = (clean + noise).contiguous(memory_format=torch.channels_last)
-    with autocast(choose("auto", device, learning=True).dtype, device):
-        estimate = run.net(noisy, sigma)
-    loss = ((estimate.float() - noise).square() / (sigma + 1 / 255)).mean()
+    loss = objective.loss(in_format(run.net, device), *settings.shape(progress), run.generator, device)
     run.net.zero_grad()
     loss.backward()
     length = float(nn.utils.clip_grad_norm_(run.net.parameters(), settings.clip))
@@ -299,16 +293,26 @@ def step(settings: TrainSettings, run: Run, pool: PatchPool, progress: float, de
 
 
 def levels(settings: TrainSettings, net: Network) -> tuple[float, float]:
-    """The noise levels that the network is trained for: its own one, or a range."""
-    return settings.levels if net.level is None else (net.level, net.level)
+    """The noise levels that the network is trained for: its own one, else the run's, else the objective's."""
+    if net.level is not None:
+        return net.level, net.level
+    return settings.levels or settings.objective().levels
 
 
-def draw_noise(net: Network, clean: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
-    """The noise that the network learns to find: sigma n, n ~ N(0, I); or Poisson noise of gain sigma²."""
-    if net.noise == "gaussian":
-        return sigma * torch.randn(clean.shape, generator=generator).to(clean)
-    gain = sigma.square().cpu()
-    return (gain * torch.poisson(clean.cpu() / gain, generator=generator)).to(clean) - clean
+def in_format(net: Network, device: torch.device) -> Callable[[Tensor, Tensor | float], Tensor]:
+    """N(x, sigma) in the number format that learns fastest there, its result in float32."""
+
+    def call(x: Tensor, sigma: Tensor | float) -> Tensor:
+        with autocast(choose("auto", device, learning=True).dtype, device):
+            return net(x.contiguous(memory_format=torch.channels_last), sigma).float()
+
+    return call
+
+
+@torch.inference_mode()
+def judge(net: Network, objective: Objective, device: torch.device) -> dict[str, float]:
+    """The scores of the network by its objective."""
+    return objective.judge(in_format(net, device), device)
 
 
 def _enter_phase(settings: TrainSettings, run: Run, progress: float) -> float:
@@ -321,25 +325,6 @@ def _enter_phase(settings: TrainSettings, run: Run, progress: float) -> float:
     for i, stage in enumerate(run.net.stages):
         stage.requires_grad_(fixed <= i < used)
     return within
-
-
-@torch.inference_mode()
-def validate(settings: TrainSettings, net: Network, pictures: list[Tensor], device: torch.device) -> dict[str, float]:
-    """Mean PSNR in dB per noise level on uint8 pictures; the same seeded noise every time."""
-    result = {}
-    low, high = levels(settings, net)
-    for sigma in [s for s in VALIDATION_SIGMAS if low <= s <= high] or [high]:
-        values = []
-        for picture in pictures:
-            clean = picture[None].to(device).float() / 255
-            noise = draw_noise(net, clean, torch.tensor(sigma), torch.Generator().manual_seed(0))
-            noisy = (clean + noise).contiguous(memory_format=torch.channels_last)
-            with autocast(choose("auto", device, learning=True).dtype, device):
-                restored = noisy - net(noisy, sigma).float()
-            error = (restored.clamp(0, 1) - clean).square().mean().clamp_min(1e-12)
-            values.append(float(-10 * error.log10()))
-        result[f"{255 * sigma:.0f}"] = sum(values) / len(values)
-    return result
 
 
 def log(out: Path, run: Run, progress: float, losses: list[Tensor], psnr: dict[str, float], pictures: int) -> None:
@@ -394,10 +379,10 @@ def resumed(out: Path, given: dict[str, Any]) -> TrainSettings:
     """
     stored = _stored(out)[0]
     stored["growth"] = tuple(tuple(g) for g in stored["growth"])
-    stored["levels"] = tuple(stored["levels"])
+    stored["levels"] = None if stored["levels"] is None else tuple(stored["levels"])
     settings = TrainSettings(**stored)
-    had = {"network": settings.net, **{f"--{k}": stored[k] for k in ("channels", "levels", "mode", "seed")}}
-    had["--lr"] = settings.peak()
+    had = {"network": settings.net, **{f"--{k}": stored[k] for k in ("channels", "mode", "seed")}}
+    had["--lr"], had["--levels"] = settings.peak(), settings.levels or settings.objective().levels
     now = {"network" if k == "net" else f"--{k}": v for k, v in given.items()}
     if now.get("network") == settings.net:
         arguments = inspect.signature(ARCHITECTURES[settings.net]).parameters
