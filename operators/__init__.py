@@ -4,7 +4,7 @@ from . import kernels, sampling
 from .base import Operator, dot_test
 from .blur import Blur
 from .borders import PaddedBlur, ValidBlur
-from .compose import Composition, FromCallables, Identity
+from .compose import Composition, FromCallables, Identity, Undescribed
 from .convolve import ConvolveWith
 from .mask import Mask, Masked
 from .mosaic import Mosaic
@@ -25,6 +25,7 @@ __all__ = [
     "OrthonormalSensing",
     "PaddedBlur",
     "StructuredSensing",
+    "Undescribed",
     "ValidBlur",
     "dot_test",
     "kernels",

@@ -25,6 +25,7 @@ class Operator(nn.Module, ABC):
 
     pictorial: bool = True  # y is a picture, whose neighbouring samples are neighbours in the scene
     pixelwise: bool = False  # each number of y is one number of x, as it is: every pixel is a problem of its own
+    described: bool = True  # False: nobody says what was done, so A is not the way from x to y
     task: str = "other"  # which rows of the default parameters fit: blur, mask, downsample, sensing, identity
     called: str = "operator"  # what a message says may be wrong: of a blur the kernel
     tolerance: float = 1e-6  # relative residual of the default `solve_normal`, for float32; float64 goes to 1e-12

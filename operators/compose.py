@@ -44,6 +44,21 @@ def identity() -> Identity:
     return Identity()
 
 
+class Undescribed(Identity):
+    """Nobody says what was done to the picture: for networks that restore a measurement by itself (`Prior.restore`).
+
+    It shows the measurement as it is, y = x, and solvers that need an operator refuse it.
+    """
+
+    described, task = False, "unknown"
+
+
+@OPERATORS.register("unknown")
+def undescribed() -> Undescribed:
+    """Nobody says what was done to the picture: for priors that find out by themselves, as text does."""
+    return Undescribed()
+
+
 class Composition(Operator):
     """y = B (A x): `inner` A acts first, then `outer` B; written `B @ A`.
 

@@ -8,6 +8,7 @@ from .bounds import AtLeast, Simplex
 from .classical import NonLocalMeans
 from .dae import DAE
 from .dip import DIP
+from .direct import Direct
 from .moreau import Moreau
 from .network import NetworkDenoiser
 from .pnp import PnP
@@ -27,6 +28,7 @@ __all__ = [
     "TV",
     "AtLeast",
     "Denoiser",
+    "Direct",
     "InvariantWaveletL1",
     "Moreau",
     "NetworkDenoiser",

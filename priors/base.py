@@ -56,7 +56,8 @@ class Prior:
     grad(x)      = ∇g(x), (B, C, H, W)
     value(x)     = g(x), (B,)
 
-    One that overrides `parametrise` holds for the pictures that it draws alone: x = x(θ), and a descent moves θ.
+    One that overrides `parametrise` holds for the pictures that it draws alone: x = x(θ), and a descent moves θ.  One
+    that overrides `restore` is not a function of x at all: it makes a picture of the measurement alone.
     """
 
     kind: str = "other"  # which rows of the default parameters are its own
@@ -73,6 +74,10 @@ class Prior:
 
     def value(self, x: Tensor) -> Tensor:
         raise NotImplementedError(f"{self.name} does not have a value, so there is no objective to minimise.")
+
+    def restore(self, y: Tensor) -> Tensor:
+        """A picture (B, C, H, W) from a measurement of the same shape, of which nothing else is told."""
+        raise NotImplementedError(f"{self.name} needs to know the operator.")
 
     def lipschitz(self) -> float:
         """A Lipschitz constant of `grad`; inf when there is none or none is known."""
@@ -115,8 +120,8 @@ class Prior:
         return ()
 
     def offers(self) -> set[str]:
-        """Which of prox, grad, value, split and parametrise this prior has."""
-        every = ("prox", "grad", "value", "split", "parametrise")
+        """Which of prox, grad, value, split, parametrise and restore this prior has."""
+        every = ("prox", "grad", "value", "split", "parametrise", "restore")
         have = {m for m in every if getattr(type(self), m) is not getattr(Prior, m)}
         return have | ({"split"} if "prox" in have else set())
 

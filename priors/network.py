@@ -228,10 +228,10 @@ def exact(denoiser: Denoiser) -> Denoiser:
 
 def _network(architecture: str, weights: str | None, precision: Precision) -> Denoiser:
     """From a file, else the shipped ones."""
-    return ByColour(architecture, precision) if weights is None else _from_file(weights, architecture, precision)
+    return ByColour(architecture, precision) if weights is None else from_file(weights, architecture, precision)
 
 
-def _from_file(path: str, name: str, precision: Precision) -> NetworkDenoiser:
+def from_file(path: str, name: str, precision: Precision) -> NetworkDenoiser:
     """The network of a file as the denoiser `name`.  Raises WeightsError if it is another's."""
     net = load_file(path)
     held = net.title().partition("-")[0]
@@ -320,7 +320,7 @@ def _spec(values: Mapping[str, object]) -> str:
 
 
 def _trd_files(paths: list[str]) -> dict[float, NetworkDenoiser]:
-    members = [_from_file(path, "trd", "float32") for path in paths]
+    members = [from_file(path, "trd", "float32") for path in paths]
     levels = {float(member.net.level): member for member in members}  # type: ignore[arg-type]  # every trd has one
     if len(levels) < len(members):
         raise SpecError(f"two files of {os.pathsep.join(paths)} are for the same noise level. Pass one for each level.")

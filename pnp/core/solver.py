@@ -27,17 +27,19 @@ class ImageState(NamedTuple):
 class Solver:
     """A frozen dataclass of settings with one step of a recursion; the loop is elsewhere.
 
-    needs: what is called on the prior, any of prox, grad, value, split.
+    needs: what is called on the prior, any of prox, grad, value, split, restore.
     needs_noise: what is called on the data term (`Problem.offers`): prox (of the noise, split from A where f∘A has no
     exact one), slope, curvature (its step goes by a Lipschitz constant), step (an exact prox of f∘A, no split).
     splits: a sum is taken term by term, so each term needs what `needs` says rather than the sum.
     descends: it moves what `Prior.parametrise` gives, so that it fits a prior that says what draws the picture.
+    needs_operator: False for one that makes a picture of the measurement alone.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("prox",)
     needs_noise: ClassVar[tuple[str, ...]] = ("prox",)
     splits: ClassVar[bool] = False
     descends: ClassVar[bool] = False
+    needs_operator: ClassVar[bool] = True
 
     @property
     def constrained(self) -> bool:
@@ -150,9 +152,22 @@ def fitting(prior: Prior, data: set[str] | None = None) -> list[str]:
 
 
 def require(solver: Solver, problem: Problem) -> None:
-    """TypeError unless the solver `fits` the problem's prior and noise; it names the solvers that do."""
+    """TypeError unless the solver `fits` the problem's prior and noise; it names the solvers that do.
+
+    And where the operator is not known and the solver needs one, or is known and the solver takes none.
+    """
     checks.part(solver, "solver", (Solver,), "a Solver, e.g. ADMM()")
     prior, data = problem.prior, problem.offers()
+    if solver.needs_operator and not problem.operator.described:
+        raise TypeError(
+            f"The operator is not known, and {prior.name} needs it. Use a network that needs none (--prior text), or "
+            "name what was done to the picture: --op blur:kernel=estimate, --op identity."
+        )
+    if problem.operator.described and not solver.needs_operator and fits(solver, prior, data):
+        raise TypeError(
+            f"{prior.name} finds out by itself what was done to the picture, so {problem.operator.name} would be left "
+            "aside. Use --op unknown (operators.Undescribed())."
+        )
     if fits(solver, prior, data):
         return
     others = ", ".join(fitting(prior, data)) or "none"

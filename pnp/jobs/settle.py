@@ -214,6 +214,8 @@ def _sigma(job: Job, parts: Parts, say: Say) -> tuple[float | Tensor, str, Poiss
     if job.sigma is not None:
         return job.sigma, "given", None
     added = SIMULATED_SIGMA if job.simulate else None
+    if not parts.operator.described:
+        return 1.0, BLIND, None  # any number would do
     if not parts.operator.pictorial:
         if added is not None:
             return added, "simulated", None

@@ -5,6 +5,7 @@ from .admm import ADMM
 from .admm_descent import ADMMDescent
 from .anderson import Anderson
 from .descent import Descent
+from .direct import DirectCall
 from .fixed_point import FixedPoint
 from .gd import gd
 from .gradient import GradientDescent
@@ -24,6 +25,7 @@ __all__ = [
     "ChambollePock",
     "CondatVu",
     "Descent",
+    "DirectCall",
     "FixedPoint",
     "GradientDescent",
     "MeanShift",

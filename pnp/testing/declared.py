@@ -45,6 +45,10 @@ class Declared(Prior):
         self._asked("split")
         return self.prior.split()
 
+    def restore(self, y: Tensor) -> Tensor:
+        self._asked("restore")
+        return self.prior.restore(y)
+
     def lipschitz(self) -> float:
         return self.prior.lipschitz()
 

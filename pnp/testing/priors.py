@@ -12,7 +12,7 @@ from ..linalg import dot, largest_singular_value, norm, per_image
 from ..priors.base import Prior
 from .common import DTYPES, Kept, alike, expect, gaussian, near, pictures, raises, run, same, settings, unchanged
 
-EVERY = ("prox", "grad", "value", "split", "parametrise")
+EVERY = ("prox", "grad", "value", "split", "parametrise", "restore")
 TAUS = (0.02, 0.2)  # one for each image of the batch
 
 
@@ -35,6 +35,7 @@ def check_prior(
         begin       what it returns remembers, the prior itself does not, and no solve learns of another
         offers      what it offers it has, and the rest raises NotImplementedError; smoothing() >= 0
         parametrise one drawing of (1, C, H, W) for each picture
+        restore     a picture of the measurement's shape, each of a batch as if alone
 
     prox and grad keep shape, dtype and device, value is (B,); in float64 and float32; each image of a batch as if
     alone; two calls bitwise equal, with arguments and the prior as before.
@@ -75,6 +76,7 @@ def _calls(prior: Prior) -> dict[str, Callable[[Tensor, float | Tensor], Tensor]
     """What is offered, as functions of a picture and a tau."""
     every = {
         "prox": prior.prox, "grad": lambda v, _: prior.grad(v), "value": lambda v, _: prior.value(_inside(prior, v)),
+        "restore": lambda v, _: prior.restore(v),
     }  # fmt: skip
     return {name: call for name, call in every.items() if name in prior.offers()}
 

@@ -18,7 +18,7 @@ from ..core.result import Result, Status
 from ..core.solver import Solver, State, fits
 from ..core.stopping import StopRule, Tolerance
 from ..noises.gaussian import Gaussian
-from ..operators import Blur, Identity, Operator, kernels
+from ..operators import Blur, Identity, Operator, Undescribed, kernels
 from ..priors import Prior, Sum, Tikhonov
 from .common import Kept, alike, copied, expect, gaussian, near, pictures, raises, run, same, settings, unchanged
 from .declared import Declared, Plain
@@ -58,7 +58,8 @@ def check_solver(
     like = torch.empty(0, dtype=torch.float64, device=device)
     made = Tikhonov() if prior is None else prior
     run(_frozen, solver)
-    for operator in (_blur(like), Identity()):
+    operators: tuple[Operator, ...] = (_blur(like), Identity()) if solver.needs_operator else (Undescribed(),)
+    for operator in operators:
         problem = _problem(operator, made, like)
         if not fits(solver, made, problem.offers()):
             continue
@@ -70,7 +71,7 @@ def check_solver(
         if prior is None and reaches is not None:
             run(_reaches, solver, problem, reaches, iterations)
     expect(
-        any(fits(solver, made, _problem(a, made, like).offers()) for a in (_blur(like), Identity())),
+        any(fits(solver, made, _problem(a, made, like).offers()) for a in operators),
         f"{_name(solver)} does not fit {made.name} and Gaussian noise; give a prior that offers "
         f"{', '.join(solver.needs)}.",
     )
@@ -112,7 +113,7 @@ def _frozen(solver: Solver) -> None:
         replace(solver) == solver, f"{_name(solver)} is not equal to its copy; settings are numbers, text, schedules."
     )
     raises(ValueError, lambda: replace(solver, iterations=0), f"{_name(solver)} with iterations=0")  # type: ignore[call-arg]
-    known = {"prox", "grad", "value", "split"}, {"prox", "slope", "curvature", "step"}
+    known = {"prox", "grad", "value", "split", "restore"}, {"prox", "slope", "curvature", "step"}
     for name, these in zip(("needs", "needs_noise"), known, strict=True):
         said = getattr(solver, name)
         expect(

@@ -1,0 +1,1 @@
+"""Networks that need no operator, and the page that they restore."""
