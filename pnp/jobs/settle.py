@@ -318,6 +318,8 @@ def _of_rule(rule: Rule, used: Solver) -> bool:
 
 def weight(job: Job, parts: Parts, problem: Problem, used: Solver, rule: Rule | None, x0: Tensor, say: Say) -> Weight:
     """The weight of the prior: given, the table's, the prior's own, or what brings the residual to the noise."""
+    if not problem.operator.described:
+        return Weight(1.0, "without a say: the operator is not known", x0)
     if job.lam is not None:
         if used.constrained:
             say("lam: under a constraint the data have no weight; it sets the strength of the prior's steps alone")

@@ -32,8 +32,8 @@ class Printer:
         if not self.fonts:
             raise ValueError(f"none of {len(files)} files is a font with {', '.join(SCRIPTS)} letters.")
 
-    def page(self, side: int, rng: np.random.Generator, words: str | None = None) -> Tensor:
-        """float32 (1, side, side) in [0, 1]: a part of a page; words: what is printed, by default drawn."""
+    def page(self, side: int, rng: np.random.Generator) -> Tensor:
+        """float32 (1, side, side) in [0, 1]: a part of a page of words that mean nothing."""
         file, known = self.fonts[rng.integers(len(self.fonts))]
         script = known[0] if "latin" in known and rng.random() < 0.6 else known[rng.integers(len(known))]
         size = int(SIZES[0] * (SIZES[1] / SIZES[0]) ** rng.random())
@@ -51,6 +51,21 @@ class Printer:
         if rng.random() < 0.5:
             canvas = canvas.rotate(rng.normal(0, 1.5), Image.Resampling.BICUBIC)
         return _printed(canvas, rng)
+
+
+def typeset(words: list[str], file: Path, size: int, page: tuple[int, int]) -> tuple[Tensor, list[str]]:
+    """Black on white, float32 (1, height, width), and the lines that fit on the page, as they were printed."""
+    font, (height, width) = _font(file, size), page
+    canvas = Image.new("L", (width, height), 255)
+    draw, rest, lines = ImageDraw.Draw(canvas), list(words), []
+    for y in range(size, height - 2 * size, round(1.5 * size)):
+        line = ""
+        while rest and font.getlength(f"{line} {rest[0]}") < width - 2 * size:
+            line = f"{line} {rest.pop(0)}".strip()
+        if line:
+            draw.text((size, y), line, font=font, fill=0)
+            lines.append(line)
+    return torch.from_numpy(np.array(canvas))[None].float() / 255, lines
 
 
 def scripts(file: Path) -> list[str]:

@@ -8,11 +8,12 @@ from .decoder import Decoder
 from .dncnn import DnCNN
 from .drunet import DRUNet
 from .hourglass import Hourglass
+from .motion import Motion
 from .text import Text
 from .trd import TRD
 from .unet import UNet
 
-ARCHITECTURES: dict[str, Any] = {"unet": UNet, "dncnn": DnCNN, "drunet": DRUNet, "trd": TRD, "text": Text}
+ARCHITECTURES: dict[str, Any] = {"unet": UNet, "dncnn": DnCNN, "drunet": DRUNet, "trd": TRD, "text": Text, "motion": Motion}
 UNTRAINED: dict[str, Any] = {  # fitted to one picture each, by `dip`
     "convdecoder": ConvDecoder,
     "hourglass": Hourglass,
@@ -29,6 +30,7 @@ __all__ = [
     "Decoder",
     "DnCNN",
     "Hourglass",
+    "Motion",
     "Network",
     "Text",
     "UNet",

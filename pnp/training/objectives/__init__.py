@@ -2,8 +2,9 @@
 
 from .base import Objective
 from .denoising import Denoising
+from .motion import Motion
 from .text import Text
 
-OBJECTIVES: dict[str, type[Objective]] = {"denoising": Denoising, "text": Text}
+OBJECTIVES: dict[str, type[Objective]] = {"denoising": Denoising, "motion": Motion, "text": Text}
 
-__all__ = ["OBJECTIVES", "Denoising", "Objective", "Text"]
+__all__ = ["OBJECTIVES", "Denoising", "Motion", "Objective", "Text"]

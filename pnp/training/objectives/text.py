@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ...operators import kernels
 from ...priors.nets import Network
 from ..pages import Printer
 from .base import Net, Objective, peak_snr
+from .degrade import placed, resaved, rng_of
 
 SHAKE = (5.0, 21.0)  # pixels
 RADIUS = (0.5, 10.0)  # of defocus, in pixels
@@ -39,7 +38,7 @@ class Text(Objective):
     def __init__(self, printer: Printer, judging: Printer, levels: tuple[float, float], pages: int = 24) -> None:
         self.printer, self.range = printer, levels
         generator = torch.Generator().manual_seed(0)
-        clean = torch.stack([judging.page(256, _rng(generator)) for _ in range(pages)])
+        clean = torch.stack([judging.page(256, rng_of(generator)) for _ in range(pages)])
         self.pages = [(x[None], self.degraded(x[None], generator)) for x in clean]
         self.judges = pages
 
@@ -78,7 +77,7 @@ class Text(Objective):
         """(batch, 1, side, side): patches of a few fresh pages, flat ones drawn again."""
         patches: list[Tensor] = []
         while len(patches) < batch:
-            rng = _rng(generator)
+            rng = rng_of(generator)
             page = self.printer.page(side + side // 2, rng)
             for _ in range(-(-batch // PAGES)):
                 top, left = rng.integers(0, side // 2 + 1, 2)
@@ -89,15 +88,15 @@ class Text(Objective):
 
     def degraded(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """clean (B, 1, H, W), each by a kernel and noise of its own."""
-        rng = _rng(generator)
+        rng = rng_of(generator)
         size = clean.shape[-2:]
-        transfers = torch.stack([torch.fft.rfft2(_placed(drawn_kernel(rng), size)) for _ in clean])[:, None]
+        transfers = torch.stack([torch.fft.rfft2(placed(drawn_kernel(rng), size)) for _ in clean])[:, None]
         blurred = torch.fft.irfft2(torch.fft.rfft2(clean) * transfers, s=size)
         low, high = self.range
         sigma = low + (high - low) * torch.rand(len(clean), 1, 1, 1, generator=generator)
         noisy = blurred + sigma * torch.randn(clean.shape, generator=generator)
         bytes8 = (255 * noisy).round().clamp(0, 255).to(torch.uint8)
-        return torch.stack([_resaved(y, rng) if rng.random() < 1 / 3 else y.float() / 255 for y in bytes8])
+        return torch.stack([resaved(y, rng, QUALITY) if rng.random() < 1 / 3 else y.float() / 255 for y in bytes8])
 
 
 def drawn_kernel(rng: np.random.Generator) -> Tensor:
@@ -130,22 +129,3 @@ def centred(kernel: Tensor) -> Tensor:
 def _joined(a: Tensor, b: Tensor) -> Tensor:
     """a ∗ b, full."""
     return torch.nn.functional.conv2d(a[None, None], b.flip(0, 1)[None, None], padding=[n - 1 for n in b.shape])[0, 0]
-
-
-def _placed(kernel: Tensor, size: torch.Size) -> Tensor:
-    """float32 of this size, the middle of the kernel in the corner."""
-    canvas = torch.zeros(size)
-    kh, kw = kernel.shape
-    canvas[:kh, :kw] = kernel
-    return canvas.roll((-(kh // 2), -(kw // 2)), (0, 1))
-
-
-def _resaved(picture: Tensor, rng: np.random.Generator) -> Tensor:
-    """uint8 (1, H, W) -> float of what a JPEG of it holds."""
-    file = io.BytesIO()
-    Image.fromarray(picture[0].numpy()).save(file, "JPEG", quality=int(rng.integers(*QUALITY)))
-    return torch.from_numpy(np.array(Image.open(file)))[None].float() / 255
-
-
-def _rng(generator: torch.Generator) -> np.random.Generator:
-    return np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))

@@ -1,0 +1,96 @@
+"""The straight motion at each pixel of a picture that nobody told: a network's opinion of each part, made smooth.
+
+    min over m of  Σ_i −log p_i(m_i) + w Σ_{i ~ j} |φ(m_i) − φ(m_j)|²/2,    φ(m) = l (cos 2a, sin 2a)
+
+m_i is the motion of cell i, of length l at angle a; φ is the same for a motion and its opposite.  Minimised in the mean
+over a product of distributions (mean field), in which the second term needs the mean of φ alone:
+
+    q_i(m) ∝ exp(log p_i(m) − w Σ_{j ~ i} |φ(m) − E φ_j|²/2)
+
+Sun, Cao, Xu & Ponce 2015: the network's motions and the rotations of the picture that make 361 of 73 are theirs; their
+random field is solved by graph cuts.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, conv2d, grid_sample, interpolate, pad
+
+from ..files.pictures import luma
+from ..priors.nets.common import pad_to_multiple
+from ..priors.nets.motion import ANGLES, LENGTHS, STEP, Motion
+from ..priors.store import load
+
+TURNS = (0.0, 3.0, 6.0, 9.0, 12.0)  # degrees; a whole step between two known angles
+TRUST = 0.3  # of a cell's log p: the cells around see much the same pixels
+SMOOTH = 0.05  # w
+SWEEPS = 60
+RIM = 3  # cells at the border that see too little
+
+
+def motion_field(y: Tensor) -> Tensor:
+    """(H, W, 2), pixels to the right and down, of the motion that blurred y (C, H, W) at each pixel."""
+    net = load("motion")
+    assert isinstance(net, Motion)
+    seen = pad_to_multiple(luma(y[None]), net.cell)
+    logs, ways = opinions(seen, net)
+    mean = smoothed(TRUST * logs, ways)  # (2, h, w) of φ
+    whole = interpolate(mean[None], size=seen.shape[-2:], mode="bilinear", align_corners=False)
+    whole = whole[0, :, : y.shape[-2], : y.shape[-1]]
+    length, angle = whole.norm(dim=0), torch.atan2(whole[1], whole[0]) / 2
+    return torch.stack([length * angle.cos(), -length * angle.sin()], -1)
+
+
+def opinions(y: Tensor, net: Motion) -> tuple[Tensor, Tensor]:
+    """log p (361, h, w) on cells of y (1, 1, H, W), whole ones, and φ (361, 2) of each motion: none, and 6 lengths at 60 angles.
+
+    The picture is rotated between two known angles; each rotation asks for 12 angles more.
+    """
+    none, others, ways = [], [], []
+    for turn in TURNS:
+        with torch.inference_mode():
+            seen = net(_rotated(y, turn)).log_softmax(1)
+        seen = _rotated(seen, -turn)[0]
+        none.append(seen[0])
+        others.append(seen[1:])
+        angles = torch.deg2rad(torch.arange(ANGLES) * STEP - turn)
+        lengths = torch.tensor(LENGTHS)[:, None]
+        ways.append(torch.stack([lengths * (2 * angles).cos(), lengths * (2 * angles).sin()], -1).reshape(-1, 2))
+    logs = torch.cat([torch.stack(none).mean(0)[None], torch.cat(others) - math.log(len(TURNS))])
+    return logs, torch.cat([torch.zeros(1, 2), torch.cat(ways)])
+
+
+def smoothed(logs: Tensor, ways: Tensor, smooth: float = SMOOTH, sweeps: int = SWEEPS) -> Tensor:
+    """E φ (2, h, w) of each cell, from log p (m, h, w) and φ (m, 2)."""
+    logs = _without_rim(logs)
+    around = torch.tensor([[0.5, 1.0, 0.5], [1.0, 0.0, 1.0], [0.5, 1.0, 0.5]])[None, None]
+    mean = torch.einsum("mhw,mc->chw", logs.softmax(0), ways)
+    for _ in range(sweeps):
+        seen = conv2d(pad(mean[:, None], (1, 1, 1, 1), mode="replicate"), around)[:, 0]  # Σ_j E φ_j
+        # Σ_j |φ − E φ_j|²/2 = n |φ|²/2 − φ · Σ_j E φ_j + what does not depend on φ
+        pull = float(around.sum()) * ways.square().sum(1)[:, None, None] / 2 - torch.einsum("mc,chw->mhw", ways, seen)
+        q = (logs - smooth * pull).softmax(0)
+        mean = 0.5 * mean + 0.5 * torch.einsum("mhw,mc->chw", q, ways)
+    return mean
+
+
+def _without_rim(logs: Tensor) -> Tensor:
+    """At the border the opinion is that of the nearest cell inside."""
+    h, w = logs.shape[-2:]
+    if min(h, w) <= 2 * RIM + 2:
+        return logs
+    return pad(logs[None, :, RIM:-RIM, RIM:-RIM], (RIM,) * 4, mode="replicate")[0]
+
+
+def _rotated(x: Tensor, turn: float) -> Tensor:
+    """x (1, C, H, W) rotated counter-clockwise about its centre, its border continued."""
+    if not turn:
+        return x
+    h, w = x.shape[-2:]
+    c, s = math.cos(math.radians(turn)), math.sin(math.radians(turn))
+    theta = x.new_tensor([[[c, -s * h / w, 0], [s * w / h, c, 0]]])
+    return grid_sample(x, affine_grid(theta, list(x.shape), align_corners=False), padding_mode="reflection",
+                       align_corners=False)  # fmt: skip
