@@ -1,6 +1,6 @@
 """Linear operators: what the camera did."""
 
-from . import kernels, sampling
+from . import fields, kernels, sampling, varying_files
 from .base import Operator, dot_test
 from .blur import Blur
 from .borders import PaddedBlur, ValidBlur
@@ -9,6 +9,7 @@ from .convolve import ConvolveWith
 from .mask import Mask, Masked
 from .mosaic import Mosaic
 from .sensing import BlockSensing, DenseSensing, OrthonormalSensing, StructuredSensing
+from .varying import Varying
 
 __all__ = [
     "BlockSensing",
@@ -27,7 +28,10 @@ __all__ = [
     "StructuredSensing",
     "Undescribed",
     "ValidBlur",
+    "Varying",
     "dot_test",
+    "fields",
     "kernels",
     "sampling",
+    "varying_files",
 ]

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from pnp.core.problem import Problem
-from pnp.operators import Blur, ConvolveWith, Operator, PaddedBlur, ValidBlur, dot_test, kernels
+from pnp.operators import Blur, ConvolveWith, Operator, PaddedBlur, ValidBlur, Varying, dot_test, kernels
 from pnp.priors import Tikhonov
 from pnp.registry import OPERATORS, Registry, SpecError
 from pnp.testing import check_operator
@@ -57,7 +57,7 @@ def test_there_are_operators() -> None:
 def test_every_operator_keeps_its_contract(spec: str, shape: Shape) -> None:
     valid = "border=valid" in spec  # twice as large, so that the measurement is no smaller than the kernel
     op, shape = build(spec, (shape[0], shape[1] * (1 + valid), shape[2] * (1 + valid)))
-    check_operator(op, shape, bound=0.1 if isinstance(op, ValidBlur | ConvolveWith) else 1e-3)
+    check_operator(op, shape, bound=0.1 if isinstance(op, ValidBlur | ConvolveWith | Varying) else 1e-3)
     if isinstance(op, ValidBlur):  # a bound: cropping cannot enlarge
         x = images(1, *shape)
         assert op.norm(x) <= op.blur.norm(x) * (1 + 1e-3)
