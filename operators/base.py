@@ -13,7 +13,7 @@ from .. import checks
 from ..linalg import LinearSolve, conjugate_gradient, dot, largest_singular_value
 
 if TYPE_CHECKING:
-    from .unknown import Unknown
+    from .unknown import Unknown, UnknownMotion
 
 
 class Operator(nn.Module, ABC):
@@ -127,7 +127,7 @@ class Operator(nn.Module, ABC):
         """The operator with its kernel turned by 180°; None where it has none, or that is the same."""
         return None
 
-    def unknown(self) -> Unknown | None:
+    def unknown(self) -> Unknown | UnknownMotion | None:
         """What has to be found in the measurement first; None: the operator is known."""
         return None
 

@@ -15,7 +15,7 @@ from .base import Operator
 from .compose import Composition
 from .mask_files import read_mask
 from .mosaic import Mosaic
-from .unknown import Unknown
+from .unknown import Unknown, UnknownMotion
 
 
 class Mask(Operator):
@@ -107,7 +107,7 @@ class Masked(Composition):
     def rivals(self) -> dict[str, Operator]:
         return self.inner.rivals()
 
-    def unknown(self) -> Unknown | None:
+    def unknown(self) -> Unknown | UnknownMotion | None:
         found, known = self.inner.unknown(), self.outer.known()
         return found if found is None or known is None else found.masked(known)
 

@@ -1,4 +1,4 @@
-"""Blurs of which something is not known: a number of their kernel, or all of it."""
+"""Blurs of which something is not known: a number of their kernel, all of it, or the motion at each pixel."""
 
 from __future__ import annotations
 
@@ -38,12 +38,23 @@ class Unknown:
         return replace(self, at=lambda values: self.at(values).masked(known), of=lambda k: self.of(k).masked(known))
 
 
+@dataclass(frozen=True)
+class UnknownMotion:
+    """A straight motion at each pixel, to be found in the measurement.   of: the operator for a field (h, w, 2)."""
+
+    of: Callable[[Tensor], Operator]
+
+    def masked(self, known: Tensor) -> UnknownMotion:
+        """The same where only some pixels are known."""
+        return UnknownMotion(lambda field: self.of(field).masked(known))
+
+
 class UnknownBlur(Operator):
     """A blur that is not known yet; until it is found (`Operator.unknown`) it leaves a picture as it is."""
 
     task, called = "blur", "kernel"
 
-    def __init__(self, unknown: Unknown) -> None:
+    def __init__(self, unknown: Unknown | UnknownMotion) -> None:
         super().__init__()
         self._unknown = unknown
 
@@ -53,5 +64,5 @@ class UnknownBlur(Operator):
     def adjoint(self, y: Tensor) -> Tensor:
         return y
 
-    def unknown(self) -> Unknown:
+    def unknown(self) -> Unknown | UnknownMotion:
         return self._unknown

@@ -14,6 +14,7 @@ from ..registry import OPERATORS, SpecError
 from . import fields
 from .blur import check_kernel_size
 from .fields import Bank
+from .unknown import UnknownBlur, UnknownMotion
 from .varying import Edge, Order, Varying
 
 ARRAYS = (".npy", ".npz", ".mat")
@@ -31,12 +32,13 @@ def varying(
     form: Literal["xy", "polar", "bearing"] = "xy",
     most: float | None = None,
     length: float = 5.0,
+    kernel: Literal["estimate"] | None = None,
     order: Order = "after",
     border: Edge = "circular",
     *,
     shape: tuple[int, int, int],
     measured: bool = False,
-) -> Varying:
+) -> Varying | UnknownBlur:
     """Blur that varies over the picture: motions, disks or PSFs of their own at each pixel, from a file.
 
     motion: an array (h, w, 2) of the picture's size in .npy, .npz or .mat, a straight motion at each pixel.
@@ -46,6 +48,7 @@ def varying(
     most: the radius that white of such a picture stands for.
     psfs: an .npz or .mat with `psfs` (n, kh, kw) or (n, 3, kh, kw), and `positions` (n, 2): row and column of each, in
     pixels or as shares from 0 to 1.  Between them they are interpolated.
+    kernel: estimate finds a straight motion at each pixel in the measured picture.
     order: whether the weights of the kernels act after the convolutions or before them.
     border: circular; valid (y is the valid part: unknown borders).
     A simulation without a file turns the camera about its axis: motions of `length` pixels in the corners.
@@ -53,10 +56,13 @@ def varying(
     size, given = (shape[1], shape[2]), [f for f in (motion, radius, psfs) if f is not None]
     if len(given) > 1:
         raise SpecError("varying takes one file: motion, radius or psfs.")
+    if kernel is not None:
+        return _estimated(given, measured, order, border)
     if measured and not given:
         raise SpecError(
             "how the blur varies over this picture is not known. Give the motion at each pixel (varying:motion=FILE), "
-            "the radius of its disk (varying:radius=FILE), or PSFs and their places (varying:psfs=FILE)."
+            "the radius of its disk (varying:radius=FILE), or PSFs and their places (varying:psfs=FILE). "
+            "varying:kernel=estimate finds the motions in the picture."
         )
     if motion is not None:
         bank = fields.of_motion(_field(motion, form, size))
@@ -72,6 +78,14 @@ def varying(
     if order == "after":  # what was given is for the clean picture, and y shows a part of it
         bank = _shown(bank, size)
     return Varying(bank.kernels, bank.weights, order=order, border=border, index=bank.index)
+
+
+def _estimated(given: list[str], measured: bool, order: Order, border: Edge) -> UnknownBlur:
+    if given:
+        raise SpecError(f"{given[0]} says how the blur varies, so there is nothing to estimate. Leave kernel out.")
+    if not measured:
+        raise SpecError("Motions are estimated from a measured picture. Leave --simulate out, or give a file.")
+    return UnknownBlur(UnknownMotion(lambda field: Varying.motion(field, order=order, border=border)))
 
 
 def _shown(bank: Bank, size: tuple[int, int]) -> Bank:

@@ -96,7 +96,9 @@ def test_the_field_of_a_photograph_finds_its_motion() -> None:
     kernel = kernels.motion(15, 30)
     x = torch.from_numpy(camera()).float()[None, None] / 255
     y = torch.nn.functional.conv2d(x, kernel.flip(0, 1)[None, None].float())[0]
-    found = field.motion_field((255 * y).round() / 255)
+    seen = field.motions_of((255 * y).round() / 255)
+    found = seen.field
+    assert seen.sure and not seen.point
     assert found.shape == (*y.shape[1:], 2)
     true = 15 * torch.tensor([math.cos(math.radians(30)), -math.sin(math.radians(30))])
     error = torch.minimum((found - true).norm(dim=-1), (found + true).norm(dim=-1))

@@ -503,7 +503,8 @@ def test_every_solver_keeps_its_contract(spec: str) -> None:
 @pytest.mark.parametrize("spec", EVERY)
 def test_every_solver_keeps_its_contract_with_a_prior_that_remembers(spec: str) -> None:
     solver = SOLVERS.build(spec)
-    prior = next(p for p in (parse("tv"), RED(GaussianDenoiser(S), 0.15), parse("smooth"), Halving()) if fits(solver, p))
+    known = (parse("tv"), RED(GaussianDenoiser(S), 0.15), parse("smooth"), Halving())
+    prior = next(p for p in known if fits(solver, p))
     check_solver(solver, prior=prior, rounding=1e-4 if spec.startswith("lbfgs") else 1e-9)
 
 

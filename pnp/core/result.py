@@ -57,7 +57,7 @@ class Result:
     """The restored batch and how it was reached; everything per image where it can differ.
 
     chosen: the iteration whose image x is, the last but where a stop rule says which was the best.
-    maps: further pictures (H, W) by name, such as a kernel that was estimated.
+    maps: further pictures by name: a kernel (H, W) or a field of motions (H, W, 2) that was estimated.
     """
 
     x: Tensor

@@ -14,6 +14,7 @@ random field is solved by graph cuts.
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,25 +30,68 @@ TRUST = 0.3  # of a cell's log p: the cells around see much the same pixels
 SMOOTH = 0.05  # w
 SWEEPS = 60
 RIM = 3  # cells at the border that see too little
+LEAST = 96  # pixels a side of a picture in which motions can be told
+SHORT = 1.5  # pixels: a shorter motion is none
+APART = 1.0  # `spread` from which a field is not believed
 
 
-def motion_field(y: Tensor) -> Tensor:
-    """(H, W, 2), pixels to the right and down, of the motion that blurred y (C, H, W) at each pixel."""
+class Motions(NamedTuple):
+    """A field (H, W, 2) of motions that was found, pixels to the right and down, as a `Finding`."""
+
+    field: Tensor
+    point: bool
+    sure: bool
+    said: str
+
+    @property
+    def maps(self) -> dict[str, Tensor]:
+        return {"motion": self.field}
+
+    def to_json(self) -> dict[str, Any]:
+        length = self.field.norm(dim=-1)
+        return {"mean length": round(float(length.mean()), 3), "longest": round(float(length.max()), 3),
+                "sure": self.sure, "said": self.said}  # fmt: skip
+
+
+def motions_of(y: Tensor) -> Motions:
+    """The motion at each pixel of y (C, H, W), and whether it is believed.  Raises ValueError for a small picture."""
+    if min(y.shape[-2:]) < LEAST:
+        raise ValueError(f"Cannot find the motions: the picture is smaller than {LEAST} pixels. Give them: "
+                         "varying:motion=FILE.")  # fmt: skip
     net = load("motion")
     assert isinstance(net, Motion)
-    seen = pad_to_multiple(luma(y[None]), net.cell)
+    seen = pad_to_multiple(luma(y.detach().cpu().float()[None]), net.cell)
     logs, ways = opinions(seen, net)
-    mean = smoothed(TRUST * logs, ways)  # (2, h, w) of φ
-    whole = interpolate(mean[None], size=seen.shape[-2:], mode="bilinear", align_corners=False)
-    whole = whole[0, :, : y.shape[-2], : y.shape[-1]]
+    means = smoothed(TRUST * logs, ways)  # (2, h, w) of φ
+    field = _as_field(means, seen.shape[-2:])[: y.shape[-2], : y.shape[-1]]
+    lengths = field.norm(dim=-1)
+    point = float(lengths.median()) < SHORT
+    low, high = (float(lengths.flatten()[:: 1 + lengths.numel() // 10**6].quantile(q)) for q in (0.05, 0.95))
+    said = f"{low:.3g} to {high:.3g} pixels long, found in the picture"
+    if point:
+        return Motions(field, True, True, "nothing to estimate: the picture shows no motion")
+    doubtful = spread(logs, ways, means) > APART
+    return Motions(field, False, not doubtful, said + ("; parts of the picture disagree" if doubtful else ""))
+
+
+def spread(logs: Tensor, ways: Tensor, means: Tensor) -> float:
+    """How far the network's opinion of each cell is from the field: √ of the mean of E|φ − E φ|² over |E φ|²."""
+    away = (ways[:, :, None, None] - means).square().sum(1)  # (m, h, w)
+    apart = (logs.softmax(0) * away).sum(0)
+    return float((apart.mean() / means.square().sum(0).mean().clamp_min(1e-12)).sqrt())
+
+
+def _as_field(means: Tensor, size: torch.Size) -> Tensor:
+    """φ (2, h, w) on cells -> the motion at each pixel, (H, W, 2), to the right and down."""
+    whole = interpolate(means[None], size=size, mode="bilinear", align_corners=False)[0]
     length, angle = whole.norm(dim=0), torch.atan2(whole[1], whole[0]) / 2
     return torch.stack([length * angle.cos(), -length * angle.sin()], -1)
 
 
 def opinions(y: Tensor, net: Motion) -> tuple[Tensor, Tensor]:
-    """log p (361, h, w) on cells of y (1, 1, H, W), whole ones, and φ (361, 2) of each motion: none, and 6 lengths at 60 angles.
+    """log p (361, h, w) on the cells of y (1, 1, H, W), and φ (361, 2) of each motion: none, and 6 lengths at 60 angles.
 
-    The picture is rotated between two known angles; each rotation asks for 12 angles more.
+    H and W are multiples of a cell.  The picture is rotated between two known angles; each rotation asks for 12 angles more.
     """
     none, others, ways = [], [], []
     for turn in TURNS:

@@ -64,12 +64,24 @@ def _from(path: Path, folder: Path) -> str:
 
 
 def write_maps(folder: Path, maps: dict[str, Tensor]) -> None:
-    """Each as NAME.npy, as it is, and as NAME.png, its largest value white."""
+    """Each as NAME.npy, as it is, and as NAME.png, as `seen`."""
     for name, values in maps.items():
         values = values.detach().cpu()
         with atomic.atomic(folder / f"{name}.npy") as file:
             np.save(file, values.numpy())
-        write_picture(folder / f"{name}.png", (values / values.max()).view(1, 1, *values.shape))
+        write_picture(folder / f"{name}.png", seen(values).movedim(-1, 0)[None])
+
+
+def seen(values: Tensor) -> Tensor:
+    """A map as a picture (H, W, 1 or 3) in [0, 1]: its largest value is white; of a field (H, W, 2) of motions to the
+    right and down the brightness is the length and the hue the direction, the same for a motion and its opposite."""
+    if values.ndim == 2:
+        return (values / values.max())[..., None]
+    from matplotlib.colors import hsv_to_rgb
+
+    length, angle = values.norm(dim=-1), torch.atan2(-values[..., 1], values[..., 0])
+    colours = torch.stack([angle / math.pi % 1, torch.ones_like(length), length / length.max().clamp_min(1e-12)], -1)
+    return torch.from_numpy(hsv_to_rgb(colours.numpy()))
 
 
 def write_figure(path: Path, done: Restoration, title: str) -> None:
@@ -80,7 +92,7 @@ def write_figure(path: Path, done: Restoration, title: str) -> None:
     figure = Figure(figsize=(13 + 3 * len(maps), 3.8), layout="constrained")
     axes = figure.subplots(1, 4 + len(maps))
     for axis, (name, values) in zip(axes[4:], maps.items(), strict=True):
-        axis.imshow(values.detach().cpu().numpy(), cmap="magma")
+        axis.imshow(seen(values.detach().cpu()).squeeze(-1).numpy(), cmap="magma")
         axis.set_title(f"{name}, {values.shape[0]}×{values.shape[1]}", fontsize=9)
         axis.set_axis_off()
     scores = done.record.metrics

@@ -151,7 +151,7 @@ def run(
         source = f"{noise.source}; {guard.GENTLER:g} times that where the result went far beyond black and white"
         noise = noise._replace(source=source)
         outside = guard.beyond(job, seen, space.encoded(parts.operator.visible(result.x)))
-    doubt = kernel.doubt(job.guard) if kernel is not None else ""
+    doubt = unknown.doubt(kernel, job.guard) if kernel is not None else ""
     result, kept = guard.kept(job, result, done.x0, judgements, outside, doubt)
     total = time.perf_counter() - begun - (0 if metric is None else metric.seconds)
     restored = space.encoded(parts.operator.visible(result.x))
@@ -163,7 +163,7 @@ def run(
     record = _record(job, parts, done.solver, result, sigma, lam, space.chosen, seconds, verdict, initial, restored)
     record = replace(record, stripes=striped or None, kernel=None if kernel is None else kernel.to_json())
     if kernel is not None:
-        result = replace(result, maps={"kernel": kernel.kernel})
+        result = replace(result, maps=kernel.maps)
     return Restoration(restored, restored, initial, parts.truth, result, done.solver, record)
 
 

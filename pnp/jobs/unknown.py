@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -16,9 +16,10 @@ from ..core.result import Result
 from ..operators import kernels
 from ..operators.base import Operator
 from ..operators.borders import ValidBlur
-from ..operators.unknown import Span, Unknown
+from ..operators.unknown import Span, Unknown, UnknownMotion
 from . import blind
 from .evidence import DITHER, NATS, SIDE, Evidence, Model, crop, edges
+from .field import motions_of
 from .guard import KEPT
 from .job import Job, Parts, as_pixels
 from .settle import Say
@@ -43,11 +44,26 @@ KIN = 0.6
 ALIKE = 0.78
 
 
-class Kernel(NamedTuple):
-    """A kernel that was found, (kh, kw), with the numbers that it is made of.
+class Finding(Protocol):
+    """What was found of an operator.
 
-    point: whether the picture shows no blur.  sure: whether the evidence tells it from others.  said: for a person.
+    maps: it, by its name.  point: whether the picture shows no blur.  sure: whether the evidence tells it from others.
+    said: for a person.
     """
+
+    @property
+    def maps(self) -> dict[str, Tensor]: ...
+    @property
+    def point(self) -> bool: ...
+    @property
+    def sure(self) -> bool: ...
+    @property
+    def said(self) -> str: ...
+    def to_json(self) -> dict[str, Any]: ...
+
+
+class Kernel(NamedTuple):
+    """A kernel that was found, (kh, kw), with the numbers that it is made of, as a `Finding`."""
 
     kernel: Tensor
     values: dict[str, float]
@@ -55,11 +71,9 @@ class Kernel(NamedTuple):
     sure: bool
     said: str
 
-    def doubt(self, guard: bool) -> str:
-        """Why the measured picture is kept; empty where it is not."""
-        if self.point:
-            return "Nothing to estimate: the kernel found is a point, so the picture is unchanged."
-        return "" if self.sure or not guard else f"The kernel that was found is not sure, {KEPT}."
+    @property
+    def maps(self) -> dict[str, Tensor]:
+        return {"kernel": self.kernel}
 
     def to_json(self) -> dict[str, Any]:
         return {**self.values, "size": list(self.kernel.shape), "sure": self.sure, "said": self.said}
@@ -69,7 +83,15 @@ class NothingFound(ValueError):
     """A picture from which no kernel can be estimated."""
 
 
-def found(job: Job, parts: Parts, say: Say) -> tuple[Parts, Kernel | None]:
+def doubt(finding: Finding, guard: bool) -> str:
+    """Why the measured picture is kept; empty where it is not."""
+    (what,) = finding.maps
+    if finding.point:
+        return f"Nothing to estimate: the {what} found is a point, so the picture is unchanged."
+    return "" if finding.sure or not guard else f"The {what} that was found is not sure, {KEPT}."
+
+
+def found(job: Job, parts: Parts, say: Say) -> tuple[Parts, Finding | None]:
     """The parts with what was unknown of the operator found; None where all was known.
 
     Pages of one file share a kernel: the page in the middle tells it.  Raises NothingFound.
@@ -78,6 +100,10 @@ def found(job: Job, parts: Parts, say: Say) -> tuple[Parts, Kernel | None]:
     if unknown is None:
         return parts, None
     y = parts.y[len(parts.y) // 2]
+    if isinstance(unknown, UnknownMotion):
+        motions = motions_of(y)
+        say(f"motion: {motions.said}")
+        return parts._replace(operator=unknown.of(motions.field).to(y.device)), motions
     kernel = numbers(unknown, y, job.hidden) if unknown.spans else candidates(y, unknown.largest)[0]
     say(f"kernel: {kernel.said}")
     operator = unknown.of(kernel.kernel) if not kernel.values else unknown.at(kernel.values)

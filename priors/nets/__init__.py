@@ -13,7 +13,14 @@ from .text import Text
 from .trd import TRD
 from .unet import UNet
 
-ARCHITECTURES: dict[str, Any] = {"unet": UNet, "dncnn": DnCNN, "drunet": DRUNet, "trd": TRD, "text": Text, "motion": Motion}
+ARCHITECTURES: dict[str, Any] = {
+    "unet": UNet,
+    "dncnn": DnCNN,
+    "drunet": DRUNet,
+    "trd": TRD,
+    "text": Text,
+    "motion": Motion,
+}
 UNTRAINED: dict[str, Any] = {  # fitted to one picture each, by `dip`
     "convdecoder": ConvDecoder,
     "hourglass": Hourglass,

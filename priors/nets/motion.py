@@ -34,8 +34,8 @@ def motions(turn: float = 0.0) -> Tensor:
 class Motion(Network):
     """log p(motion | y) around each cell of 8 × 8 pixels, up to a constant: (B, 73, ceil(H/8), ceil(W/8)).
 
-    y: (B, 1, H, W), brightness in image units.  sigma changes nothing.  The motions are `motions()`: none, and 6 lengths
-    of 5 to 25 pixels at 12 angles, as Sun, Cao, Xu & Ponce 2015 have them, who look at one patch at a time.
+    y: (B, 1, H, W), brightness in image units.  sigma changes nothing.  The motions are `motions()`: none, and 6
+    lengths of 5 to 25 pixels at 12 angles, as Sun, Cao, Xu & Ponce 2015 have them, who look at one patch at a time.
     """
 
     objective = "motion"

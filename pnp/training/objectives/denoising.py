@@ -16,10 +16,9 @@ JUDGED = (15 / 255, 25 / 255, 50 / 255)
 
 
 class Denoising(Objective):
-    """loss = mean of ‖N(x + n, sigma) − n‖²/(sigma + 1/255): the error of a good denoiser grows about as sigma, so every
-    noise level weighs the same.
+    """loss = mean of ‖N(x + n, sigma) − n‖²/(sigma + 1/255).
 
-    Low levels are drawn more often, sigma = low + (high − low) u^1.5 with u in [0, 1]: a restoration spends most of its
+    The error of a good denoiser grows about as sigma, so every noise level weighs the same.  Low levels are drawn more often, sigma = low + (high − low) u^1.5 with u in [0, 1]: a restoration spends most of its
     steps there.  noise: gaussian, or poisson with gain sigma².
     """
 

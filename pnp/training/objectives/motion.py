@@ -28,7 +28,7 @@ class Motion(Objective):
     After Sun, Cao, Xu & Ponce 2015, section 3, whose labels are the 73 motions alone.
     """
 
-    batch, patch, levels = 48, 64, (0.0, 3 / 255)
+    batch, patch, levels = 32, 64, (0.0, 3 / 255)
 
     def __init__(self, pool: PatchPool, judging: PatchPool, levels: tuple[float, float], judges: int) -> None:
         self.pool, self.range, self.judges = pool, levels, judges
