@@ -10,6 +10,7 @@ from .dae import DAE
 from .dip import DIP
 from .moreau import Moreau
 from .network import NetworkDenoiser
+from .patches import EPLL, PatchPrior
 from .pnp import PnP
 from .projector import Projector
 from .quadratic import Smooth, Tikhonov
@@ -21,6 +22,7 @@ from .tv import TV, SmoothTV, WeightedTV
 __all__ = [
     "DAE",
     "DIP",
+    "EPLL",
     "L0",
     "L1",
     "RED",
@@ -31,6 +33,7 @@ __all__ = [
     "Moreau",
     "NetworkDenoiser",
     "NonLocalMeans",
+    "PatchPrior",
     "PnP",
     "Prior",
     "Projector",

@@ -30,7 +30,7 @@ from .options import levels, one_line_errors, seconds
 def train(debug: bool, **options: Any) -> None:
     """Train a denoiser on a folder of pictures, and export its weights with their record.
 
-    NETWORK is unet, dncnn, drunet or trd, with options as in unet:widths=32x64x128 or trd:size=7,sigma=25/255.
+    NETWORK is unet, dncnn, drunet, trd or epll, with options as in unet:widths=32x64x128 or trd:size=7,sigma=25/255.
     """
     with one_line_errors(debug):
         _train(**options)
@@ -61,6 +61,9 @@ def _train(
     name, config = run.parse_network(net)
     given["channels"] = None if channels is None else int(channels)
     given = {"net": name, "config": config, **{k: v for k, v in given.items() if v is not None}}
+    for option in ("levels", "lr", "mode"):
+        if option in given and option not in run.learner(name).options:
+            raise ValueError(f"--{option} does not apply to {name}. Leave it out.")
     if "levels" in given and ARCHITECTURES[name](**config).level is not None:
         raise ValueError(f"--levels does not apply to {name}, which has one noise level. Use {name}:sigma=25/255.")
     if init is not None and resume:
@@ -75,7 +78,7 @@ def _train(
         task = bar.add_task("training", total=1.0)
 
         def report(now: run.Progress) -> None:
-            score = " ".join(f"{v:.2f}" for v in now.psnr.values())
+            score = " ".join(f"{v:.2f}" for s in now.scores.values() for v in (s.values() if isinstance(s, dict) else [s]))
             text = f"step {now.step}, {now.seconds_left / 60:.0f} min left, {score or 'not judged yet'}"
             bar.update(task, completed=now.progress, description=text)
 
@@ -85,14 +88,12 @@ def _train(
     last = run.last_line(out)
     record = {
         "architecture": settings.net,
-        "sigma": run.levels(settings, trained),
-        "mode": settings.mode,
-        "lr": settings.peak(),
+        **run.learner(name).record(settings, trained),
         "seed": settings.seed,
         **settings.sources,
         "steps": settings.sources.get("steps", 0) + last["step"],
         "date": datetime.date.today().isoformat(),
-        "psnr": last["psnr"],
+        **{score: last[score] for score in ("psnr", "log_likelihood") if score in last},
         "validation": {"data": _folders(judges or pictures), "pictures": last["pictures"]},
     }
     title = trained.title()

@@ -8,10 +8,11 @@ from .decoder import Decoder
 from .dncnn import DnCNN
 from .drunet import DRUNet
 from .hourglass import Hourglass
+from .mixture import PatchMixture
 from .trd import TRD
 from .unet import UNet
 
-ARCHITECTURES: dict[str, Any] = {"unet": UNet, "dncnn": DnCNN, "drunet": DRUNet, "trd": TRD}
+ARCHITECTURES: dict[str, Any] = {"unet": UNet, "dncnn": DnCNN, "drunet": DRUNet, "trd": TRD, "epll": PatchMixture}
 UNTRAINED: dict[str, Any] = {  # fitted to one picture each, by `dip`
     "convdecoder": ConvDecoder,
     "hourglass": Hourglass,
@@ -29,6 +30,7 @@ __all__ = [
     "DnCNN",
     "Hourglass",
     "Network",
+    "PatchMixture",
     "UNet",
     "Untrained",
 ]

@@ -20,6 +20,7 @@ class Network(nn.Module, ABC):
     tile: int = 512  # a picture of more than tile² pixels is cut into tiles
     level: float | None = None  # the one noise level that it is trained for; None: a range of levels
     noise: str = "gaussian"  # or poisson, with sigma = √gain
+    fitted_by: str = "descent"  # how its weights are found: or em, expectation-maximisation
     record: dict[str, Any] | None = None  # of the file of its weights
 
     def __init__(self) -> None:

@@ -1,0 +1,85 @@
+"""Expected patch log-likelihood (EPLL): a mixture of Gaussians over all overlapping patches of a picture."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ..precision import Choice
+from ..registry import DENOISERS, PRIORS
+from .base import Denoiser, Prior
+from .nets import Network, PatchMixture
+from .network import Learned, NetworkDenoiser
+from .pnp import PnP
+from .store import WeightsError, load, load_file
+
+BETAS = (1.0, 4.0, 8.0, 16.0, 32.0)  # in units of 1/sigma²
+SHIPPED = "epll-8x8-200"
+
+
+class EPLL(Learned):
+    """D(y, sigma): half-quadratic splitting of ‖x − y‖²/(2 sigma²) − EPLL(x), from x = y, for β = (1, 4, ..)/sigma²:
+
+        z <- the mean of the patches of x, each restored as if it had noise of std 1/√β
+        x <- (y/sigma² + β z)/(1/sigma² + β)
+
+    net: the mixture.  x: (B, C, H, W); sigma: a number, (B,) or (B, 1, 1, 1).   Zoran & Weiss 2011, section 3.
+    """
+
+    def __init__(self, net: Network) -> None:
+        self.patches = NetworkDenoiser(net, "float32")
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        level = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).reshape(-1, 1, 1, 1)
+        y = x
+        for beta in BETAS:
+            x = (y + beta * self.patches(x, level / beta**0.5)) / (1 + beta)
+        return x
+
+    def networks(self) -> list[Network]:
+        return self.patches.networks()
+
+    def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
+        return self.patches.runs_in(device)
+
+
+class PatchPrior(PnP):
+    """g = −EPLL/size² by one patch step: prox(v, tau) = the mean of the restored patches of v, for noise of std √tau.
+
+    With HQS, weight 1 and tau_k = 1/β_k the solver is Zoran & Weiss's algorithm for any operator, iterate by iterate.
+    What is averaged are the approximate maxima of each patch's posterior (the likeliest component alone), which lower
+    no function of the picture: no convergence theorem holds, and the strength has to fall.   Zoran & Weiss 2011.
+    """
+
+    lam = 1.0
+    kind = "patches"
+
+
+@lru_cache
+def shipped() -> Network:
+    """The shipped mixture, read once."""
+    return load(SHIPPED)
+
+
+def _mixture(weights: str | None) -> Network:
+    """From a file, else the shipped one.  Raises WeightsError for a file of anything else."""
+    net = shipped() if weights is None else load_file(weights)
+    if not isinstance(net, PatchMixture):
+        held = net.title().partition("-")[0]
+        fits = {"drunet": "unet"}.get(held, held)
+        raise WeightsError(f"{weights} holds a {held}, not a epll; give {fits}:weights={weights}")
+    return net
+
+
+@DENOISERS.register("epll", cite=("zoran2011",))
+def epll(weights: str | None = None) -> Denoiser:
+    """Expected patch log-likelihood: 200 Gaussians over patches of 8 × 8; weights: a file of your own."""
+    return EPLL(_mixture(weights))
+
+
+@PRIORS.register("epll", cite=("zoran2011",))
+def epll_prior(weights: str | None = None) -> Prior:
+    """Patches from 200 Gaussians (EPLL), any operator and noise level; weights: a file of your own."""
+    return PatchPrior(NetworkDenoiser(_mixture(weights), "float32"))
