@@ -10,10 +10,10 @@ from torch import Tensor
 from ..precision import Choice
 from ..registry import DENOISERS, PRIORS
 from .base import Denoiser, Prior
-from .nets import Network, PatchMixture
-from .network import Learned, NetworkDenoiser
+from .nets import Network
+from .network import Learned, NetworkDenoiser, read_for
 from .pnp import PnP
-from .store import WeightsError, load, load_file
+from .store import load
 
 BETAS = (1.0, 4.0, 8.0, 16.0, 32.0)  # in units of 1/sigma²
 SHIPPED = "epll-8x8-200"
@@ -48,13 +48,21 @@ class EPLL(Learned):
 class PatchPrior(PnP):
     """g = −EPLL/size² by one patch step: prox(v, tau) = the mean of the restored patches of v, for noise of std √tau.
 
-    With HQS, weight 1 and tau_k = 1/β_k the solver is Zoran & Weiss's algorithm for any operator, iterate by iterate.
-    What is averaged are the approximate maxima of each patch's posterior (the likeliest component alone), which lower
-    no function of the picture: no convergence theorem holds, and the strength has to fall.   Zoran & Weiss 2011.
+    With HQS, weight 1 and tau_k = 1/β_k the solver is Zoran & Weiss's alternation for any operator; its data step takes
+    the β of the patches that follow, theirs that of the patches before.  Each patch moves to the approximate maximum of
+    its posterior (that of the likeliest component), and g is not convex: the theorem of HQS, constant tau and a closed
+    convex prior, does not hold, and the strength has to fall.   Zoran & Weiss 2011, section 3.
     """
 
     lam = 1.0
     kind = "patches"
+
+    def __init__(self, net: Network) -> None:
+        super().__init__(NetworkDenoiser(net, "float32"))
+
+    @property
+    def name(self) -> str:
+        return "EPLL"
 
 
 @lru_cache
@@ -64,22 +72,16 @@ def shipped() -> Network:
 
 
 def _mixture(weights: str | None) -> Network:
-    """From a file, else the shipped one.  Raises WeightsError for a file of anything else."""
-    net = shipped() if weights is None else load_file(weights)
-    if not isinstance(net, PatchMixture):
-        held = net.title().partition("-")[0]
-        fits = {"drunet": "unet"}.get(held, held)
-        raise WeightsError(f"{weights} holds a {held}, not a epll; give {fits}:weights={weights}")
-    return net
+    return shipped() if weights is None else read_for(weights, "epll")
 
 
-@DENOISERS.register("epll", cite=("zoran2011",))
+@DENOISERS.register("epll", cite=("zoran2011", "cappe2009"))
 def epll(weights: str | None = None) -> Denoiser:
     """Expected patch log-likelihood: 200 Gaussians over patches of 8 × 8; weights: a file of your own."""
     return EPLL(_mixture(weights))
 
 
-@PRIORS.register("epll", cite=("zoran2011",))
+@PRIORS.register("epll", cite=("zoran2011", "cappe2009"))
 def epll_prior(weights: str | None = None) -> Prior:
     """Patches from 200 Gaussians (EPLL), any operator and noise level; weights: a file of your own."""
-    return PatchPrior(NetworkDenoiser(_mixture(weights), "float32"))
+    return PatchPrior(_mixture(weights))
