@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,8 @@ from pnp.files import pictures as files
 from pnp.metrics import psnr
 from pnp.operators import Identity
 from pnp.priors import EPLL, PatchPrior, store
-from pnp.priors.network import NetworkDenoiser
 from pnp.priors.nets import Network, PatchMixture, mixture
+from pnp.priors.network import NetworkDenoiser
 from pnp.priors.patches import BETAS
 from pnp.registry import DENOISERS
 from pnp.samples import photograph
@@ -154,12 +155,13 @@ def test_the_prior_is_one_patch_step_at_the_root_of_tau() -> None:
 
 def test_it_has_no_theorem_and_its_own_rules() -> None:
     prior = PatchPrior(drawn(2, 3).float())
-    assert not prior.closed_convex and prior.kind == "patches" and prior.lam == 1.0 and prior.offers() == {"prox", "split"}
+    assert not prior.closed_convex and prior.offers() == {"prox", "split"}
+    assert prior.kind == "patches" and prior.lam == 1.0
 
 
 @pytest.mark.parametrize("changes", [{"channels": 3}, {"size": 1}, {"components": 0}])
 def test_a_mixture_that_cannot_be_is_refused(changes: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="epll takes one channel|expected 2 pixels"):
+    with pytest.raises(ValueError, match=r"epll takes one channel|expected 2 pixels"):
         PatchMixture(**changes)
 
 
@@ -241,7 +243,7 @@ def test_em_recovers_a_known_mixture_and_raises_the_likelihood_of_what_it_has_no
         for _ in range(steps):
             run.advance(None, 0.0)  # type: ignore[arg-type]
         scores.append(likelihood(run.weights, run.covariances()))
-    assert all(a < b + 2e-3 for a, b in zip(scores, scores[1:], strict=False)), scores
+    assert all(a < b + 2e-3 for a, b in pairwise(scores)), scores
     assert scores[0] < best - 0.3 and abs(scores[-1] - best) < 5e-3
     torch.testing.assert_close(run.weights, TRUE_WEIGHTS, rtol=0, atol=0.02)
     torch.testing.assert_close(run.covariances(), TRUE_COVARIANCES, rtol=0.05, atol=5e-3)

@@ -78,7 +78,7 @@ def _train(
         task = bar.add_task("training", total=1.0)
 
         def report(now: run.Progress) -> None:
-            score = " ".join(f"{v:.2f}" for s in now.scores.values() for v in (s.values() if isinstance(s, dict) else [s]))
+            score = " ".join(f"{value:.2f}" for value in now.scores.values())
             text = f"step {now.step}, {now.seconds_left / 60:.0f} min left, {score or 'not judged yet'}"
             bar.update(task, completed=now.progress, description=text)
 
@@ -86,7 +86,7 @@ def _train(
             settings, pictures, out, validation=judges, resume=resume, initial=initial, report=report
         )
     last = run.last_line(out)
-    record = {
+    record: dict[str, Any] = {
         "architecture": settings.net,
         **run.learner(name).record(settings, trained),
         "seed": settings.seed,

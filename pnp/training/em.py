@@ -156,7 +156,8 @@ def log_densities(c: Tensor, weights: Tensor, covariances: Tensor) -> Tensor:
     d = covariances.shape[-1]
     lower = torch.linalg.cholesky(covariances)
     inverse = torch.linalg.solve_triangular(lower, torch.eye(d, dtype=lower.dtype), upper=False).to(c)
-    heights = weights.clamp_min(1e-30).log() - lower.diagonal(dim1=1, dim2=2).log().sum(1) - d / 2 * math.log(2 * math.pi)
+    roots = lower.diagonal(dim1=1, dim2=2).log().sum(1)  # log det Σ/2
+    heights = weights.clamp_min(1e-30).log() - roots - d / 2 * math.log(2 * math.pi)
     result = c.new_empty(len(weights), c.shape[1])
     for at in range(0, c.shape[1], BLOCK):
         block = c[:, at : at + BLOCK].contiguous()

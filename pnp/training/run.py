@@ -144,10 +144,11 @@ class Run(Learner):
     def start(cls, settings: TrainSettings, net: Network, device: torch.device, *, given: bool) -> Run:
         average = _new(settings)
         average.requires_grad_(False).load_state_dict(net.state_dict())
-        net, average = (m.to(device, memory_format=torch.channels_last) for m in (net, average))
-        inner = [p for p in net.parameters() if p.ndim == 4][1:-1]
+        for each in (net, average):
+            each.to(device).to(memory_format=torch.channels_last)
+        maps: list[Tensor] = [p for p in net.parameters() if p.ndim == 4]
         optimizer = Muon(
-            net.parameters(), settings.rate(0), weight_decay=settings.weight_decay, betas=(0.9, 0.99), inner=inner
+            net.parameters(), settings.rate(0), weight_decay=settings.weight_decay, betas=(0.9, 0.99), inner=maps[1:-1]
         )
         return cls(settings, device, net, average, optimizer, torch.Generator().manual_seed(settings.seed))
 
@@ -206,7 +207,7 @@ class Progress:
     progress: float
     seconds_left: float
     loss: float
-    scores: dict[str, Any]  # of the last validation
+    scores: dict[str, float]  # of the last validation
 
 
 def train(
@@ -257,7 +258,8 @@ def train(
             if now - saved > checkpoint_every:
                 _try(warned, checkpoint, out, settings, run)
                 saved = time.monotonic()
-            report(Progress(run.step, progress, left, float(losses[-1]) if losses else math.nan, scores))
+            said = scores.get("psnr") or scores
+            report(Progress(run.step, progress, left, float(losses[-1]) if losses else math.nan, said))
     except KeyboardInterrupt:
         _try(warned, checkpoint, out, settings, run)
         raise
@@ -383,9 +385,7 @@ def validate(settings: TrainSettings, net: Network, pictures: list[Tensor], devi
     return result
 
 
-def log(
-    out: Path, run: Learner, progress: float, losses: list[Tensor], scores: dict[str, Any], pictures: int
-) -> None:
+def log(out: Path, run: Learner, progress: float, losses: list[Tensor], scores: dict[str, Any], pictures: int) -> None:
     """Append one JSON line; what is not finite is null.  scores: means over `pictures` pictures."""
 
     def rounded(value: Any, digits: int = 3) -> Any:
