@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import unfold
 
+from ..files.pictures import crop_centre
 from ..metrics import psnr
 from ..priors.nets import Network, PatchMixture
 from ..priors.patches import EPLL
@@ -22,8 +23,9 @@ CROPS, SIDE, EACH = 512, 24, 40  # a step sees EACH patches from each of CROPS p
 LEVEL_VARIANCE = (1 / 255) ** 2 / 12  # of rounding to 8 bits: no direction of a component has less
 SPARE = 1e-6  # weight of the mean covariance in each: a component that lost all its patches becomes that
 SMALL = 1e-3  # a responsibility below this counts as 0
-BLOCK = 2048  # patches at once: their coefficients stay in the cache
+BLOCK = 512  # patches at once: their products stay in the cache
 STRIDE = 3  # between the patches of a picture that judges
+CENTRE = 64  # side of the part of it that is denoised
 VALIDATION_SIGMAS = (15 / 255, 25 / 255, 50 / 255)
 
 
@@ -144,7 +146,7 @@ class EM(Learner):
         for sigma in VALIDATION_SIGMAS:
             values = []
             for picture in pictures:
-                clean = picture[None].float() / 255
+                clean = crop_centre(picture, CENTRE)[None].float() / 255
                 noise = sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
                 values.append(float(psnr(denoiser(clean + noise, sigma).clamp(0, 1), clean)))
             result[f"{255 * sigma:.0f}"] = sum(values) / len(values)
@@ -152,15 +154,28 @@ class EM(Learner):
 
 
 def log_densities(c: Tensor, weights: Tensor, covariances: Tensor) -> Tensor:
-    """log π_k + log N(c_i; 0, Σ_k): c (D, n) -> (K, n), in the dtype of c; Cholesky factors in that of Σ."""
+    """log π_k + log N(c_i; 0, Σ_k): c (D, n) -> (K, n), in the dtype of c; Cholesky factors in that of Σ.
+
+    cᵀΣ⁻¹c is linear in the products c_a c_b, so that one product of matrices serves all components.
+    """
     d = covariances.shape[-1]
     lower = torch.linalg.cholesky(covariances)
-    inverse = torch.linalg.solve_triangular(lower, torch.eye(d, dtype=lower.dtype), upper=False).to(c)
     roots = lower.diagonal(dim1=1, dim2=2).log().sum(1)  # log det Σ/2
     heights = weights.clamp_min(1e-30).log() - roots - d / 2 * math.log(2 * math.pi)
-    result = c.new_empty(len(weights), c.shape[1])
-    for at in range(0, c.shape[1], BLOCK):
+    a, b = torch.triu_indices(d, d)
+    halves = torch.cholesky_inverse(lower)[:, a, b] * torch.where(a == b, 0.5, 1.0)
+    return quadratic(c, heights.to(c), halves.to(c))
+
+
+def quadratic(c: Tensor, heights: Tensor, halves: Tensor) -> Tensor:
+    """heights − halves · (c_a c_b, a <= b): (D, n), (K,), (K, D (D + 1)/2) -> (K, n)."""
+    d, n = c.shape
+    result, products = c.new_empty(len(heights), n), c.new_empty(halves.shape[1], min(n, BLOCK))
+    for at in range(0, n, BLOCK):
         block = c[:, at : at + BLOCK].contiguous()
-        for row, whiten, height in zip(result, inverse, heights.tolist(), strict=True):
-            torch.add(height, (whiten @ block).square_().sum(0), alpha=-0.5, out=row[at : at + BLOCK])
+        size, row = block.shape[1], 0
+        for i in range(d):
+            torch.mul(block[i], block[i:], out=products[row : row + d - i, :size])
+            row += d - i
+        result[:, at : at + size] = torch.addmm(heights[:, None], halves, products[:, :size], alpha=-1)
     return result
