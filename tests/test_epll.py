@@ -22,7 +22,7 @@ from pnp.operators import Identity
 from pnp.priors import EPLL, PatchPrior, store
 from pnp.priors.nets import Network, PatchMixture, mixture
 from pnp.priors.network import NetworkDenoiser
-from pnp.priors.patches import BETAS
+from pnp.priors.patches import BETAS, Patches
 from pnp.registry import DENOISERS
 from pnp.samples import photograph
 from pnp.solvers import HQS
@@ -163,6 +163,22 @@ def test_the_prior_is_one_patch_step_at_the_root_of_tau() -> None:
         x = (v / SIGMA**2 + z / tau) / (1 / SIGMA**2 + 1 / tau)
         z = x - net(x, tau**0.5)
     torch.testing.assert_close(solve(problem, HQS(tau=taus.__getitem__, iterations=5), x0=v).x, z, rtol=0, atol=1e-5)
+
+
+def test_colour_is_restored_as_brightness_and_differences() -> None:
+    net, x = drawn(3, 4).float(), images(1, 1, 12, 12, dtype=torch.float32)
+    grey = Patches(net)(x, SIGMA / 3**0.5)  # the mean of three channels has that much less noise
+    torch.testing.assert_close(Patches(net)(x.expand(-1, 3, -1, -1), SIGMA), grey.expand(-1, 3, -1, -1))
+    colour = images(2, 3, 12, 12, dtype=torch.float32)
+    mean = Patches(net)(colour.mean(1, keepdim=True), SIGMA / 3**0.5)
+    torch.testing.assert_close(Patches(net)(colour, SIGMA).mean(1, keepdim=True), mean)
+    difference = (colour[:, :1] - colour[:, 2:]) / 2**0.5
+    restored = Patches(net)(colour, SIGMA)
+    torch.testing.assert_close(
+        (restored[:, :1] - restored[:, 2:]) / 2**0.5, Patches(net)(difference, SIGMA), rtol=0, atol=1e-5
+    )
+    two = images(1, 2, 12, 12, dtype=torch.float32)
+    torch.testing.assert_close(Patches(net)(two, SIGMA)[:, :1], Patches(net)(two[:, :1], SIGMA))
 
 
 def test_it_has_no_theorem_and_its_own_rules() -> None:
