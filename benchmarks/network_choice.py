@@ -20,11 +20,10 @@ import torch
 from common import arguments, median_time, save
 from torch import nn
 
-from pnp.files.pictures import crop_centre
 from pnp.priors import store
 from pnp.priors.network import NetworkDenoiser
 from pnp.training import run
-from pnp.training.patches import read_pictures
+from pnp.training.objectives import Denoising
 from pnp.training.run import TrainSettings
 
 WIDTHS = ((32, 64, 128), (48, 96, 192), (64, 128, 256))
@@ -70,8 +69,10 @@ def widths(folder: Path, steps: int) -> dict[str, Any]:
 def mean_shift(folder: Path, steps: int) -> dict[str, Any]:
     shipped = store.load("unet-grey")
     settings = TrainSettings("unet", steps=steps, levels=(LEVEL, LEVEL), lr=5e-4)
-    pictures = [crop_centre(p, 256) for p in read_pictures(judges(folder), 1)]
-    before = run.validate(settings, shipped, pictures, torch.device("cpu"))
+    cpu, judging = torch.device("cpu"), judges(folder)
+    objective = Denoising.of(shipped, judging, judging, (LEVEL, LEVEL), settings.largest())
+    with torch.inference_mode():
+        before = objective.judge(run.in_format(shipped, cpu), cpu)["psnr"]
     own = trained(settings, folder, initial=shipped)[1]["psnr"]
     print(f"noise 11: unet {before}, trained on at that level for {steps} steps {own} dB")
     return {"unet": before, "its own": own}

@@ -11,6 +11,7 @@ from .dip import DIP
 from .direct import Direct
 from .moreau import Moreau
 from .network import NetworkDenoiser
+from .patches import EPLL, PatchPrior
 from .pnp import PnP
 from .projector import Projector
 from .quadratic import Smooth, Tikhonov
@@ -22,6 +23,7 @@ from .tv import TV, SmoothTV, WeightedTV
 __all__ = [
     "DAE",
     "DIP",
+    "EPLL",
     "L0",
     "L1",
     "RED",
@@ -33,6 +35,7 @@ __all__ = [
     "Moreau",
     "NetworkDenoiser",
     "NonLocalMeans",
+    "PatchPrior",
     "PnP",
     "Prior",
     "Projector",

@@ -231,14 +231,19 @@ def _network(architecture: str, weights: str | None, precision: Precision) -> De
     return ByColour(architecture, precision) if weights is None else from_file(weights, architecture, precision)
 
 
-def from_file(path: str, name: str, precision: Precision) -> NetworkDenoiser:
-    """The network of a file as the denoiser `name`.  Raises WeightsError if it is another's."""
+def read_for(path: str, name: str) -> Network:
+    """The network of a file, for the denoiser `name`.  Raises WeightsError if it is another's."""
     net = load_file(path)
     held = net.title().partition("-")[0]
     fits = {"drunet": "unet"}.get(held, held)
     if fits != name:
         raise WeightsError(f"{path} holds a {held}, not a {name}; give {fits}:weights={path}")
-    return NetworkDenoiser(net, precision)
+    return net
+
+
+def from_file(path: str, name: str, precision: Precision) -> NetworkDenoiser:
+    """`read_for` as a denoiser."""
+    return NetworkDenoiser(read_for(path, name), precision)
 
 
 @DENOISERS.register("unet", cite=("zhang2021", "mohan2020"))

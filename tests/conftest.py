@@ -18,6 +18,7 @@ SMALL: dict[str, dict] = {
     "dncnn": {"depth": 4, "width": 6},
     "drunet": {"widths": (4, 6, 8, 10), "blocks": 1},
     "trd": {"size": 3, "stages": 2},
+    "epll": {"components": 3, "size": 3},
 }
 
 

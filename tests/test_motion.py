@@ -118,4 +118,4 @@ def test_motion_learns_from_pictures() -> None:
     for k in range(40):
         step(settings, run, patches, k / 40, CPU)
     assert loss() < 0.98 * before
-    assert set(patches.judge(run.net, CPU)) == {"error", "within3"}
+    assert set(patches.judge(run.net, CPU)["motion"]) == {"error", "within 3 pixels"}

@@ -170,7 +170,7 @@ def test_gradients_that_stay_infinite_end_the_run() -> None:
 
 def test_what_is_not_finite_is_null_in_the_log(tmp_path: Path) -> None:
     run = start(settings(), CPU)
-    log(tmp_path, run, 0.5, [torch.tensor(float("nan"))], {"25": float("inf"), "50": 27.12345}, 3)
+    log(tmp_path, run, 0.5, [torch.tensor(float("nan"))], {"psnr": {"25": float("inf"), "50": 27.12345}}, 3)
     line = json.loads((tmp_path / "log.jsonl").read_text(), parse_constant=pytest.fail)
     assert line["loss"] is None and line["psnr"] == {"25": None, "50": 27.123} and line["pictures"] == 3
 

@@ -13,7 +13,7 @@ from .options import levels, one_line_errors, seconds
 
 @click.command()
 @click.argument("net", metavar="NETWORK")
-@click.option("--data", required=True, multiple=True, metavar="PATH", help="Folder or glob of pictures; for text, fonts.")
+@click.option("--data", required=True, multiple=True, metavar="PATH", help="Folder or glob of pictures, or of fonts.")
 @click.option("--val", multiple=True, metavar="PATH", help="Validation pictures. Default: one in 32 of the data.")
 @click.option("--channels", type=click.Choice(["1", "3"]), help="Grey or colour. Default: 1.")
 @click.option("--budget", callback=seconds, metavar="TIME", help="Length of the run: 90s, 45m, 2h.")
@@ -30,8 +30,9 @@ from .options import levels, one_line_errors, seconds
 def train(debug: bool, **options: Any) -> None:
     """Train a network on a folder of files, and export its weights with their record.
 
-    NETWORK is unet, dncnn, drunet or trd, which learn from pictures to denoise, or text, which learns from fonts to
-    deblur pages. It takes options as in unet:widths=32x64x128 or trd:size=7,sigma=25/255.
+    NETWORK is unet, dncnn, drunet, trd or epll, which learn from pictures to denoise; text, which learns from fonts to
+    deblur pages; or motion, which learns from pictures to tell the motion that blurred them. It takes options as in
+    unet:widths=32x64x128 or trd:size=7,sigma=25/255.
     """
     with one_line_errors(debug):
         _train(**options)
@@ -63,6 +64,9 @@ def _train(
     pictures, judges = files(data), files(val) if val else None
     given["channels"] = None if channels is None else int(channels)
     given = {"net": name, "config": config, **{k: v for k, v in given.items() if v is not None}}
+    for option in ("levels", "lr", "mode"):
+        if option in given and option not in run.learner(name).options:
+            raise ValueError(f"--{option} does not apply to {name}. Leave it out.")
     if "levels" in given and ARCHITECTURES[name](**config).level is not None:
         raise ValueError(f"--levels does not apply to {name}, which has one noise level. Use {name}:sigma=25/255.")
     if init is not None and resume:
@@ -77,7 +81,7 @@ def _train(
         task = bar.add_task("training", total=1.0)
 
         def report(now: run.Progress) -> None:
-            score = " ".join(f"{v:.2f}" for v in now.psnr.values())
+            score = " ".join(f"{value:.2f}" for value in now.scores.values())
             text = f"step {now.step}, {now.seconds_left / 60:.0f} min left, {score or 'not judged yet'}"
             bar.update(task, completed=now.progress, description=text)
 
@@ -85,21 +89,21 @@ def _train(
             settings, pictures, out, validation=judges, resume=resume, initial=initial, report=report
         )
     last = run.last_line(out)
-    record = {
+    scores = {name: score for name, score in last.items() if name not in run.LOGGED}
+    record: dict[str, Any] = {
         "architecture": settings.net,
-        "sigma": run.levels(settings, trained),
-        "mode": settings.mode,
-        "lr": settings.peak(),
+        **run.learner(name).record(settings, trained),
         "seed": settings.seed,
         **settings.sources,
         "steps": settings.sources.get("steps", 0) + last["step"],
         "date": datetime.date.today().isoformat(),
-        "psnr": last["psnr"],
+        **scores,
         "validation": {"data": _folders(judges or pictures), "pictures": last["pictures"]},
     }
     title = trained.title()
     store.export(trained, title, record, out)
-    click.echo(f"wrote {out / title}.safetensors: {last['psnr']} dB after {last['step']} steps")
+    said = ", ".join(f"{name} {score}" for name, score in scores.items())
+    click.echo(f"wrote {out / title}.safetensors after {last['step']} steps: {said}")
 
 
 def _folders(pictures: list[Path]) -> list[str]:

@@ -89,9 +89,10 @@ def _as_field(means: Tensor, size: torch.Size) -> Tensor:
 
 
 def opinions(y: Tensor, net: Motion) -> tuple[Tensor, Tensor]:
-    """log p (361, h, w) on the cells of y (1, 1, H, W), and φ (361, 2) of each motion: none, and 6 lengths at 60 angles.
+    """log p (361, h, w) on the cells of y (1, 1, H, W), and φ (361, 2) of each motion: none, 6 lengths at 60 angles.
 
-    H and W are multiples of a cell.  The picture is rotated between two known angles; each rotation asks for 12 angles more.
+    H and W are multiples of a cell.  The picture is rotated between two known angles; each rotation asks for 12 angles
+    more.
     """
     none, others, ways = [], [], []
     for turn in TURNS:

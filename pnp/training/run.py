@@ -1,4 +1,4 @@
-"""Train a network on an objective: the loop behind `pnp train`."""
+"""Train a network on an objective: the loop behind `pnp train`, and descent, the way of most networks."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ from ..optimizer import Muon
 from ..precision import autocast, choose
 from ..priors.nets import ARCHITECTURES, Network
 from ..registry import Spec, SpecError, convert, unknown
+from .em import EM
+from .learner import Learner
 from .objectives import OBJECTIVES, Objective
 from .patches import held_out
 
 Mode = Literal["joint", "greedy", "greedy+joint"]
+LOGGED = ("step", "elapsed", "progress", "lr", "loss", "pictures")  # of a line of the log; the rest are scores
 PATIENCE = 50  # gradients in a row that are not finite end a run
 
 
@@ -128,9 +131,12 @@ def _argument(text: str, hint: Any, where: str) -> Any:
 
 
 @dataclass
-class Run:
-    """Everything that a checkpoint holds: restoring it continues the run as if nothing had happened."""
+class Run(Learner):
+    """Descent: everything that a checkpoint holds, so that restoring it continues as if nothing had happened."""
 
+    options = frozenset({"lr", "levels", "mode"})
+    settings: TrainSettings
+    device: torch.device
     net: Network
     average: Network  # exponential moving average of the weights: what is validated and exported
     optimizer: Muon
@@ -139,6 +145,39 @@ class Run:
     elapsed: float = 0.0
     typical: float = math.inf  # running mean of the gradient's length
     failed: int = 0  # gradients in a row that were not finite
+
+    @classmethod
+    def start(cls, settings: TrainSettings, net: Network, device: torch.device, *, given: bool) -> Run:
+        average = _new(settings)
+        average.requires_grad_(False).load_state_dict(net.state_dict())
+        for each in (net, average):
+            each.to(device).to(memory_format=torch.channels_last)
+        maps: list[Tensor] = [p for p in net.parameters() if p.ndim == 4]
+        optimizer = Muon(
+            net.parameters(), settings.rate(0), weight_decay=settings.weight_decay, betas=(0.9, 0.99), inner=maps[1:-1]
+        )
+        return cls(settings, device, net, average, optimizer, torch.Generator().manual_seed(settings.seed))
+
+    @property
+    def rate(self) -> float:  # type: ignore[override]
+        return self.optimizer.param_groups[0]["lr"]
+
+    def advance(self, objective: Objective, progress: float) -> Tensor:
+        return step(self.settings, self, objective, progress, self.device)
+
+    def judge(self, objective: Objective, last: bool) -> dict[str, Any]:
+        if last:
+            _enter_phase(self.settings, self, 1.0)
+        with torch.inference_mode():
+            return objective.judge(in_format(self.average, self.device), self.device)
+
+    def finish(self) -> Network:
+        _enter_phase(self.settings, self, 1.0)
+        return self.average.float().cpu()
+
+    @classmethod
+    def record(cls, settings: TrainSettings, net: Network) -> dict[str, Any]:
+        return {"sigma": levels(settings, net), "mode": settings.mode, "lr": settings.peak()}
 
     def state(self) -> dict[str, Any]:
         return {
@@ -159,6 +198,14 @@ class Run:
         self.step, self.elapsed, self.typical = state["step"], state["elapsed"], state["typical"]
 
 
+LEARNERS: dict[str, type[Learner]] = {"descent": Run, "em": EM}
+
+
+def learner(network: str) -> type[Learner]:
+    """The way in which an architecture says that it is trained."""
+    return LEARNERS[ARCHITECTURES[network].fitted_by]
+
+
 @dataclass(frozen=True)
 class Progress:
     """What the caller hears after each step."""
@@ -167,7 +214,7 @@ class Progress:
     progress: float
     seconds_left: float
     loss: float
-    psnr: dict[str, float]  # of the last validation
+    scores: dict[str, float]  # of the last validation
 
 
 def train(
@@ -202,36 +249,34 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     if resume:
         run.load(_stored(out)[1])
-    psnr: dict[str, float] = {}
+    scores: dict[str, Any] = {}
     losses: list[Tensor] = []
     warned: set[str] = set()
     saved = judged = time.monotonic()
     try:
         for progress, left in pace(settings, run):
-            losses.append(step(settings, run, objective, progress, device))
+            losses.append(run.advance(objective, progress))
             now = time.monotonic()
             if now - judged > validate_every:
-                psnr = judge(run.average, objective, device)
-                _try(warned, log, out, run, progress, losses, psnr, objective.judges)
+                scores = run.judge(objective, last=False)
+                _try(warned, log, out, run, progress, losses, scores, objective.judges)
                 losses, judged = [], time.monotonic()
             if now - saved > checkpoint_every:
                 _try(warned, checkpoint, out, settings, run)
                 saved = time.monotonic()
-            report(Progress(run.step, progress, left, float(losses[-1]) if losses else math.nan, psnr))
+            said = next((v for v in scores.values() if isinstance(v, dict)), scores)
+            report(Progress(run.step, progress, left, float(losses[-1]) if losses else math.nan, said))
     except KeyboardInterrupt:
         _try(warned, checkpoint, out, settings, run)
         raise
-    _enter_phase(settings, run, 1.0)
     checkpoint(out, settings, run)
-    log(out, run, 1.0, losses, judge(run.average, objective, device), objective.judges)
-    return run.average.float().cpu()
+    log(out, run, 1.0, losses, run.judge(objective, last=True), objective.judges)
+    return run.finish()
 
 
-def start(settings: TrainSettings, device: torch.device, initial: Network | None = None) -> Run:
+def start(settings: TrainSettings, device: torch.device, initial: Network | None = None) -> Learner:
     """A new run: weights drawn with the seed, or copied from `initial`."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(settings.seed)
-        net, average = (ARCHITECTURES[settings.net](channels=settings.channels, **settings.config) for _ in range(2))
+    net = _new(settings)
     if settings.mode != "joint" and not net.stages:
         raise ValueError(f"mode {settings.mode} needs a network in stages, e.g. trd, not {settings.net}.")
     if initial is not None:
@@ -239,16 +284,16 @@ def start(settings: TrainSettings, device: torch.device, initial: Network | None
             ours, theirs = ({"network": type(m).__name__, **m.config()} for m in (net, initial))
             raise ValueError(f"the initial weights are of {theirs}; this run trains {ours}.")
         net.load_state_dict(initial.state_dict())
-    average.requires_grad_(False).load_state_dict(net.state_dict())
-    net, average = (m.to(device, memory_format=torch.channels_last) for m in (net, average))
-    inner = [p for p in net.parameters() if p.ndim == 4][1:-1]
-    optimizer = Muon(
-        net.parameters(), settings.rate(0), weight_decay=settings.weight_decay, betas=(0.9, 0.99), inner=inner
-    )
-    return Run(net, average, optimizer, torch.Generator().manual_seed(settings.seed))
+    return learner(settings.net).start(settings, net, device, given=initial is not None)
 
 
-def pace(settings: TrainSettings, run: Run) -> Iterator[tuple[float, float]]:
+def _new(settings: TrainSettings) -> Network:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(settings.seed)
+        return ARCHITECTURES[settings.net](channels=settings.channels, **settings.config)
+
+
+def pace(settings: TrainSettings, run: Learner) -> Iterator[tuple[float, float]]:
     """Yield (progress, seconds left) before each step until steps or budget are spent.
 
     The clock adds up the steps, each counted at most five times the median, so that a suspended machine costs nothing.
@@ -309,12 +354,6 @@ def in_format(net: Network, device: torch.device) -> Callable[[Tensor, Tensor | 
     return call
 
 
-@torch.inference_mode()
-def judge(net: Network, objective: Objective, device: torch.device) -> dict[str, float]:
-    """The scores of the network by its objective."""
-    return objective.judge(in_format(net, device), device)
-
-
 def _enter_phase(settings: TrainSettings, run: Run, progress: float) -> float:
     """Tell a network in stages which of them run and learn; returns the progress within the phase."""
     if not run.net.stages:
@@ -327,19 +366,21 @@ def _enter_phase(settings: TrainSettings, run: Run, progress: float) -> float:
     return within
 
 
-def log(out: Path, run: Run, progress: float, losses: list[Tensor], psnr: dict[str, float], pictures: int) -> None:
-    """Append one JSON line; what is not finite is null.  psnr: the mean over `pictures` pictures."""
+def log(out: Path, run: Learner, progress: float, losses: list[Tensor], scores: dict[str, Any], pictures: int) -> None:
+    """Append one JSON line; what is not finite is null.  scores: means over `pictures` pictures."""
 
-    def rounded(value: float, digits: int) -> float | None:
+    def rounded(value: Any, digits: int = 3) -> Any:
+        if isinstance(value, dict):
+            return {k: rounded(v) for k, v in value.items()}
         return round(value, digits) if math.isfinite(value) else None
 
     line = {
         "step": run.step,
         "elapsed": round(run.elapsed, 1),
         "progress": round(progress, 4),
-        "lr": run.optimizer.param_groups[0]["lr"],
+        "lr": run.rate,
         "loss": rounded(float(torch.stack(losses).mean()), 9) if losses else None,
-        "psnr": {k: rounded(v, 3) for k, v in psnr.items()},
+        **rounded(scores),
         "pictures": pictures,
     }
     path = out / "log.jsonl"
@@ -355,7 +396,7 @@ def last_line(out: Path) -> dict[str, Any]:
     return json.loads((out / "log.jsonl").read_text().splitlines()[-1])
 
 
-def checkpoint(out: Path, settings: TrainSettings, run: Run) -> None:
+def checkpoint(out: Path, settings: TrainSettings, run: Learner) -> None:
     """Replace checkpoint.pt as a whole or not at all."""
     stored = io.BytesIO()  # torch raises RuntimeError where a file cannot take all of it
     torch.save({"settings": asdict(settings), "run": run.state()}, stored)

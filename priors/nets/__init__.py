@@ -8,6 +8,7 @@ from .decoder import Decoder
 from .dncnn import DnCNN
 from .drunet import DRUNet
 from .hourglass import Hourglass
+from .mixture import PatchMixture
 from .motion import Motion
 from .text import Text
 from .trd import TRD
@@ -20,6 +21,7 @@ ARCHITECTURES: dict[str, Any] = {
     "trd": TRD,
     "text": Text,
     "motion": Motion,
+    "epll": PatchMixture,
 }
 UNTRAINED: dict[str, Any] = {  # fitted to one picture each, by `dip`
     "convdecoder": ConvDecoder,
@@ -39,6 +41,7 @@ __all__ = [
     "Hourglass",
     "Motion",
     "Network",
+    "PatchMixture",
     "Text",
     "UNet",
     "Untrained",

@@ -22,6 +22,7 @@ class Network(nn.Module, ABC):
     noise: str = "gaussian"  # or poisson, with sigma = √gain
     objective: str = "denoising"  # what it is trained for
     direct: bool = False  # it restores a measurement in one call, and needs no operator
+    fitted_by: str = "descent"  # how its weights are found: or em, expectation-maximisation
     record: dict[str, Any] | None = None  # of the file of its weights
 
     def __init__(self) -> None:

@@ -45,8 +45,8 @@ class Objective(ABC):
         """The loss on `batch` fresh examples of side × side pixels."""
 
     @abstractmethod
-    def judge(self, net: Net, device: torch.device) -> dict[str, float]:
-        """Scores by name, of the same examples every time."""
+    def judge(self, net: Net, device: torch.device) -> dict[str, dict[str, float]]:
+        """Scores by kind and name, of the same examples every time: `{"psnr": {"25": 29.1}}`."""
 
 
 def peak_snr(restored: Tensor, clean: Tensor) -> float:

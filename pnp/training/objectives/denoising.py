@@ -18,8 +18,9 @@ JUDGED = (15 / 255, 25 / 255, 50 / 255)
 class Denoising(Objective):
     """loss = mean of ‖N(x + n, sigma) − n‖²/(sigma + 1/255).
 
-    The error of a good denoiser grows about as sigma, so every noise level weighs the same.  Low levels are drawn more often, sigma = low + (high − low) u^1.5 with u in [0, 1]: a restoration spends most of its
-    steps there.  noise: gaussian, or poisson with gain sigma².
+    The error of a good denoiser grows about as sigma, so every noise level weighs the same.  Low levels are drawn more
+    often, sigma = low + (high − low) u^1.5 with u in [0, 1]: a restoration spends most of its steps there.
+    noise: gaussian, or poisson with gain sigma².
     """
 
     def __init__(self, pool: PatchPool, pictures: list[Tensor], noise: str, levels: tuple[float, float]) -> None:
@@ -41,7 +42,7 @@ class Denoising(Objective):
         noise = self.drawn(clean, sigma, generator)
         return ((net(clean + noise, sigma) - noise).square() / (sigma + 1 / 255)).mean()
 
-    def judge(self, net: Net, device: torch.device) -> dict[str, float]:
+    def judge(self, net: Net, device: torch.device) -> dict[str, dict[str, float]]:
         """Mean PSNR in dB per noise level; the same seeded noise every time."""
         low, high = self.range
         scores = {}
@@ -52,7 +53,7 @@ class Denoising(Objective):
                 noisy = clean + self.drawn(clean, torch.tensor(sigma), torch.Generator().manual_seed(0))
                 values.append(peak_snr(noisy - net(noisy, sigma), clean))
             scores[f"{255 * sigma:.0f}"] = sum(values) / len(values)
-        return scores
+        return {"psnr": scores}
 
     def drawn(self, clean: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
         """The noise that the network learns to find: sigma n, n ~ N(0, I); or Poisson noise of gain sigma²."""

@@ -50,7 +50,7 @@ class Motion(Objective):
         logs = net(y.to(device), 0.0)[inner].log_softmax(1)
         return -(labels[:, :, None, None] * logs).sum(1).mean()
 
-    def judge(self, net: Net, device: torch.device) -> dict[str, float]:
+    def judge(self, net: Net, device: torch.device) -> dict[str, dict[str, float]]:
         """Mean length in pixels of the error of the likeliest motion, and the share of patches within 3 pixels."""
         known, errors = motions(), []
         for y, ways in self.judged:
@@ -58,7 +58,8 @@ class Motion(Objective):
             for best, (length, angle) in zip(logs.argmax(1).tolist(), ways, strict=True):
                 true = length * torch.tensor([-np.sin(np.deg2rad(angle)), np.cos(np.deg2rad(angle))])
                 errors.append(float(min((known[best] - true).norm(), (known[best] + true).norm())))
-        return {"error": float(np.mean(errors)), "within3": float(np.mean(np.array(errors) < 3))}
+        within = sum(e < 3 for e in errors) / len(errors)
+        return {"motion": {"error": sum(errors) / len(errors), "within 3 pixels": within}}
 
     def drawn(
         self, pool: PatchPool, batch: int, side: int, generator: torch.Generator, *, whole: bool = False

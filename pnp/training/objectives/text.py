@@ -67,11 +67,12 @@ class Text(Objective):
         y, x = seen[inner].to(device), clean[inner].to(device)
         return (y - net(y, 0.0) - x).abs().mean()
 
-    def judge(self, net: Net, device: torch.device) -> dict[str, float]:
+    def judge(self, net: Net, device: torch.device) -> dict[str, dict[str, float]]:
         """Mean PSNR in dB of the pages, as they were blurred and restored."""
         pairs = [(x.to(device), y.to(device)) for x, y in self.pages]
         restored = [peak_snr(y - net(y, 0.0), x) for x, y in pairs]
-        return {"text": sum(restored) / len(pairs), "blurred": sum(peak_snr(y, x) for x, y in pairs) / len(pairs)}
+        blurred = [peak_snr(y, x) for x, y in pairs]
+        return {"psnr": {"text": sum(restored) / len(pairs), "blurred": sum(blurred) / len(pairs)}}
 
     def drawn(self, batch: int, side: int, generator: torch.Generator) -> Tensor:
         """(batch, 1, side, side): patches of a few fresh pages, flat ones drawn again."""
