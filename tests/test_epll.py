@@ -27,8 +27,8 @@ from pnp.registry import DENOISERS
 from pnp.samples import photograph
 from pnp.solvers import HQS
 from pnp.training import em
-from pnp.training.objectives import Denoising
 from pnp.training.em import EM
+from pnp.training.objectives import Denoising
 from pnp.training.run import TrainSettings, resumed, train
 
 SIGMA = 0.1

@@ -42,6 +42,8 @@ class EM(Learner):
     weights: (K,), s;  moments: (K, D, D), S, float64.   Cappé & Moulines 2009; Zoran & Weiss 2011.
     """
 
+    net: PatchMixture
+
     def __init__(self, net: PatchMixture, seed: int, given: bool = False) -> None:
         """given: begin with the mixture that `net` is, instead of a drawn one."""
         self.net, self.generator = net, torch.Generator().manual_seed(seed)

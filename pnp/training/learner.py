@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Learner(ABC):
     """One run of training.  The loop counts, times, judges and keeps it, and knows no more of it.
 
-    net: what learns.  step: steps that were made.  elapsed: seconds that they took.  rate: of the latest step, for the log.
+    net: what learns.  step: steps that were made.  elapsed: seconds that they took.  rate: of the latest step.
     state() and load() hold all of it: a run that is restored goes on as if nothing had happened.
     """
 
