@@ -58,12 +58,9 @@ def motions_of(y: Tensor) -> Motions:
     if min(y.shape[-2:]) < LEAST:
         raise ValueError(f"Cannot find the motions: the picture is smaller than {LEAST} pixels. Give them: "
                          "varying:motion=FILE.")  # fmt: skip
-    net = load("motion")
-    assert isinstance(net, Motion)
-    seen = pad_to_multiple(luma(y.detach().cpu().float()[None]), net.cell)
-    logs, ways = opinions(seen, net)
+    logs, ways, size = looked_at(y)
     means = smoothed(TRUST * logs, ways)  # (2, h, w) of φ
-    field = _as_field(means, seen.shape[-2:])[: y.shape[-2], : y.shape[-1]]
+    field = as_field(means, size)[: y.shape[-2], : y.shape[-1]]
     lengths = field.norm(dim=-1)
     point = float(lengths.median()) < SHORT
     low, high = (float(lengths.flatten()[:: 1 + lengths.numel() // 10**6].quantile(q)) for q in (0.05, 0.95))
@@ -74,6 +71,14 @@ def motions_of(y: Tensor) -> Motions:
     return Motions(field, False, not doubtful, said + ("; parts of the picture disagree" if doubtful else ""))
 
 
+def looked_at(y: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    """`opinions` of y (C, H, W) continued to whole cells, and the size of these."""
+    net = load("motion")
+    assert isinstance(net, Motion)
+    seen = pad_to_multiple(luma(y.detach().cpu().float()[None]), net.cell)
+    return *opinions(seen, net), (seen.shape[-2], seen.shape[-1])
+
+
 def spread(logs: Tensor, ways: Tensor, means: Tensor) -> float:
     """How far the network's opinion of each cell is from the field: √ of the mean of E|φ − E φ|² over |E φ|²."""
     away = (ways[:, :, None, None] - means).square().sum(1)  # (m, h, w)
@@ -81,7 +86,7 @@ def spread(logs: Tensor, ways: Tensor, means: Tensor) -> float:
     return float((apart.mean() / means.square().sum(0).mean().clamp_min(1e-12)).sqrt())
 
 
-def _as_field(means: Tensor, size: torch.Size) -> Tensor:
+def as_field(means: Tensor, size: tuple[int, int]) -> Tensor:
     """φ (2, h, w) on cells -> the motion at each pixel, (H, W, 2), to the right and down."""
     whole = interpolate(means[None], size=size, mode="bilinear", align_corners=False)[0]
     length, angle = whole.norm(dim=0), torch.atan2(whole[1], whole[0]) / 2
