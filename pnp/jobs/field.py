@@ -26,8 +26,8 @@ from ..priors.nets.motion import ANGLES, LENGTHS, STEP, Motion
 from ..priors.store import load
 
 TURNS = (0.0, 3.0, 6.0, 9.0, 12.0)  # degrees; a whole step between two known angles
-TRUST = 0.3  # of a cell's log p: the cells around see much the same pixels
-SMOOTH = 0.05  # w
+TRUST = 1.0  # of a cell's log p
+SMOOTH = 0.15  # w
 SWEEPS = 60
 RIM = 3  # cells at the border that see too little
 LEAST = 96  # pixels a side of a picture in which motions can be told
