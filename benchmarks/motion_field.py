@@ -4,7 +4,7 @@
 
 Training pictures (FOLDER/train), other ones than the constants of `pnp.jobs.field` were chosen on (see --tune).
 Each is blurred by a field that is linear in the place, v(p) = t + M (p − c), as of a camera that turns and moves, with
-motions of up to 20 pixels; noise of 1/255, 8 bits, grey, up to 384 pixels a side.  The error of a motion is its distance
+motions of up to 20 pixels; noise of 1/255, 8 bits, grey, up to 320 pixels a side.  The error of a motion is its distance
 from the true one or from its opposite, in pixels.  PSNR with 20 pixels cut: the field found, the field told, and one
 motion for the whole picture (`blur:kernel=motion,length=?,angle=?`), all by `unet` and without the guard; and what the
 program writes by itself.
@@ -30,7 +30,7 @@ from pnp.metrics import psnr
 from pnp.operators import Operator, Varying
 from pnp.samples import photograph
 
-SIDE, CUT, LONGEST = 384, 20, 20.0
+SIDE, CUT, LONGEST = 320, 20, 20.0
 SIGMA = 1 / 255
 
 
@@ -57,7 +57,7 @@ def main() -> None:
 def chosen(folder: Path, start: int) -> list[Tensor]:
     """Grey pictures of two origins."""
     photos, bsds = (sorted(Path(folder, kind).glob("*.jpg")) for kind in ("photos", "bsds400"))
-    pictures = [luma(read(path).pixels) for path in photos[start::48] + bsds[start::66]]
+    pictures = [luma(read(path).pixels) for path in photos[start::64] + bsds[start::88]]
     halved = (avg_pool2d(x, 2) if min(x.shape[-2:]) > 700 else x for x in pictures)
     return [crop_centre(x, min(SIDE, *x.shape[-2:])) for x in halved if float(x.std()) > 0.1]
 

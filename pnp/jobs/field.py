@@ -27,12 +27,12 @@ from ..priors.store import load
 
 TURNS = (0.0, 3.0, 6.0, 9.0, 12.0)  # degrees; a whole step between two known angles
 TRUST = 1.0  # of a cell's log p
-SMOOTH = 0.15  # w
+SMOOTH = 0.02  # w
 SWEEPS = 60
 RIM = 3  # cells at the border that see too little
 LEAST = 96  # pixels a side of a picture in which motions can be told
 SHORT = 1.5  # pixels: a shorter motion is none
-APART = 1.0  # `spread` from which a field is not believed
+APART = 0.7  # `spread` from which a field is not believed
 
 
 class Motions(NamedTuple):
