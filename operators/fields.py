@@ -26,23 +26,23 @@ LEAST_LENGTH, LEAST_RADIUS = 1e-3, 0.05  # pixels: less is a point
 
 
 class Bank(NamedTuple):
-    """Kernels (n, kh, kw) or (n, C, kh, kw), and at each pixel m of them: index and weights, (m, H, W)."""
+    """Kernels (n, kh, kw) or (n, C, kh, kw), and at each pixel m of them: which and their weights, (m, H, W)."""
 
     kernels: Tensor
-    index: Tensor
+    which: Tensor
     weights: Tensor
 
     def cropped(self, top: int, left: int, size: tuple[int, int]) -> Bank:
         """The same for a part of the picture."""
         part = (slice(None), slice(top, top + size[0]), slice(left, left + size[1]))
-        return Bank(self.kernels, self.index[part], self.weights[part])
+        return Bank(self.kernels, self.which[part], self.weights[part])
 
     def continued(self, margins: tuple[tuple[int, int], tuple[int, int]]) -> Bank:
         """The same for a larger picture; beyond the border as at the border."""
         (top, bottom), (left, right) = margins
-        index, weights = (pad(t.double()[None], (left, right, top, bottom), mode="replicate")[0]
-                          for t in (self.index, self.weights))  # fmt: skip
-        return Bank(self.kernels, index.long(), weights)
+        which, weights = (pad(t.double()[None], (left, right, top, bottom), mode="replicate")[0]
+                          for t in (self.which, self.weights))  # fmt: skip
+        return Bank(self.kernels, which.long(), weights)
 
 
 def of_motion(field: Tensor) -> Bank:

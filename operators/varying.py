@@ -16,22 +16,13 @@ from . import fields
 from .base import Operator
 from .blur import check_kernel_size
 from .fields import Bank
+from .tiles import Group, LocalPower, cut, laid, side
 
 Order = Literal["after", "before"]
 Edge = Literal["circular", "valid"]
 
-SMALLEST = 64  # side of the smallest Fourier transform: a tile and its surroundings
-WIDTHS = 3  # kernels that fit side by side into a transform: with fewer, most of it is surroundings
 AT_ONCE = 2**20  # numbers of a batch of transforms: they stay near the processor, and memory is bounded
 ROUNDS, FLOOR = 8, 1e-3  # of the bound of the norm
-
-
-class Group(NamedTuple):
-    """Tiles that see equally many kernels: their places in the lists of tiles and of pairs (tile, kernel)."""
-
-    tiles: slice
-    pairs: slice
-    each: int
 
 
 class Varying(Operator):
@@ -46,8 +37,8 @@ class Varying(Operator):
     circular (x is periodic).
 
     The weights are cut into tiles, and each tile meets the kernels alone that have a weight in it: by the fast Fourier
-    transform, exact up to rounding.  The data step runs conjugate gradients, preconditioned with the periodic solve of
-    the mean of |K_i|².  Raises ValueError for shapes that do not belong together, and for NaN.
+    transform, exact up to rounding.  The data step runs conjugate gradients, preconditioned with Wiener's filter for
+    the blur near each place.  Raises ValueError for shapes that do not belong together, and for NaN.
     After: Nagy & O'Leary 1998; both: Denis et al. 2015.
     """
 
@@ -73,15 +64,14 @@ class Varying(Operator):
         elif order == "before" and (kh > self.extent[0] or kw > self.extent[1]):
             raise ValueError(f"x is {self.extent[0]}×{self.extent[1]}, smaller than the kernels, {kh}×{kw}.")
         self.margins = _margins(kh, kw)
-        self.side = tuple(_side(k, n) for k, n in zip((kh, kw), self.extent, strict=True))  # of the transforms
-        self.tile = tuple(n - k + 1 for n, k in zip(self.side, (kh, kw), strict=True))
-        cut = _cut(weights.detach().double(), index, self.tile)
-        self.groups = cut.groups
+        self.side = (side(kh, self.extent[0]), side(kw, self.extent[1]))  # of the transforms
+        self.tile = (self.side[0] - kh + 1, self.side[1] - kw + 1)
+        found = cut(weights.detach().double(), index, self.tile)
+        self.groups = found.groups
         for name in ("tiles", "which", "weights"):
-            self.register_buffer(name, getattr(cut, name))
-        self.register_buffer("shares", _shares(weights.detach().double(), index, len(kernels)))
+            self.register_buffer(name, getattr(found, name))
+        self.register_buffer("power", LocalPower.of(self.kernels, weights.detach().double(), index, self.side).power)
         self._kept: dict[tuple[object, ...], _Kept] = {}
-        self._powers: dict[tuple[object, ...], Tensor] = {}
 
     @classmethod
     def of(cls, bank: Bank, *, order: Order = "after", border: Edge = "valid") -> Varying:
@@ -89,7 +79,7 @@ class Varying(Operator):
         kh, kw = bank.kernels.shape[-2:]
         if order == "before" and border == "valid":
             bank = bank.continued(_margins(kh, kw))
-        return cls(bank.kernels, bank.weights, order=order, border=border, index=bank.index)
+        return cls(bank.kernels, bank.weights, order=order, border=border, index=bank.which)
 
     @classmethod
     def motion(cls, field: Tensor, *, order: Order = "after", border: Edge = "valid") -> Varying:
@@ -118,7 +108,7 @@ class Varying(Operator):
     tiles: Tensor  # (t,) the tiles that have a weight, in the order of `groups`
     which: Tensor  # (pairs,) the kernel of each pair
     weights: Tensor  # (pairs, *tile)
-    shares: Tensor  # (n,) mean weight of each kernel
+    power: Tensor  # of the preconditioner
 
     def forward(self, x: Tensor) -> Tensor:
         self._check_size(x, "x", "takes", self.image_size)
@@ -133,14 +123,14 @@ class Varying(Operator):
         return self._weighted_after(self._within_adjoint(y), turned=True)
 
     def preconditioner(self, b: Tensor, rho: float | Tensor) -> Callable[[Tensor], Tensor]:
-        """(mean of |K_i|² + rho)⁻¹ r on the periodic picture: what a circulant matrix can best know of AᵀA."""
-        size = (b.shape[-2], b.shape[-1])
-        key = (*size, b.dtype, b.device)
-        if key not in self._powers:
-            with torch.inference_mode(False):
-                self._powers[key] = self._mean_power(size).to(b)
-        power = self._powers[key]
-        return lambda r: torch.fft.irfft2(torch.fft.rfft2(r) / (power + rho), s=size)
+        """Wiener's filter for the blur near each place, on windows that overlap (`tiles.LocalPower`).
+
+        For motions of 10 to 18 pixels and rho = 0.0006 it takes 51 iterations where none takes 102, and one circulant
+        matrix for the whole picture 212.
+        """
+        beyond = self.border == "valid" and self.order == "after"  # the picture has margins around the weights
+        margin = (self.margins[0][0], self.margins[1][0]) if beyond else (0, 0)
+        return LocalPower(self.power, self.side).inverse(rho, margin, b)
 
     def norm(self, x: Tensor | None = None) -> float:
         """A bound: √max_j (|A|ᵀ|A| p)_j / p_j >= ‖A‖ for any p > 0, here p after a few steps of the power method."""
@@ -237,20 +227,17 @@ class Varying(Operator):
         h, w = self.extent
         v = pad(v, (0, -w % tw, 0, -h % th))
         down, across = v.shape[-2] // th, v.shape[-1] // tw
-        cut = v.unflatten(3, (across, tw)).unflatten(2, (down, th)).permute(2, 4, 0, 1, 3, 5).flatten(0, 1)
+        parted = v.unflatten(3, (across, tw)).unflatten(2, (down, th)).permute(2, 4, 0, 1, 3, 5).flatten(0, 1)
         places, parts = [], []
         for tiles, pairs, each in self._batches(v):
             weights = kept.weights[pairs].unflatten(0, (-1, each))[:, :, None, None]
-            spectrum = torch.fft.rfft2(cut[self.tiles[tiles]][:, None] * weights, s=self.side)
+            spectrum = torch.fft.rfft2(parted[self.tiles[tiles]][:, None] * weights, s=self.side)
             spectra = kept.transfer[self.which[pairs]].unflatten(0, (-1, each))[:, :, None]
             parts.append(torch.fft.irfft2((spectrum * spectra).sum(1), s=self.side))
             places.append(self.tiles[tiles])
-        out = v.new_zeros(len(cut), *v.shape[:2], *self.side)
+        out = v.new_zeros(len(parted), *v.shape[:2], *self.side)
         out = out.index_copy(0, torch.cat(places), torch.cat(parts))
-        laid = out.unflatten(0, (down, across)).permute(2, 3, 0, 4, 1, 5)  # (B, C, down, side, across, side)
-        laid = _overlapped(laid, th, 2)  # (B, C, rows, across, side)
-        laid = _overlapped(laid, tw, 3)
-        return laid[..., : h + kh - 1, : w + kw - 1]
+        return laid(out.unflatten(0, (down, across)), self.tile)[..., : h + kh - 1, : w + kw - 1]
 
     def _batches(self, x: Tensor) -> Iterator[Group]:
         """The groups in parts of at most AT_ONCE numbers."""
@@ -272,20 +259,6 @@ class Varying(Operator):
                 made_of = tuple((id(t), t._version) for t in now)
                 kept = self._kept[key] = _Kept(transfer, self.weights.to(like), made_of, now)
         return kept
-
-    def _mean_power(self, size: tuple[int, int]) -> Tensor:
-        """Σ_i (mean of w_i) |K_i|² at the frequencies of rfft2 of this size, (C, h, w//2 + 1)."""
-        kh, kw = self.kernels.shape[-2:]
-        full = (2 * kh - 1, 2 * kw - 1)
-        spectra = torch.fft.rfft2(self.kernels.double(), s=full)
-        power = (self.shares.double().abs().view(-1, 1, 1, 1) * spectra.abs().square()).sum(0)
-        r = torch.fft.irfft2(power, s=full).roll((kh - 1, kw - 1), (-2, -1))  # the mean autocorrelation
-        rows, columns = ((torch.arange(2 * k - 1, device=r.device) - (k - 1)) % n
-                         for k, n in zip((kh, kw), size, strict=True))  # fmt: skip
-        placed = r.new_zeros(len(r), *size)
-        for channel, own in zip(placed, r, strict=True):
-            channel.index_put_((rows[:, None], columns[None]), own, accumulate=True)
-        return torch.fft.rfft2(placed).real.clamp_min(0)
 
     def _absolute(self) -> Varying:
         """The operator of |k_i| and |w_i|, itself where nothing is negative."""
@@ -317,58 +290,6 @@ class _Kept(NamedTuple):
     buffers: tuple[Tensor, Tensor]  # held, so that no other tensor takes their id
 
 
-class _Cut(NamedTuple):
-    tiles: Tensor
-    which: Tensor
-    weights: Tensor
-    groups: tuple[Group, ...]
-
-
-def _cut(weights: Tensor, index: Tensor | None, tile: tuple[int, ...]) -> _Cut:
-    """The weights (m, H, W) by tiles, each with the kernels that have a weight there; sorted by how many these are."""
-    grow = (0, -weights.shape[-1] % tile[1], 0, -weights.shape[-2] % tile[0])
-    weights, index = pad(weights, grow), None if index is None else pad(index.to(weights.device), grow)
-    across = weights.shape[-1] // tile[1]
-    found: list[tuple[int, int, Tensor, Tensor]] = []
-    for t in range(weights.shape[-2] // tile[0] * across):
-        (row, column), (th, tw) = divmod(t, across), tile
-        place = (slice(None), slice(row * th, (row + 1) * th), slice(column * tw, (column + 1) * tw))
-        which, own = _of_tile(weights[place], None if index is None else index[place])
-        if len(which):
-            found.append((len(which), t, which, own))
-    if not found:
-        raise ValueError("every weight is 0. At each pixel the weights should sum to 1.")
-    found.sort(key=lambda each: each[:2])
-    groups, at, pairs = [], 0, 0
-    for count in sorted({each[0] for each in found}):
-        many = sum(each[0] == count for each in found)
-        groups.append(Group(slice(at, at + many), slice(pairs, pairs + many * count), count))
-        at, pairs = at + many, pairs + many * count
-    tiles = torch.tensor([each[1] for each in found], device=weights.device)
-    return _Cut(tiles, torch.cat([e[2] for e in found]), torch.cat([e[3] for e in found]), tuple(groups))
-
-
-def _of_tile(weights: Tensor, index: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The kernels that have a weight in a tile, and their weights (a, *tile)."""
-    if index is None:
-        which = weights.flatten(1).any(1).nonzero()[:, 0]
-        return which, weights[which]
-    which = index[weights != 0].unique()
-    own = weights.new_zeros(len(which), *weights.shape[1:])
-    if len(which):
-        place = torch.searchsorted(which, index.contiguous()).clamp_max(len(which) - 1)  # anywhere for a weight of 0
-        own.scatter_add_(0, place, weights)
-    return which, own
-
-
-def _shares(weights: Tensor, index: Tensor | None, n: int) -> Tensor:
-    """The mean weight of each kernel, (n,)."""
-    if index is None:
-        return weights.mean((-2, -1))
-    total = weights.new_zeros(n).index_add_(0, index.to(weights.device).flatten(), weights.flatten())
-    return total / weights[0].numel()
-
-
 def _check(kernels: Tensor, weights: Tensor, index: Tensor | None, order: str, border: str) -> None:
     if kernels.ndim not in (3, 4) or kernels.numel() == 0:
         raise ValueError(f"kernels has shape {tuple(kernels.shape)}; expected (n, kh, kw) or (n, C, kh, kw).")
@@ -387,31 +308,6 @@ def _check(kernels: Tensor, weights: Tensor, index: Tensor | None, order: str, b
     for name, value, known in (("order", order, ("after", "before")), ("border", border, ("valid", "circular"))):
         if value not in known:
             raise ValueError(f"{name} is {value!r}; expected {' or '.join(known)}.")
-
-
-def _side(k: int, n: int) -> int:
-    """Side of the transforms for kernels of side k on a grid of side n: even, of the factors 2, 3 and 5 alone."""
-    wanted = min(max(SMALLEST, WIDTHS * k), n + k - 1)
-    while True:
-        rest = wanted
-        for factor in (2, 3, 5):
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1 and wanted % 2 == 0:
-            return wanted
-        wanted += 1
-
-
-def _overlapped(parts: Tensor, step: int, dim: int) -> Tensor:
-    """The sum of parts (..., tiles, side, ...) laid `step` apart along one axis; side <= 2 step, or one tile."""
-    many, side = parts.shape[dim : dim + 2]
-    if many == 1:
-        return parts.squeeze(dim)
-    first = parts.narrow(dim + 1, 0, step)
-    rest = parts.narrow(dim + 1, step, side - step)
-    grow = [0, 0] * (parts.ndim - dim - 2)
-    rest = pad(rest, (*grow, 0, 2 * step - side, 1, 0))
-    return (pad(first, (*grow, 0, 0, 0, 1)) + rest).flatten(dim, dim + 1)
 
 
 Margins = tuple[tuple[int, int], tuple[int, int]]

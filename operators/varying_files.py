@@ -77,7 +77,7 @@ def varying(
         return Varying.of(bank, order=order, border=border)
     if order == "after":  # what was given is for the clean picture, and y shows a part of it
         bank = _shown(bank, size)
-    return Varying(bank.kernels, bank.weights, order=order, border=border, index=bank.index)
+    return Varying(bank.kernels, bank.weights, order=order, border=border, index=bank.which)
 
 
 def _estimated(given: list[str], measured: bool, order: Order, border: Edge) -> UnknownBlur:

@@ -216,9 +216,9 @@ def test_scattered_psfs_weigh_one_and_are_whole_at_their_places(many: int) -> No
     torch.testing.assert_close(bank.weights.sum(0), torch.ones(40, 30, dtype=torch.float64))
     assert float(bank.weights.min()) >= 0
     for i, (r, c) in enumerate(at.long().tolist()):
-        own = bank.weights[:, r, c][bank.index[:, r, c] == i].sum()
+        own = bank.weights[:, r, c][bank.which[:, r, c] == i].sum()
         assert float(own) > 1 - 1e-6
-    steps = torch.zeros(many, 40, 30, dtype=torch.float64).scatter_add_(0, bank.index, bank.weights).diff(dim=-1)
+    steps = torch.zeros(many, 40, 30, dtype=torch.float64).scatter_add_(0, bank.which, bank.weights).diff(dim=-1)
     assert float(steps.abs().max()) < 0.6  # no jumps
 
 

@@ -29,7 +29,7 @@ class Task:
     pictures: data for a task of the suite's own pictures, whose folder has its kernels too; bundled for one that stands
     in for such a task where they are not; else all.  of: patterns of those of the suite's own pictures that it is for.
     given: folder of published measurements, each under its picture's name, in place of what `measure` would make; or
-    {picture}, whose variable `variable` it is.
+    one such file; or {picture}, whose variable `variable` it is.
     camera, file: specs of what is done with y before it is stored, and of the file, which is read as by `pnp solve`.
     each: name -> texts.  The task stands for one task of each combination of them, with them in the place of {name}.
     variant: what tells tasks of one name apart; they share a column of the tables.
@@ -155,7 +155,8 @@ class Cell:
         """The file of the published measurement, if there is one."""
         if self.task.given is None:
             return None
-        return Path(self.task.given) if self.task.variable else Path(self.task.given, Path(self.picture).name)
+        given = Path(self.task.given)
+        return given if self.task.variable or given.is_file() else given / Path(self.picture).name
 
 
 def column(task: str, sigma: float, noise: str | None = None) -> str:
