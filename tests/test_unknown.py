@@ -70,6 +70,12 @@ def test_the_whole_convolution_has_the_normal_operator_of_its_two_halves() -> No
     assert operator.norm() >= float(operator(k).norm() / k.norm())
 
 
+@pytest.mark.parametrize("largest", [3, 8])
+def test_a_small_kernel_is_sought_where_no_more_is_asked_for(largest: int) -> None:
+    found = pnp.estimate_kernel(photograph("camera")[0, 0, 200:300, 200:300], largest=largest).maps["kernel"]
+    assert max(found.shape) <= largest and float(found.sum()) == pytest.approx(1)
+
+
 def test_pieces_of_a_kernel_with_little_weight_go() -> None:
     kernel = torch.zeros(9, 9)
     kernel[2:5, 2], kernel[5, 3], kernel[8, 8] = 0.3, 0.06, 0.04

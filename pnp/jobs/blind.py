@@ -96,7 +96,7 @@ class Search:
 
     def __init__(self, y: Tensor, side: int, lam: float, *, upright: bool) -> None:
         self.y, self.side, self.lam = y, side, lam
-        self.scale = 1 + max(0, math.floor(math.log(FIRST / side, RATIO)))
+        self.scale = 1 + max(STAGES[0][0], math.floor(math.log(FIRST / side, RATIO)))  # no round was made yet
         self.kernel = _pair(y, upright)
         self.rounds, self.level = 0, 0.0
 
