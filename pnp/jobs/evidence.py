@@ -57,17 +57,18 @@ class Evidence:
     """The spectrum of one picture (C, H, W), in image units, for fits of kernels to it.
 
     hidden: std of what JPEG has rounded away.  dither: std of white noise that is added first: below it a picture
-    without noise departs from any power law, and that does not count.  usable: whether enough of the spectrum shows.
-    It does not where the picture is small, clipped, or a JPEG of which little is left.
+    without noise departs from any power law, and that does not count.  clipped: share of the pixels that may be.
+    usable: whether enough of the spectrum shows.  It does not where the picture is small, clipped, or a JPEG of which
+    little is left.
 
         P(w) = |FFT of (y − mean) times a Hann window|² / Σ window²,  mean over the channels
 
     Welch 1967.
     """
 
-    def __init__(self, y: Tensor, hidden: float = 0.0, dither: float = 0.0) -> None:
+    def __init__(self, y: Tensor, hidden: float = 0.0, dither: float = 0.0, clipped: float = CLIPPED) -> None:
         y = y.detach().to("cpu", torch.float64)
-        part = crop(y)
+        part = crop(y, clipped=clipped)
         self.usable = part is not None
         if part is None:
             return
@@ -120,40 +121,6 @@ class Evidence:
             spread = float((self.seen / expected - 1).square().mean())
             found = (math.exp(float(p[-2]) / 2) if error else 0.0, (math.exp(float(p[-1])) + self.floor) ** 0.5)
         return Model(transfer, spectrum, *found, total, spread, p)
-
-    def drawn(self, kernel: Tensor, pull: float, steps: int) -> Tensor:
-        """The kernel (kh, kw) drawn to what the spectrum says of it; float64, >= 0, of sum 1.
-
-            argmin_k  mean over w of log M + P/M  +  pull ‖k − kernel‖²/‖kernel‖²
-
-        by L-BFGS, over the square roots of k.  The spectrum alone knows no phase, and many kernels share it.
-        """
-        start = kernel.double()
-        waves = [
-            torch.exp(-2j * torch.pi * f(n, dtype=torch.float64)[:, None] * torch.arange(m))
-            for f, n, m in zip(FFTS, self.size, start.shape, strict=True)
-        ]
-
-        def power(k: Tensor) -> Tensor:
-            transfer = waves[0] @ k.to(waves[0].dtype) @ waves[1].T
-            return (transfer.real.square() + transfer.imag.square())[self.looked]
-
-        root = (start + 1e-5).sqrt().requires_grad_()
-        p = self._fitted(power(start), self.begin, False, 0.0).requires_grad_()
-
-        def cost() -> Tensor:
-            optimizer.zero_grad()
-            k = root.square() / root.square().sum()
-            expected = self._model(power(k), p, False)[1]
-            away = (k - start).square().sum() / start.square().sum()
-            value = (expected.log() + self.seen / expected).mean() + pull * away
-            value.backward()
-            return value
-
-        optimizer = torch.optim.LBFGS([root, p], max_iter=steps, history_size=10, line_search_fn="strong_wolfe")
-        with torch.enable_grad():
-            optimizer.step(cost)
-        return (root.square() / root.square().sum()).detach()
 
     def _model(self, power: Tensor, p: Tensor, error: bool) -> tuple[Tensor, Tensor]:
         """S and M for |K|² = power and the parameters p."""
