@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,13 @@ from torch.testing import assert_close
 import pnp as package
 from pnp.core.loop import solve
 from pnp.core.problem import Problem
+from pnp.jobs import Job, run
 from pnp.operators import Identity, Undescribed, ValidBlur, kernels
 from pnp.priors import Direct, parse
 from pnp.priors.nets import DnCNN, Text
 from pnp.priors.network import NetworkDenoiser
 from pnp.registry import PRIORS
+from pnp.samples import photograph
 from pnp.solvers import ADMM, HQS, DirectCall
 from pnp.training.objectives import Text as Pages
 from pnp.training.objectives.text import centred, drawn_kernel
@@ -51,7 +54,21 @@ def test_a_blurred_page_comes_out_sharper_than_it_went_in() -> None:
     done = package.restore(y, operator="unknown", prior="text", truth=blur.visible(x))
     scores = done.record.metrics
     assert scores is not None and scores["psnr"][0] > scores["psnr_initial"][0] + 3
-    assert done.record.sigma.value is None and done.record.solver["name"] == "direct"
+    assert done.record.sigma.value is None and done.record.solver["name"] == "DirectCall"
+
+
+@pytest.mark.parametrize("picture", ["photograph", "sharp page"])
+def test_what_is_not_a_blurred_page_stays_as_it_was_measured(picture: str) -> None:
+    y = photograph("camera")[..., 100:300, 150:350] if picture == "photograph" else page(160, 260)
+    y = (255 * y).round() / 255
+    done = package.restore(y, operator="unknown", prior="text")
+    assert_close(done.restored, done.initial)
+    assert "No blur leads from the restored picture back" in done.record.verdict[0]
+    assert not torch.equal(run(replace(job(), guard=False), y).restored, y)
+
+
+def job() -> Job:
+    return Job("unknown", "text", floor=12**-0.5 / 255, range=(0.0, 255.0))
 
 
 @pytest.mark.parametrize(

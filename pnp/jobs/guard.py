@@ -10,6 +10,7 @@ from torch.nn.functional import max_pool2d
 
 from ..core.result import Result
 from .evidence import Judgement
+from .explained import UNEXPLAINED, ratio
 from .job import Job, Parts
 
 BEYOND = 1.2 / 255  # rms beyond black and white: right kernels leave up to 0.4/255, kernels that lose to the input more
@@ -18,6 +19,7 @@ NEAR = 2  # pixels around a missing one, whose value is as little known
 WHOLE = ((0.0, 255.0), (0.0, 65535.0), None)  # ranges that are a type's own: nothing lies beyond
 UNWORTHY = "With this kernel the result would be worse than the measured picture"
 OUTSIDE = "The result goes far beyond black and white"
+MADE_UP = "No blur leads from the restored picture back to the measured one"
 KEPT = "so the measured picture is kept. --no-guard writes the result"
 
 
@@ -42,7 +44,7 @@ def beyond(job: Job, parts: Parts, restored: Tensor) -> Tensor:
 
 
 def kept(
-    job: Job, result: Result, x0: Tensor, judgements: list[Judgement], outside: Tensor, doubt: str = ""
+    job: Job, parts: Parts, result: Result, x0: Tensor, judgements: list[Judgement], outside: Tensor, doubt: str = ""
 ) -> tuple[Result, list[str]]:
     """The result with the first guess in the place of pictures that would be worse than it, and why, image by image.
 
@@ -52,6 +54,9 @@ def kept(
         return replace(result, x=x0), [doubt] * len(x0)
     why = ["" if judgement.worth or not job.guard else UNWORTHY for judgement in judgements]
     why = [reason or (OUTSIDE if out else "") for reason, out in zip(why, outside.tolist(), strict=True)]
+    if job.guard and not parts.operator.described:
+        why = [reason or (MADE_UP if ratio(y, x) > UNEXPLAINED else "")
+               for reason, y, x in zip(why, parts.y, result.x, strict=True)]  # fmt: skip
     which = torch.tensor([bool(reason) for reason in why], device=x0.device)
     if bool(which.any()):
         result = replace(result, x=torch.where(which.view(-1, 1, 1, 1), x0, result.x))

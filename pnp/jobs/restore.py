@@ -30,7 +30,8 @@ from .evidence import verdicts
 from .job import Job, Parts, as_pixels, build, truth_pixels
 from .record import Chosen, Light, Record, history_of, numbers, objective_of, rounded, scores, settings_of
 
-UNJUDGED = ["the noise level is not known, so the residual is not judged"]
+UNJUDGED = "The noise level is not known, so the residual is not judged."
+EXPLAINED = "A blur leads from the restored picture back to the measured one. This does not make every detail right."
 
 
 @dataclass(frozen=True)
@@ -152,13 +153,15 @@ def run(
         noise = noise._replace(source=source)
         outside = guard.beyond(job, seen, space.encoded(parts.operator.visible(result.x)))
     doubt = unknown.doubt(kernel, job.guard) if kernel is not None else ""
-    result, kept = guard.kept(job, result, done.x0, judgements, outside, doubt)
+    result, kept = guard.kept(job, parts, result, done.x0, judgements, outside, doubt)
     total = time.perf_counter() - begun - (0 if metric is None else metric.seconds)
     restored = space.encoded(parts.operator.visible(result.x))
     problem = result.problem
     sigma = Chosen(None if noise.source == settle.BLIND else numbers(settle.compact(problem.sigma)), noise.source)
     seconds = {"before": done.before, "solve": result.seconds, "total": total}
     verdict = verdicts(result.convergence, judgements, kept)
+    if sigma.value is None:
+        verdict = [reason or (UNJUDGED if parts.operator.described else EXPLAINED) for reason in kept]
     lam = Chosen(numbers(done.weight.lam), done.weight.source)
     record = _record(job, parts, done.solver, result, sigma, lam, space.chosen, seconds, verdict, initial, restored)
     record = replace(record, stripes=striped or None, kernel=None if kernel is None else kernel.to_json())
@@ -284,7 +287,7 @@ def _record(
         lipschitz=None if end.lipschitz is None else rounded(end.lipschitz),
         residual_over_noise=rounded(end.fit) if known else None,
         residual_whiteness=None if end.whiteness is None else rounded(end.whiteness),
-        verdict=verdict if known else UNJUDGED,
+        verdict=verdict,
         seconds=seconds,
         history=history_of(result),
         objective=objective_of(result),
