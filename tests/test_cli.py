@@ -313,7 +313,7 @@ BAD = {
     "an empty name": (["", "--op", BLUR, "--prior", "tv"], "the name of a picture is empty"),
     "seed too large": (["photo.png", "--op", BLUR, "--prior", "tv", "--seed", "9" * 30], "seed is 999"),
     "a file that ends itself": (["photo.png", "--op", "./ends.py:Mine", "--prior", "tv"], "ends.py cannot be run"),
-    "nothing to go on from": (["photo.png", "--op", BLUR, "--prior", "tv", "--resume"], "no checkpoint"),
+    "nothing to go on from": (["photo.png", "--op", BLUR, "--prior", "tv", "--resume"], "there is no checkpoint"),
 }
 
 

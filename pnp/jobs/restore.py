@@ -148,7 +148,7 @@ def run(
         say(f"{guard.OUTSIDE}: once more with {guard.GENTLER:g} times the noise")
         gentler = _attempt(job, parts, noise.noise.scaled(guard.GENTLER), ways._replace(after=None)).result.x
         result = replace(result, x=torch.where(outside.view(-1, 1, 1, 1), gentler, result.x))
-        source = f"{noise.source}; {guard.GENTLER:g} times that where the result went far beyond black and white"
+        source = f"{noise.source}; times {guard.GENTLER:g} where the result went far beyond black and white"
         noise = noise._replace(source=source)
         outside = guard.beyond(job, seen, space.encoded(parts.operator.visible(result.x)))
     doubt = kernel.doubt(job.guard) if kernel is not None else ""
