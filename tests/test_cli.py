@@ -31,7 +31,8 @@ FAST = ["--iterations", "3"]
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 COMMAND = r"(?:^|`)pnp ((?:solve|show|cite|list|check) [^`\n#]+)"  # a line of a block, or between backticks
-COMMANDS = list(dict.fromkeys(c.strip() for page in PAGES for c in re.findall(COMMAND, page.read_text("utf-8"), re.M)))
+FOUND = [c.strip() for page in PAGES for c in re.findall(COMMAND, page.read_text("utf-8"), re.M)]
+COMMANDS = [c for c in dict.fromkeys(FOUND) if "estimate" not in c and "kernel.npy" not in c]  # minutes
 BLUR = "blur:std=1.6"
 EVERY_PRIOR = [*(e.examples[0] for name, e in PRIORS.items() if name != "deepinv"), "tv+0.5*haar"]
 assert all(map(len, (OPERATORS, PRIORS, SOLVERS, NOISES, COMMANDS)))

@@ -57,7 +57,7 @@ def keeper(path: Path, job: Job, pixels: Tensor) -> Callback:
 def read(path: Path, job: Job, pixels: Tensor) -> Memory:
     """The memory in `path`.  Raises PictureError if there is none, or if it is of another problem or picture."""
     if not path.is_file():
-        raise PictureError(f"{path}: there is no checkpoint to go on from. Run once without --resume, with a prior that learns.")
+        raise PictureError(f"{path}: there is no checkpoint. Run once without --resume, with a prior that learns.")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
         of, picture, memory = found["of"], found["picture"], Memory(**found["memory"])

@@ -90,7 +90,7 @@ class Jpeg(Noise):
         return replace(self, fitted=fit(y, self._grid(y.shape[1]), self.sigma, self.factor))
 
     def draw(self, u: Tensor, generator: torch.Generator) -> Tensor:
-        """Quantised and decoded as a file is, without clipping, rounding to 8 bits, and smooth interpolation of chroma."""
+        """Quantised and decoded as a file is, without clipping, rounding to 8 bits, smooth chroma."""
         checks.image(u, "u")
         grid = self._grid(u.shape[1])
         noisy = u.detach().cpu().double()
