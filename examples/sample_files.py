@@ -22,7 +22,7 @@ from pnp.operators import kernels
 from pnp.registry import OPERATORS
 from pnp.samples import photograph
 
-PHOTONS = 500  # of the brightest pixel of the stack
+PHOTONS = 150  # of the brightest pixel of the stack
 
 
 def noise(x: Tensor, sigma: float, seed: int = 0) -> Tensor:
@@ -84,14 +84,16 @@ def write_all(folder: Path, quick: bool = False) -> None:
     coffee, cat, woman = (photograph(name) for name in ("coffee", "chelsea", "astronaut"))
     coffee, cat, woman = coffee[..., :380, 140:520], cat[..., 20:276, 60:380], woman[..., :320, 100:420]
     halved = OPERATORS.build("downsample:factor=2")
+    whole = cat
     if quick:
-        coffee, cat, woman = (x[..., 40:136, 90:186] for x in (coffee, cat, woman))
+        coffee, whole = coffee[..., 40:220, 90:270], cat[..., :170, 60:240]  # kernels are sought in these
+        cat, woman = cat[..., 40:136, 90:186], woman[..., 40:136, 90:186]
 
     out_of_focus = kernels.disk(4.0)
     y = noise(lens(coffee, out_of_focus), 1 / 255)
     save("photo.jpg", y, inner(coffee, y))  # out of focus, a JPEG
-    y = noise(lens(cat, kernels.motion(13, 20)), 1 / 255)
-    save("moved.jpg", y, inner(cat, y))  # the camera moved in a straight line
+    y = noise(lens(whole, kernels.motion(13, 20)), 1 / 255)
+    save("moved.jpg", y, inner(whole, y))  # the camera moved in a straight line
 
     shake = kernels.shake(13, seed=2)
     pictures.write(folder / "psf.png", (shake / shake.max())[None, None].float())  # a picture of a point
@@ -117,8 +119,8 @@ def write_all(folder: Path, quick: bool = False) -> None:
     save_counts(folder / "psf.tif", (psf / psf.max())[None, None])
     seen = operators.ValidBlur(psf)(stack)
     photons = torch.poisson(PHOTONS * seen, generator=torch.Generator().manual_seed(0))
-    save_counts(folder / "stack.tif", 100 + 6 * photons)  # black of the camera 100, 6 values a photon
-    save_counts(folder / "truth" / "stack.tif", 100 + 6 * PHOTONS * inner(stack, seen))
+    save_counts(folder / "stack.tif", 100 + 20 * photons)  # black of the camera 100, 20 values a photon
+    save_counts(folder / "truth" / "stack.tif", 100 + 20 * PHOTONS * inner(stack, seen))
 
     movie = cells(frames=3 if quick else 8, side=40 if quick else 64, count=4).frames
     save_counts(folder / "movie.tif", noise(halved(movie), 0.05))  # small frames of moving cells

@@ -1,0 +1,31 @@
+"""
+Four solvers, one minimum
+=========================
+
+The objective against the iteration: the recursions differ, the picture at the end does not::
+
+    python examples/compare_solvers.py          (--quick: a smaller picture)
+"""
+
+import sys
+
+import torch
+from panels import curves
+
+import pnp
+
+side = 64 if "--quick" in sys.argv else 192
+truth = pnp.samples.photograph("camera")[..., 128 : 128 + side, 200 : 200 + side]
+blur = pnp.operators.Blur(pnp.operators.kernels.gaussian(1.2))
+y = blur(truth) + 0.02 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+problem = pnp.Problem(blur, y, pnp.priors.TV(), sigma=0.02, lam=15.0)
+
+lines, ends = {}, {}
+for solver in (pnp.solvers.ADMM(), pnp.solvers.ProximalGradient(), pnp.solvers.FISTA(), pnp.solvers.ChambollePock()):
+    name = type(solver).__name__
+    result = pnp.solve(problem, solver, iterations=120, stop=(), record=("objective",))
+    values = result.history["objective"][:, 0].tolist()
+    lines[name], ends[name] = (list(range(1, len(values) + 1)), values), values[-1]
+print(", ".join(f"{name} {value:.1f}" for name, value in ends.items()))
+# prints: ?
+curves(lines, "iteration", "f + lam g")
