@@ -122,6 +122,18 @@ def test_the_commands_of_readme_and_guides_run(
     assert pnp(*arguments, *few) == 0
 
 
+def test_a_picture_without_an_operator_leads_on(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert pnp("solve", "photo.png") == 2 and pnp("photo.png") == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and all("--op identity" in line and "radius=?" in line for line in said)
+    assert "pnp solve photo.png" in said[1]
+
+
+def test_the_prior_is_unet_where_none_is_named(folder: Path) -> None:
+    assert pnp("solve", "photo.png", "--op", "identity", *FAST) == 0
+    assert record()["job"]["prior"] == "unet"
+
+
 def test_the_record_says_that_the_objective_never_rose(folder: Path) -> None:
     arguments = ("--op", "blur:std=1", "--prior", "dae:form=gradient-step", "--iterations", "4")
     assert pnp("solve", "clean.png", "--simulate", *arguments, "--report", "r") == 0

@@ -4,6 +4,7 @@ options answer at once."""
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -11,12 +12,24 @@ from .. import interrupts
 from .bench import bench
 from .catalogue import cite, list_, show
 from .check import check
-from .solve import solve
+from .solve import WAYS, solve
 from .train import train
 from .tune import tune
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Commands(click.Group):
+    """A picture in the place of a command leads on to `pnp solve`."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and ("." in name or Path(name).exists()):
+            raise click.UsageError(f"{name} is not a command. To restore a picture: pnp solve {name} --op ... ({WAYS})")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="pnp-restoration", prog_name="pnp")
 def cli() -> None:
     """Restore pictures: any linear operator, any prior, one loop.

@@ -17,6 +17,7 @@ from ..core.problem import Problem
 from ..core.result import Memory, Result, Status
 from ..core.solver import Solver
 from ..core.stopping import Seconds, StopRule, Tolerance
+from ..html import panels
 from ..noises.base import Noise
 from ..noises.gaussian import Gaussian
 from ..operators.base import Operator
@@ -48,6 +49,19 @@ class Restoration:
     result: Result
     solver: Solver
     record: Record
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: before and after, and what was chosen."""
+        record = self.record
+        pictures = {"measured": self.initial, "restored": self.restored}
+        lines = {
+            "solver": f"{record.solver['name']}, {record.iterations[0]} iterations",
+            "sigma": f"{record.sigma.value} ({record.sigma.source})",
+            "lam": f"{record.lam.value} ({record.lam.source})",
+            "noise": record.noise,
+            "verdict": " ".join(record.verdict),
+        }
+        return panels(pictures | ({} if self.truth is None else {"truth": self.truth}), lines)
 
 
 def restore(
