@@ -310,7 +310,7 @@ BAD = {
     "too many levels": (["photo.png", "--op", BLUR, "--prior", "haar:levels=30"], "1 to 10"),
     "patch below 0": (["photo.png", "--op", BLUR, "--prior", "nlm:patch=-1"], "above 0"),
     "diverging": (["photo.png", "--op", BLUR, "--prior", "tv", "--solver", "pgd:tau=1", "--lam", "9"], "diverged"),
-    "no prior": (["photo.png", "--op", BLUR], "--prior"),
+    "no operator": (["photo.png", "--prior", "tv"], "--op"),
     "an input that would be overwritten": (
         ["photo.png", "photo-restored.png", "--op", BLUR, "--prior", "tv"],
         "photo-restored.png is an input",

@@ -12,6 +12,7 @@ from .. import interrupts
 from .bench import bench
 from .catalogue import cite, list_, show
 from .check import check
+from .doctor import doctor
 from .solve import WAYS, solve
 from .train import train
 from .tune import tune
@@ -37,11 +38,12 @@ def cli() -> None:
     \b
     pnp solve --op blur --prior tv                                         try it on a bundled photograph
     pnp solve photo.png --op blur:kernel=psf.png --prior tv -o out.png     restore a measured picture
+    pnp doctor photo.png                                                   what the file is, and what to try
     pnp list                                                               what there is
     """
 
 
-for _command in (solve, check, list_, show, cite, train, tune, bench):
+for _command in (solve, check, doctor, list_, show, cite, train, tune, bench):
     cli.add_command(_command)
 
 
