@@ -48,10 +48,11 @@ def main() -> None:
 
 def before_after(folder: Path, file: str) -> list[np.ndarray]:
     """The shown part of a file and of its result, 8 bits, (side, side, 3) each; both by the same black and white."""
-    from pnp.files.pictures import read
+    from pnp.files.pictures import read, read_like
 
     measured = next(folder.glob(f"{file}.*"))
-    pictures = [read(measured, "auto"), read(folder / f"{file}-restored{measured.suffix}", "auto")]
+    before = read(measured, "auto")
+    pictures = [before, read_like(folder / f"{file}-restored{measured.suffix}", before)]
     row, column, side = SHOWN[file]
     shown = []
     for picture in pictures:

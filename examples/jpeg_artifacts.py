@@ -15,8 +15,8 @@ from panels import side_by_side
 import pnp
 
 side = 96 if "--quick" in sys.argv else 256
-truth = pnp.samples.photograph("astronaut")[..., :side, 150 : 150 + side]
-jpeg = pnp.noises.Jpeg(quality=15)
+truth = pnp.samples.photograph("coffee")[..., 60 : 60 + side, 200 : 200 + side]
+jpeg = pnp.noises.Jpeg(quality=10)
 y = jpeg.draw(truth, torch.Generator().manual_seed(0))
 
 done = pnp.restore(y, operator="identity", prior="unet", noise=jpeg, truth=truth)
@@ -24,4 +24,4 @@ done = pnp.restore(y, operator="identity", prior="unet", noise=jpeg, truth=truth
 scores = done.record.metrics
 print(f"JPEG {scores['psnr_initial'][0]:.1f} dB, restored {scores['psnr'][0]:.1f} dB")
 # prints: ?
-side_by_side({"JPEG, quality 15": y, "restored": done.restored, "truth": truth})
+side_by_side({"JPEG, quality 10": y, "restored": done.restored, "truth": truth})

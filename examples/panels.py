@@ -19,11 +19,11 @@ def side_by_side(pictures: dict[str, Tensor], width: float = 3.0) -> None:
     shown()
 
 
-def curves(lines: dict[str, tuple[list[float], list[float]]], x: str, y: str) -> None:
-    """Lines by name: (values on x, values on y)."""
+def curves(lines: dict[str, list[float]], x: str, y: str) -> None:
+    """Lines by name: a value for each iteration, on a logarithmic axis."""
     figure, axis = plt.subplots(figsize=(6, 3.5))
-    for name, (across, up) in lines.items():
-        axis.plot(across, up, label=name)
+    for name, values in lines.items():
+        axis.semilogy(range(1, len(values) + 1), values, label=name)
     axis.set(xlabel=x, ylabel=y)
     axis.legend(fontsize=8)
     figure.tight_layout()

@@ -19,7 +19,7 @@ truth = pnp.samples.photograph("camera")[..., 100 : 100 + side, 150 : 150 + side
 noise = pnp.noises.SaltPepper(fraction=0.2)
 y = noise.draw(truth, torch.Generator().manual_seed(0))
 
-done = pnp.restore(y, operator="identity", prior="tv", noise=noise, lam=2.0, truth=truth)
+done = pnp.restore(y, operator="identity", prior="tv", noise=noise, truth=truth)
 
 scores = done.record.metrics
 print(f"measured {scores['psnr_initial'][0]:.1f} dB, restored {scores['psnr'][0]:.1f} dB")
