@@ -19,5 +19,5 @@ done = pnp.restore(truth, operator="mosaic:pattern=rggb", prior="unet", sigma=0.
 
 scores = done.record.metrics
 print(f"interpolated {scores['psnr_initial'][0]:.1f} dB, restored {scores['psnr'][0]:.1f} dB")
-# prints: ?
+# prints: interpolated 31.8 dB, restored 37.4 dB (--quick)
 side_by_side({"interpolated": done.initial, "restored": done.restored, "truth": truth})

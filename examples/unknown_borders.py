@@ -27,5 +27,5 @@ for name, operator in (("periodic", pnp.operators.Blur(kernel)), ("unknown", cam
     result = pnp.solve(pnp.Problem(operator, y, pnp.priors.TV(), sigma=0.01, lam=10.0), pnp.solvers.ADMM())
     pictures[name] = operator.visible(result.x)
     print(f"borders {name}: {pnp.metrics.psnr(pictures[name], seen).item():.1f} dB")
-# prints: ?
+# prints: borders periodic: 12.1 dB; borders unknown: 31.2 dB (--quick)
 side_by_side({**pictures, "truth": seen})

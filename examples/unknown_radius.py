@@ -25,5 +25,5 @@ done = pnp.restore(y, operator="blur:kernel=disk,radius=?", prior="unet", truth=
 scores = done.record.metrics
 print(f"radius {done.record.kernel['radius']:.2f}, " + ("sure" if done.record.kernel["sure"] else "not sure"))
 print(f"blurred {scores['psnr_initial'][0]:.1f} dB, restored {scores['psnr'][0]:.1f} dB")
-# prints: ?
+# prints: radius 2.98, sure; blurred 29.9 dB, restored 37.1 dB (--quick)
 side_by_side({"out of focus": y, "restored": done.restored, "truth": lens.visible(photo)})

