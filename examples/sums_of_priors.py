@@ -25,5 +25,5 @@ for prior in ("tv", "haar", "tv+0.5*haar"):
     pictures[prior] = done.restored
     weight = done.record.lam
     print(f"{prior}: {done.record.metrics['psnr'][0]:.2f} dB, lam {weight.value:.3g} ({weight.source})")
-# prints: tv: 30.05 dB, lam 12.5); haar: 28.62 dB, lam 23.3); tv+0.5*haar: 30.01 dB, lam 12.5) (--quick)
+# prints: tv: 30.05 dB, lam 12.5; haar: 28.62 dB, lam 23.3; tv+0.5*haar: 30.01 dB, lam 12.5 (--quick)
 side_by_side(pictures)
