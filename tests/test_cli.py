@@ -30,7 +30,7 @@ from pnp.samples import photograph
 FAST = ["--iterations", "3"]
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-COMMAND = r"(?:^|`)pnp ((?:solve|show|cite|list|check) [^`\n#]+)"  # a line of a block, or between backticks
+COMMAND = r"(?:^|`)pnp ((?:solve|show|cite|list|check|doctor) [^`\n#]+)"  # a line of a block, or between backticks
 FOUND = [c.strip() for page in PAGES for c in re.findall(COMMAND, page.read_text("utf-8"), re.M)]
 COMMANDS = [c for c in dict.fromkeys(FOUND) if "estimate" not in c and "kernel.npy" not in c]  # minutes
 BLUR = "blur:std=1.6"
