@@ -20,6 +20,7 @@ NOISY = 0.02  # of the picture's range: less is hardly seen
 PAINTED = (0.001, 0.2)  # share of the pixels that have one pure colour
 SMALL = 300  # pixels a side
 CLIPPED = 0.01  # share of the pixels at an end: worth a word
+SOFT = 1.0  # std in pixels: less is what JPEG and lenses do to any picture
 SIDE = 512  # a part of this side is looked at for a blur
 # the first row of the luminance table that the JPEG standard recommends, for quality 50
 STANDARD = (16.0, 11.0, 10.0, 16.0, 24.0, 40.0, 51.0, 61.0)
@@ -110,7 +111,7 @@ def _blur(picture: Picture, x: Tensor) -> str | None:
         kernel = unknown.numbers(asked, part[0], picture.hidden)
     except ValueError:
         return None
-    if kernel.point:
+    if kernel.point or kernel.values["std"] < SOFT:
         return None
     return f"about as wide as a Gaussian of std {kernel.values['std']:.2g}" + ("" if kernel.sure else ", not sure")
 
