@@ -83,7 +83,7 @@ def test_a_result_shows_itself_in_a_notebook() -> None:
     photo = pnp.samples.photograph("chelsea")[..., 80:112, 120:152]
     done = pnp.restore(photo, operator="identity", prior="tv", sigma=0.05, lam=5.0, iterations=3, simulate=True)
     shown = done._repr_html_()
-    assert shown.count("data:image/png;base64,") == 2 and "lam" in shown and "http" not in shown
+    assert shown.count("data:image/png;base64,") == 3 and "lam" in shown and "http" not in shown
     assert "verdict" in done.result._repr_html_()
 
 
