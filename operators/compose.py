@@ -40,7 +40,7 @@ class Identity(Operator):
 
 @OPERATORS.register("identity")
 def identity() -> Identity:
-    """Nothing happens to the image but noise: denoising."""
+    """The image is not changed, only noise is added: denoising."""
     return Identity()
 
 

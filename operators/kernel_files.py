@@ -31,7 +31,7 @@ def from_file(
 
     index: which of several kernels or planes, from 0 (NPY: first axis, MAT: last), in NPZ by name.
     turn: 90, 180 or 270 degrees counter-clockwise; 180 makes a convolution kernel of a correlation kernel.
-    scale: size of the file's pixels over that of the picture's; the kernel is resampled.
+    scale: size of the file's pixels over the size of the picture's; the kernel is resampled.
     centre: false leaves the kernel where it lies.  Default: true, but false before a decimation, whose kernels hold
     the place of the samples.
     factor: of the decimation that follows.  shape: (C, H, W) of the picture: a grey one takes the mean of the channels.

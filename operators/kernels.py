@@ -1,6 +1,6 @@
 """Blur kernels: arrays (kh, kw) or (C, kh, kw) of sum 1, made by formula or read from a file.
 
-A kernel is one function in KERNELS.  Its parameters are options of every operator that takes a kernel, but for those
+A kernel is one function in KERNELS.  Its parameters are options of every operator that takes a kernel, except those
 after the star: the operator knows them (`factor`, the decimation that follows the kernel, `seed`, and `shape`).
 `told` names those whose default serves simulations alone: for a measured picture it would be a guess.  They can be
 given as `?`, which finds them in a measured picture.

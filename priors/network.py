@@ -316,7 +316,7 @@ def _trd_levels(size: int, stages: int, noise: str, weights: str | None) -> dict
     levels = {config["sigma"]: name for name, config in configs.items() if asked.items() <= config.items()}
     if not levels:
         known = sorted({_spec({key: config[key] for key in asked}) for config in configs.values()})
-        raise SpecError(f"no {_spec(asked)} is shipped. Known: {'; '.join(known) or 'none'}")
+        raise SpecError(f"{_spec(asked)} is not shipped. Known: {'; '.join(known) or 'none'}")
     return {level: shipped(name, "float32") for level, name in sorted(levels.items())}
 
 

@@ -112,10 +112,10 @@ def test_a_suite_is_every_task_at_its_levels_with_every_method(tiny: Suite) -> N
         ({"methods": [{"name": "TV", "prior": "tv"}] * 2}, "two methods of the same name"),
         ({"tasks": []}, "at least one task"),
         ({"tasks": [{"name": "a", "measure": "blur"}] * 2}, "two tasks of the same name"),
-        ({"sigmas": "5"}, "sigmas = '5' is no list of float"),
-        ({"limit": "3"}, "limit = '3' is no int"),
-        ({"grey": 1}, "grey = 1 is no bool"),
-        ({"methods": [{"name": "TV", "prior": "tv", "iterations": 2.5}]}, "iterations = 2.5 is no int"),
+        ({"sigmas": "5"}, "sigmas = '5' is not a list of float"),
+        ({"limit": "3"}, "limit = '3' is not an int"),
+        ({"grey": 1}, "grey = 1 is not a bool"),
+        ({"methods": [{"name": "TV", "prior": "tv", "iterations": 2.5}]}, "iterations = 2.5 is not an int"),
         ({"tasks": [{"name": "a", "measure": "blur", "pictures": "mine"}]}, "bundled"),
         ({"methods": [{"name": "TV", "prior": "tv", "denoiser": "tv"}]}, "either a prior or a denoiser"),
         ({"methods": [{"name": "TV", "denoiser": "tv", "lam": 5}]}, "takes no settings"),
@@ -360,10 +360,10 @@ def test_a_published_measurement_is_taken_as_it_is(tmp_path: Path) -> None:
 
 def test_a_results_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"key": 1, "colour": 2}\n')
-    with pytest.raises(ValueError, match="line 1 is no row of results: columns colour, machine"):
+    with pytest.raises(ValueError, match="line 1 is not a row of results: columns colour, machine"):
         run.read(tmp_path / "a.jsonl")
     (tmp_path / "b.jsonl").write_text('{"key": 1,\n{}\n')
-    with pytest.raises(ValueError, match="line 1: no JSON"):
+    with pytest.raises(ValueError, match="line 1: not JSON"):
         run.read(tmp_path / "b.jsonl")
 
 
@@ -562,7 +562,7 @@ def test_verifying_finds_a_result_that_is_another_today(
     [
         ('prior = "tv"', 'prior = "red:denoiser=nothing"', "method 'TV': unknown denoiser 'nothing'"),
         ('prior = "tv"', 'prior = "tv", solver = "nothing"', "method 'TV': unknown solver 'nothing'"),
-        ('prior = "tv"', 'prior = "trd:size=9"', "method 'TV': no trd:size=9,stages=5,noise=gaussian is shipped"),
+        ('prior = "tv"', 'prior = "trd:size=9"', "method 'TV': trd:size=9,stages=5,noise=gaussian is not shipped"),
         ('measure = "blur:std=1"', 'measure = "blurr"', "task 'blur': unknown operator 'blurr'"),
         ("blur:std=1", "blur:stdev=1", "unknown option of operator 'blur': 'stdev'"),
         ('"blur:std=1"', '"blur", pictures = "data", assume = "blurr"', "task 'blur': unknown operator 'blurr'"),

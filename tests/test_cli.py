@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sample_files import write_all
 from skimage.data import astronaut
 
 from pnp import cli
@@ -25,11 +28,14 @@ from pnp.registry import NOISES, OPERATORS, PRIORS, SOLVERS
 from pnp.samples import photograph
 
 FAST = ["--iterations", "3"]
-LINES = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").splitlines()
-README = [line.partition(" #")[0].strip() for line in LINES if re.match(r"pnp (solve|show|cite|list) ", line)]
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+COMMAND = r"(?:^|`)pnp ((?:solve|show|cite|list|check|doctor) [^`\n#]+)"  # a line of a block, or between backticks
+FOUND = [c.strip() for page in PAGES for c in re.findall(COMMAND, page.read_text("utf-8"), re.M)]
+COMMANDS = [c for c in dict.fromkeys(FOUND) if "estimate" not in c and "kernel.npy" not in c]  # minutes
 BLUR = "blur:std=1.6"
 EVERY_PRIOR = [*(e.examples[0] for name, e in PRIORS.items() if name != "deepinv"), "tv+0.5*haar"]
-assert all(map(len, (OPERATORS, PRIORS, SOLVERS, NOISES, README)))
+assert all(map(len, (OPERATORS, PRIORS, SOLVERS, NOISES, COMMANDS)))
 
 
 @pytest.fixture
@@ -93,20 +99,39 @@ def test_a_command_imports_what_it_needs(folder: Path, command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", README)
-def test_the_commands_of_the_readme_run(folder: Path, command: str) -> None:
-    clean, photo = pictures.read("clean.png").pixels, pictures.read("photo.png").pixels
-    pictures.write("small.png", clean[..., ::2, ::2])
-    pictures.write("noisy.tif", photo[:, :1].repeat(2, 1, 1, 1))
-    pictures.write("movie.tif", clean[:, :1, :40, :40].repeat(3, 1, 1, 1))
-    Path("folder").mkdir()
-    pictures.write("folder/a.png", photo)
-    pictures.write("folder/b.jpg", photo)
-    _, *arguments = command.split()
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of the guides, small."""
+    folder = tmp_path_factory.mktemp("samples")
+    write_all(folder, quick=True)
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_readme_and_guides_run(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    arguments = shlex.split(command)
     few = ["--iterations", "2"] if arguments[0] == "solve" else []
+    if arguments[0] == "check":
+        assert pnp("solve", "noisy.png", "--op", "identity", "--prior", "unet") == 0
     if "--resume" in arguments:
         assert pnp(*(a for a in arguments if a != "--resume"), *few) == 0
     assert pnp(*arguments, *few) == 0
+
+
+def test_a_picture_without_an_operator_leads_on(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert pnp("solve", "photo.png") == 2 and pnp("photo.png") == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and all("--op identity" in line and "radius=?" in line for line in said)
+    assert "pnp solve photo.png" in said[1]
+
+
+def test_the_prior_is_unet_where_none_is_named(folder: Path) -> None:
+    assert pnp("solve", "photo.png", "--op", "identity", *FAST) == 0
+    assert record()["job"]["prior"] == "unet"
 
 
 def test_the_record_says_that_the_objective_never_rose(folder: Path) -> None:
@@ -285,7 +310,7 @@ BAD = {
     "too many levels": (["photo.png", "--op", BLUR, "--prior", "haar:levels=30"], "1 to 10"),
     "patch below 0": (["photo.png", "--op", BLUR, "--prior", "nlm:patch=-1"], "above 0"),
     "diverging": (["photo.png", "--op", BLUR, "--prior", "tv", "--solver", "pgd:tau=1", "--lam", "9"], "diverged"),
-    "no prior": (["photo.png", "--op", BLUR], "--prior"),
+    "no operator": (["photo.png", "--prior", "tv"], "--op"),
     "an input that would be overwritten": (
         ["photo.png", "photo-restored.png", "--op", BLUR, "--prior", "tv"],
         "photo-restored.png is an input",
@@ -301,7 +326,7 @@ BAD = {
     "an empty name": (["", "--op", BLUR, "--prior", "tv"], "the name of a picture is empty"),
     "seed too large": (["photo.png", "--op", BLUR, "--prior", "tv", "--seed", "9" * 30], "seed is 999"),
     "a file that ends itself": (["photo.png", "--op", "./ends.py:Mine", "--prior", "tv"], "ends.py cannot be run"),
-    "nothing to go on from": (["photo.png", "--op", BLUR, "--prior", "tv", "--resume"], "no checkpoint"),
+    "nothing to go on from": (["photo.png", "--op", BLUR, "--prior", "tv", "--resume"], "there is no checkpoint"),
 }
 
 

@@ -488,10 +488,10 @@ def test_an_interrupted_search_for_lam_is_not_taken_for_an_answer() -> None:
 def test_fit_lam_warns_where_no_weight_meets_the_noise() -> None:
     constant = torch.full((1, 1, 16, 16), 0.5, dtype=torch.float64)
     noisy = constant + 0.01 * torch.randn(constant.shape, dtype=torch.float64)
-    with pytest.warns(UserWarning, match="no lam brings it up to the noise: sigma may be too large"):
+    with pytest.warns(UserWarning, match="no lam brings it up to the noise. Sigma may be too large"):
         fit_lam(Problem(Identity(), noisy, TV(), sigma=0.3), ADMM(iterations=30))
     op = OPERATORS.build("blur:std=2,size=9")  # no picture, blurred, is this rough
-    with pytest.warns(UserWarning, match="no lam brings it down .*kernel may be wrong or sigma too small"):
+    with pytest.warns(UserWarning, match="no lam brings it down .*kernel may be wrong, or sigma too small"):
         fit_lam(Problem(op, images(1, 1, 16, 16), TV(), sigma=0.005), FISTA(iterations=30))
 
 

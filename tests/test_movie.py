@@ -287,7 +287,7 @@ def test_a_wrong_movie_is_one_clear_line(folder: Path, capsys: pytest.CaptureFix
         (("one.tif", *FAST, "--recursive"), "two frames or more"),
         (("movie.tif", "--op", "identity", "--prior", "tv", "--recursive"), "a prior that learns"),
         (("movie.tif", *FAST, "--recursive", "--resume"), "--resume works with one picture"),
-        (("one.tif", *FAST, "--resume"), "no checkpoint"),
+        (("one.tif", *FAST, "--resume"), "there is no checkpoint"),
     ]:
         assert pnp("solve", *arguments) == 2
         error = capsys.readouterr().err.strip().splitlines()
@@ -331,7 +331,7 @@ def test_a_run_is_resumed_from_its_checkpoint(
     assert pnp("solve", *long, "--solver", "gd:optimizer=Adam,lr=0.002,average=0.8", "--resume") == 0
     Path("one-restored-report/checkpoint.pt").write_bytes(b"nothing")
     assert pnp("solve", *long, "--resume") == 2
-    assert "it is no checkpoint" in capsys.readouterr().err
+    assert "it is not a checkpoint" in capsys.readouterr().err
 
 
 def test_a_solve_that_could_not_be_gone_on_with_leaves_no_checkpoint(folder: Path) -> None:

@@ -376,7 +376,7 @@ def test_a_denoiser_tells_its_networks_each_once() -> None:
 
 
 def test_what_is_not_shipped_names_what_is() -> None:
-    with pytest.raises(SpecError, match=r"no trd:size=7,stages=9,.* is shipped\. Known: .*=5,stages=8.*=7,stages=5"):
+    with pytest.raises(SpecError, match=r"trd:size=7,stages=9,.* is not shipped\. Known: .*=5,stages=8.*=7,stages=5"):
         DENOISERS.build("trd:size=7,stages=9")
 
 

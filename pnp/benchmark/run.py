@@ -89,7 +89,7 @@ def _lines(path: Path, text: bytes) -> Iterator[tuple[bytes, dict[str, Any] | Ro
     *whole, last = text.split(b"\n")
     for number, line in enumerate([*whole, *([last] if _is_json(last) else [])], 1):
         if not _is_json(line):
-            raise ValueError(f"{path}, line {number}: no JSON.  Delete the line to run its cell again.")
+            raise ValueError(f"{path}, line {number}: not JSON.  Delete the line to run its cell again.")
         value = json.loads(line.decode())
         if value.keys() == {"machine", "id"}:
             yield line + b"\n", value
@@ -97,7 +97,7 @@ def _lines(path: Path, text: bytes) -> Iterator[tuple[bytes, dict[str, Any] | Ro
             yield line + b"\n", Row(**{**value, "curve": tuple(tuple(point) for point in value.get("curve", ()))})
         else:
             wrong = ", ".join(sorted((value.keys() - known) | (needed - value.keys())))
-            raise ValueError(f"{path}, line {number} is no row of results: columns {wrong}.")
+            raise ValueError(f"{path}, line {number} is not a row of results: columns {wrong}.")
 
 
 def _is_json(line: bytes) -> bool:

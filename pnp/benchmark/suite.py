@@ -194,14 +194,14 @@ def picture_hash(picture: str) -> str:
 
 
 def load(name: str) -> Suite:
-    """A suite from a path or by the name of a shipped one.  Raises SpecError for what is no suite."""
+    """A suite from a path or by the name of a shipped one.  Raises SpecError for what is not a suite."""
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not path.is_file():
         raise SpecError(unknown("suite", name, [p.stem for p in shipped()]) + "  Or give the path of a .toml file.")
     try:
         read = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{path} is no TOML: {error}") from None
+        raise SpecError(f"{path} is not TOML: {error}") from None
     return parse(read, path.stem)
 
 
@@ -272,7 +272,7 @@ def _made(kind: Any, row: dict[str, Any], where: str) -> Any:
     hints = get_type_hints(kind)
     for key, value in row.items():
         if not _is(value, hints[key]):
-            raise SpecError(f"{where}: {key} = {value!r} is no {_in_words(hints[key])}.")
+            raise SpecError(f"{where}: {key} = {value!r} is not {_article(_in_words(hints[key]))}.")
     row = {key: tuple(v) if get_origin(hints[key]) is tuple else v for key, v in row.items()}
     try:
         return kind(**row)
@@ -304,6 +304,10 @@ def _in_words(hint: Any) -> str:
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(_in_words(h) for h in of)
     return "table" if get_origin(hint) is dict else hint.__name__
+
+
+def _article(words: str) -> str:
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ options answer at once."""
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -11,12 +12,25 @@ from .. import interrupts
 from .bench import bench
 from .catalogue import cite, list_, show
 from .check import check
-from .solve import solve
+from .doctor import doctor
+from .solve import WAYS, solve
 from .train import train
 from .tune import tune
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Commands(click.Group):
+    """A picture in the place of a command leads on to `pnp solve`."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and ("." in name or Path(name).exists()):
+            raise click.UsageError(f"{name} is not a command. To restore a picture: pnp solve {name} --op ... ({WAYS})")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="pnp-restoration", prog_name="pnp")
 def cli() -> None:
     """Restore pictures: any linear operator, any prior, one loop.
@@ -24,11 +38,12 @@ def cli() -> None:
     \b
     pnp solve --op blur --prior tv                                         try it on a bundled photograph
     pnp solve photo.png --op blur:kernel=psf.png --prior tv -o out.png     restore a measured picture
+    pnp doctor photo.png                                                   what the file is, and what to try
     pnp list                                                               what there is
     """
 
 
-for _command in (solve, check, list_, show, cite, train, tune, bench):
+for _command in (solve, check, doctor, list_, show, cite, train, tune, bench):
     cli.add_command(_command)
 
 

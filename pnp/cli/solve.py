@@ -23,11 +23,19 @@ if TYPE_CHECKING:
     from ..jobs import Job, Restoration
 
 
+WAYS = (
+    "say with --op what happened to the picture. Noisy: --op identity. Out of focus: --op blur:kernel=disk,radius=?. "
+    "Moved: --op blur:kernel=motion,length=?,angle=?. Blurred by a kernel that you have: --op blur:kernel=psf.png. Too "
+    "small: --op downsample:factor=2. Scratches painted red: --op identity --mask red. `pnp list operators` has more."
+)
+
+
 @click.command()
 @click.argument("inputs", nargs=-1, metavar="[PICTURE]...")
-@click.option("--op", "operator", required=True, metavar="SPEC", help="What the camera did: blur:kernel=psf.png, ... "
-              "(pnp list).")  # fmt: skip
-@click.option("--prior", required=True, metavar="SPEC", help="What pictures look like, e.g. tv or tv+0.5*haar.")
+@click.option("--op", "operator", metavar="SPEC", help="What the camera did: identity (noise alone), "
+              "blur:kernel=psf.png, ... (pnp list). Required.")  # fmt: skip
+@click.option("--prior", default="unet", show_default=True, metavar="SPEC", help="What pictures look like, e.g. tv or "
+              "tv+0.5*haar.")  # fmt: skip
 @click.option("--solver", metavar="SPEC", help="Default: the table's for a learned prior, else the first that fits.")
 @click.option("--sigma", callback=positive, metavar="S", help="Noise level in [0, 1] units, e.g. 0.01 or 2.55/255. "
               "Default: estimated. --simulate adds noise of this level (default 0.01).")  # fmt: skip
@@ -94,6 +102,8 @@ def _solve(
     from ..jobs import Job
     from ..registry import SpecError
 
+    if settings["operator"] is None:
+        raise click.UsageError(WAYS)
     job = Job(simulate=simulate or not inputs, **settings)
     plans = _plans(inputs, output, report, job)
     if truth is not None and (len(plans) > 1 or job.simulate):

@@ -46,7 +46,7 @@ class Convergence:
     def whiteness(self) -> Tensor | None:
         """The largest correlation, by size, of r = y − Ax with itself a pixel or two away, (B,): about 0 for noise.
 
-        ρ(d) = Σ r(i) r(i + d)/√(Σ r(i)² Σ r(i + d)²), sums over pairs of measured pixels.  None where y is no picture.
+        ρ(d) = Σ r(i) r(i + d)/√(Σ r(i)² Σ r(i + d)²), over pairs of measured pixels.  None where y is not a picture.
         The idea is Almeida & Figueiredo's (2013, parameter choice by whiteness); the statistic is the plainest one.
         """
         if not self.problem.operator.pictorial or min(self.problem.y.shape[-2:]) < 4:

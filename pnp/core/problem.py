@@ -261,7 +261,7 @@ class Problem:
         return self._with(prior=prior)
 
     def _with(self, **changes: object) -> Problem:
-        """The same problem but for its prior or lam, with what was computed here of A, y and the noise."""
+        """The same problem with another prior or lam, and with what was computed here of A, y and the noise."""
         other = copy(self)
         other.__dict__.update(changes)
         return other

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..html import panels
 from .certificate import Convergence
 from .problem import Problem
 from .recording import History
@@ -78,3 +79,10 @@ class Result:
             for i, (s, n, r, c) in enumerate(zip(self.status, self.iterations, self.reason, self.chosen, strict=True))
         ]
         return "\n".join([*lines, str(self.convergence), *dict.fromkeys(self.convergence.verdict)])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the pictures, and the lines that `print` gives."""
+        verdict = " ".join(dict.fromkeys(self.convergence.verdict))
+        status = ", ".join(dict.fromkeys(s.name.lower() for s in self.status))
+        lines = {"status": status, "theory": str(self.convergence), "verdict": verdict}
+        return panels({"restored": self.x}, lines)

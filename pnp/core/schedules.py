@@ -40,7 +40,7 @@ class Geometric:
         start, dots, rest = text.partition("..")
         end, at, steps = rest.partition("@")
         if not dots:
-            raise ValueError(f"{text!r} is no schedule; expected start..end or start..end@steps")
+            raise ValueError(f"{text!r} is not a schedule; expected start..end or start..end@steps")
         return cls(number(start), number(end), int(steps) if at else None)
 
 

@@ -80,7 +80,7 @@ class Solver:
     def change(self, problem: Problem, state: State, before: State) -> Tensor:
         """How far the iteration still moves, relative to the image, (B,): 0 at a fixed point and only there.
 
-        Default: that of the image.  A solver whose multipliers can move while its image stands still adds them.
+        Default: how far the image moves.  A solver whose multipliers can move while its image stands still adds them.
         """
         x = self.image(state)
         return relative(norm(x - self.image(before)), x)

@@ -168,7 +168,7 @@ class _LeastVariance(StopRule):
 
     @property
     def reason(self) -> str:
-        return f"the images' moving variance was least {self.patience} iterations before"
+        return f"the moving variance of the images was smallest {self.patience} iterations before"
 
     def __call__(self, now: Snapshot) -> Tensor:
         return _stagnates(now.history.rows["variance"], self.patience, 0.0)
@@ -177,7 +177,7 @@ class _LeastVariance(StopRule):
 @STOPS.register("wmv", cite=("wang2023",))
 @dataclass(frozen=True)
 class WindowedVariance(_LeastVariance):
-    """Stop when the variance of the last `window` images was least `patience` iterations ago; that image is the result.
+    """Stop `patience` iterations after the variance of the last `window` images was smallest; the result is that image.
 
         VAR_k = 1/W Σ_w ‖x_{k−w} − mean_w x_{k−w}‖²/n,   n pixels
 
@@ -204,7 +204,7 @@ class WindowedVariance(_LeastVariance):
 @STOPS.register("emv", cite=("wang2023",))
 @dataclass(frozen=True)
 class ExponentialVariance(_LeastVariance):
-    """Stop when the exponential moving variance was least `patience` iterations ago; that image is the result.
+    """Stop `patience` iterations after the exponential moving variance was smallest; the result is that image.
 
         EMV <- (1 − rate)(EMV + rate ‖x − EMA‖²/n),   EMA <- EMA + rate (x − EMA),   n pixels
 
@@ -253,7 +253,7 @@ def parse(text: str) -> list[StopRule]:
     """
     rules = [STOPS.build(term) for term in STOPS.parse(text).terms]
     if len({name for rule in rules for name in rule.measures()}) < sum(len(rule.measures()) for rule in rules):
-        raise SpecError(f"{text}: one moving variance at a time; give wmv or emv, once.")
+        raise SpecError(f"{text}: only one moving variance at a time. Pass wmv or emv, once.")
     return rules
 
 
@@ -325,6 +325,6 @@ class _Exponential:
 
 
 def _sampled(x: Tensor) -> Tensor:
-    """At most about SAMPLES pixels of each image, spread evenly, (B, pixels): their noise is that of the whole."""
+    """At most about SAMPLES pixels of each image, spread evenly, (B, pixels): they are as noisy as the whole."""
     flat = x.detach().flatten(1)
     return flat[:, :: max(1, flat.shape[1] // SAMPLES)].float()

@@ -1,4 +1,4 @@
-"""The transfer curve between a file's values and light: sRGB's, or that of the file's colour profile."""
+"""The transfer curve between a file's values and light: sRGB's, or the one of the file's colour profile."""
 
 from __future__ import annotations
 

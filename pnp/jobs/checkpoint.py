@@ -57,12 +57,12 @@ def keeper(path: Path, job: Job, pixels: Tensor) -> Callback:
 def read(path: Path, job: Job, pixels: Tensor) -> Memory:
     """The memory in `path`.  Raises PictureError if there is none, or if it is of another problem or picture."""
     if not path.is_file():
-        raise PictureError(f"{path}: no checkpoint to go on from; run once without --resume, with a prior that learns.")
+        raise PictureError(f"{path}: there is no checkpoint. Run once without --resume, with a prior that learns.")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
         of, picture, memory = found["of"], found["picture"], Memory(**found["memory"])
     except Exception as error:  # torch raises a dozen kinds
-        raise PictureError(f"cannot read {path}: it is no checkpoint ({type(error).__name__}).") from error
+        raise PictureError(f"cannot read {path}: it is not a checkpoint ({type(error).__name__}).") from error
     if set(of) != set(OPTIONS):
         raise PictureError(f"{path} was written by another version; start over without --resume.")
     for name, value in _of(job).items():

@@ -77,9 +77,9 @@ def look(mask: str | Tensor | None, operator: Operator, pixels: Tensor, *, found
     if SATURATED in named:
         saturated = saturated_pixels(y, known)
         many = 0 if saturated is None else int(saturated.any(1).sum())
-        said.append(f"mask: {many or 'no'} pixels are saturated" + (", at least as bright as they are" if many else ""))
+        said.append(f"mask: {many or 'no'} pixels are saturated" + (": it may be brighter there" if many else ""))
     elif found and not named & {NONE} and (saturated := _cores(operator, y, known)) is not None:
-        found_so = f"{int(saturated.any(1).sum())} pixels are saturated, at least as bright as they are"
+        found_so = f"{int(saturated.any(1).sum())} pixels are saturated: it may be brighter there"
         said.append(f"mask: {found_so}; --mask none takes them as measured")
     if OUTLIERS in named or (found and not named & {NONE} and operator.pictorial):
         lost = _outliers(operator, y, known, saturated, asked=OUTLIERS in named)

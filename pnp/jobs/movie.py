@@ -37,7 +37,7 @@ def restore_movie(
     The recursive deep prior of Cascarano et al. 2021 (video): little changes from one frame to the next, so that
     little is left to do.  Each frame has its own stop.  Of `job.seconds` each may take its share of what is left.  An
     interrupt ends the movie with the frame that it hits; the frames that are not reached stay the operator's plain
-    guess.  The memory in the result is that of the last frame reached.
+    guess.  The memory in the result is from the last frame reached.
     Raises ValueError for a prior that learns nothing, or for a single frame.
     """
     if len(frames) < 2 or "parametrise" not in build(_of_frame(job, 0), frames[:1]).prior.offers():

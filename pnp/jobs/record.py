@@ -33,7 +33,7 @@ class Light(NamedTuple):
 class Record:
     """What was done with a batch, ready for JSON: settings, choices with their reasons, and outcomes image by image.
 
-    sigma: where the solve ran, in linear light that of light.
+    sigma: in the values in which the solve ran, file values or linear light.
     precision: the number format of networks.  lipschitz: of D − Id, where no theorem holds.  residual_over_noise and
     verdict: None and a remark where the noise is not known.  objective: of solvers that have it: first and last value,
     and by what share of the fall it ever rose.  stripes: std of the offsets that were subtracted, by direction.

@@ -40,7 +40,7 @@ def check(folder: Path) -> None:
         record = json.loads(path.read_text(encoding="utf-8"))
         files: dict[str, str] = record["files"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PictureError(f"{path} is no record of a restoration ({type(error).__name__}).") from error
+        raise PictureError(f"{path} is not a record of a restoration ({type(error).__name__}).") from error
     for name, digest in files.items():
         file = Path(os.path.normpath(folder.resolve() / name))
         try:

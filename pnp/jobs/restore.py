@@ -17,6 +17,7 @@ from ..core.problem import Problem
 from ..core.result import Memory, Result, Status
 from ..core.solver import Solver
 from ..core.stopping import Seconds, StopRule, Tolerance
+from ..html import panels
 from ..noises.base import Noise
 from ..noises.gaussian import Gaussian
 from ..operators.base import Operator
@@ -49,6 +50,19 @@ class Restoration:
     result: Result
     solver: Solver
     record: Record
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: before and after, and what was chosen."""
+        record = self.record
+        pictures = {"measured": self.initial, "restored": self.restored}
+        lines = {
+            "solver": f"{record.solver['name']}, {record.iterations[0]} iterations",
+            "sigma": f"{record.sigma.value} ({record.sigma.source})",
+            "lam": f"{record.lam.value} ({record.lam.source})",
+            "noise": record.noise,
+            "verdict": " ".join(record.verdict),
+        }
+        return panels(pictures | ({} if self.truth is None else {"truth": self.truth}), lines)
 
 
 def restore(
@@ -149,7 +163,7 @@ def run(
         say(f"{guard.OUTSIDE}: once more with {guard.GENTLER:g} times the noise")
         gentler = _attempt(job, parts, noise.noise.scaled(guard.GENTLER), ways._replace(after=None)).result.x
         result = replace(result, x=torch.where(outside.view(-1, 1, 1, 1), gentler, result.x))
-        source = f"{noise.source}; {guard.GENTLER:g} times that where the result went far beyond black and white"
+        source = f"{noise.source}; times {guard.GENTLER:g} where the result went far beyond black and white"
         noise = noise._replace(source=source)
         outside = guard.beyond(job, seen, space.encoded(parts.operator.visible(result.x)))
     doubt = unknown.doubt(kernel, job.guard) if kernel is not None else ""

@@ -253,7 +253,7 @@ def above_the_darkest(parts: Parts, sigma: float | Tensor, say: Say) -> Prior:
     darkest = -max_pool2d(max_pool2d(-means, (WIDE, 1), 1, (WIDE // 2, 0)), (1, WIDE), 1, (0, WIDE // 2))
     lights = (x > y[~parts.saturated].median() + LIGHT * torch.as_tensor(sigma).to(y)).to(y)
     near = max_pool2d(lights, 2 * REACH + 1, 1, REACH) > 0
-    say("saturated: no place near a light is taken to be darker than the darkest around it")
+    say("saturated: places near a light are taken to be at least as bright as the darkest around it")
     return Sum([*(used.terms or [(1.0, used)]), (1.0, AtLeast(torch.where(near, darkest, -math.inf)))])
 
 
@@ -322,7 +322,7 @@ def weight(job: Job, parts: Parts, problem: Problem, used: Solver, rule: Rule | 
         return Weight(1.0, "without a say: the operator is not known", x0)
     if job.lam is not None:
         if used.constrained:
-            say("lam: under a constraint the data have no weight; it sets the strength of the prior's steps alone")
+            say("lam: the data are a constraint without a weight. lam sets only the strength of the prior's steps")
         return Weight(job.lam, "given", x0)
     falling = rule is not None and rule.start > 0  # then the weight belongs to that solver, else to f + lam g
     if rule is not None and (not falling or (_of_rule(rule, used) and not parts.sets("tau"))):

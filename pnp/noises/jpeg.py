@@ -48,7 +48,7 @@ class Quantised(NamedTuple):
 @NOISES.register("jpeg", cite=("lam2000",), examples=("jpeg:quality=90,sigma=0.02", "jpeg:quality=95,sigma=0.01"))
 @dataclass(frozen=True)
 class Jpeg(Noise):
-    """y = JPEG(u + sigma n): each DCT coefficient of Y, Cb and Cr is known but for an error of its own variance.
+    """y = JPEG(u + sigma n): each DCT coefficient of Y, Cb and Cr has an error of its own variance.
 
         value(u, y) = ½ Σ_k (w_k·(u − y))²/ν_k    over the blocks of y, + ‖u − y‖²/(2 level²) beside them
         prox(v, y, tau): w_k·u = (ν_k w_k·v + tau w_k·y)/(ν_k + tau), and v where no w_k looks
@@ -90,7 +90,7 @@ class Jpeg(Noise):
         return replace(self, fitted=fit(y, self._grid(y.shape[1]), self.sigma, self.factor))
 
     def draw(self, u: Tensor, generator: torch.Generator) -> Tensor:
-        """Quantised and decoded for real, but for clipping, rounding to 8 bits, and smooth interpolation of chroma."""
+        """Quantised and decoded as a file is, without clipping, rounding to 8 bits, smooth chroma."""
         checks.image(u, "u")
         grid = self._grid(u.shape[1])
         noisy = u.detach().cpu().double()

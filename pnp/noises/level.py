@@ -52,7 +52,7 @@ def estimate_sigma(y: Tensor, known: Tensor | None = None) -> Tensor:
     is left of it lies between the two: a truncated normal distribution, whose sigma is found from its variance.
 
     y: (B, C, H, W), a picture, sharp or blurred; known: mask of the measured pixels, broadcast to y, None for all.
-    Raises ValueError when y is no picture (a row of numbers), or too few of its pixels lie close together.
+    Raises ValueError when y is not a picture (a row of numbers), or too few of its pixels lie close together.
     Ponomarenko et al. 2007 in the form of Colom & Buades 2013 (IPOL), with our own choice of constants.
     `benchmarks/noise_level.py` compares it with other estimators.
     """
@@ -132,7 +132,7 @@ def of_file(
         source += f", strongest at {'half' if seen == 2 else 'a quarter of its'} size"
     if bool(many.any()):
         gains = ", ".join(f"{gain:.3g}" for gain in photons.gain.tolist()[:8])
-        source += f"; it grows with brightness as that of photons, gain {gains}, and its mean is taken"
+        source += f"; it grows with brightness as photon noise does, gain {gains}; its mean is taken"
     if floor > 0:
         level = level.clamp_min(floor)
     if hidden > 0:
@@ -186,7 +186,7 @@ def _coarse(y: Tensor, k: int) -> tuple[float, float]:
 def _pairs(y: Tensor, known: Tensor | None) -> list[tuple[Tensor, Tensor]]:
     """Of each picture the pixels, in float64 on the CPU, and which of them are known."""
     if y.ndim != 4 or min(y.shape[-2:]) < 2:
-        raise ValueError(f"y has shape {tuple(y.shape)}: not a picture, so its noise cannot be estimated.  Give sigma.")
+        raise ValueError(f"y has shape {tuple(y.shape)}: not a picture, so its noise cannot be estimated.  Pass sigma.")
     pixels = checks.image(y, "y").detach().to("cpu", torch.float64)
     mask = torch.ones_like(pixels, dtype=torch.bool) if known is None else (known.cpu() != 0).expand_as(pixels)
     return list(zip(pixels, mask, strict=True))
@@ -242,7 +242,7 @@ def _spectra(y: Tensor, known: Tensor, counts: bool = False) -> _Spectra | None:
     found = _corners(known, clipped)
     if found is None:
         if _corners(known, torch.zeros_like(known)) is None:
-            raise ValueError("too few pixels of y lie close together, so its noise cannot be estimated.  Give sigma.")
+            raise ValueError("too few pixels of y lie close together, so its noise cannot be estimated.  Pass sigma.")
         return None
     p, degree, (c, i, j) = found
     if p < 6:

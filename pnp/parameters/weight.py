@@ -120,15 +120,15 @@ def _missed(ratio: float, raised: float, late: bool) -> str:
     """Why the residual is so many times the noise, and what to do."""
     where = f"The residual is {ratio:.2f} times the noise with the lam that was found"
     if late:
-        return f"{where}: the time was over before a lam that brings it there. Give more time, or lam."
+        return f"{where}: the time ended before a fitting lam was found. Give more time, or lam."
     if raised > 1:
         return (
-            f"{where}, and no lam brings it down to the noise: the kernel may be wrong or sigma too small. "
-            "This lam is for the noise that the measurement shows; check the kernel, or raise sigma."
+            f"{where}, and no lam brings it down to the noise. The kernel may be wrong, or sigma too small. "
+            "This lam fits the noise that the measurement shows. Check the kernel, or raise sigma."
         )
     if ratio < 1:
-        return f"{where}, and no lam brings it up to the noise: sigma may be too large. Lower sigma, or give lam."
-    return f"{where}: the search came no nearer. The kernel may be wrong or sigma too small."
+        return f"{where}, and no lam brings it up to the noise. Sigma may be too large. Lower sigma, or give lam."
+    return f"{where}: the search did not come nearer. The kernel may be wrong or sigma too small."
 
 
 @dataclass(frozen=True)

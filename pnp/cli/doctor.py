@@ -1,0 +1,34 @@
+"""`pnp doctor`: what a picture file is, and the command to try."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from .options import one_line_errors
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PICTURE...")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one line for each picture.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def doctor(files: tuple[Path, ...], as_json: bool, debug: bool) -> None:
+    """Say what a picture file is: range, noise, JPEG quality, stripes, clipped pixels, blur, and the command to try.
+
+    Nothing is written. A blur is a suspicion: soft pictures look blurred.
+    """
+    with one_line_errors(debug):
+        from ..files import pictures
+        from ..jobs.doctor import examine
+
+        for path in files:
+            found = examine(pictures.read(path, "auto", holes=True), str(path))
+            if as_json:
+                click.echo(json.dumps({"picture": str(path), **found.to_json()}, ensure_ascii=False))
+                continue
+            click.echo(f"{path}")
+            for name, text in found.lines.items():
+                click.echo(f"  {name + ':':9s} {text}")
+            click.echo(f"  {'try:':9s} {found.command or 'nothing: the picture looks as it should'}")

@@ -1,0 +1,127 @@
+"""What a picture file is, and the command to try: nothing is restored."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..files.pictures import Picture
+from ..noises import find_stripes
+from ..noises.level import of_file
+from ..operators.mask_files import COLOURS
+from ..registry import OPERATORS
+from . import unknown
+
+NOISY = 0.02  # of the picture's range: less is hardly seen
+PAINTED = (0.001, 0.2)  # share of the pixels that have one pure colour
+SMALL = 300  # pixels a side
+CLIPPED = 0.01  # share of the pixels at an end: worth a word
+SOFT = 1.0  # std in pixels: less is what JPEG and lenses do to any picture
+SIDE = 512  # a part of this side is looked at for a blur
+# the first row of the luminance table that the JPEG standard recommends, for quality 50
+STANDARD = (16.0, 11.0, 10.0, 16.0, 24.0, 40.0, 51.0, 61.0)
+
+
+class Finding(NamedTuple):
+    """What was found, in words, and the command to try, '' where none is needed."""
+
+    lines: dict[str, str]
+    command: str
+
+    def to_json(self) -> dict[str, object]:
+        return {**self.lines, "command": self.command}
+
+
+def examine(picture: Picture, path: str) -> Finding:
+    """Size, range, missing and clipped pixels, noise, JPEG, stripes and blur of a picture that was read with `auto`."""
+    x = picture.pixels
+    middle = x[len(x) // 2][None]
+    known = ~middle.isnan()
+    seen = torch.where(known, middle, middle[known].mean() if bool(known.any()) else 0.0)
+    pages = f"{len(x)} pages, " if len(x) > 1 else ""
+    kind = "colour" if x.shape[1] == 3 else "grey"
+    lines = {"file": f"{picture.format}, {pages}{x.shape[-2]}×{x.shape[-1]} pixels (H × W), {kind}, {picture.dtype}"}
+    lines["range"] = f"{picture.ends} is black to white"
+    if not bool(known.all()):
+        lines["missing"] = f"{int((~known).any(1).sum())} pixels are NaN"
+    if clipped := _clipped(seen, known):
+        lines["clipped"] = clipped
+    if picture.tables is not None:
+        lines["jpeg"] = f"quality about {quality(picture.tables[0][0])}"
+    sigma, said = _noise(picture, seen, known)
+    lines["noise"] = said
+    if (stripes := find_stripes(seen, known)) is not None:
+        lines["stripes"] = ", ".join(f"{name} offsets of std {std:.2g}" for name, std in stripes.std().items())
+    if ink := painted(seen[0]):
+        lines["paint"] = f"part of the picture is pure {ink}"
+    blur = None if ink else _blur(picture, seen)
+    lines["blur"] = blur or "none that shows"
+    return Finding(lines, _command(path, x, sigma, ink, blur is not None, picture))
+
+
+def quality(steps: tuple[float, ...]) -> int:
+    """JPEG's quality setting of 1 to 100 whose first steps are nearest to these, by the tables of most encoders."""
+
+    def row(q: int) -> list[float]:
+        scale = 5000 / q if q < 50 else 200 - 2 * q
+        return [min(255, max(1, math.floor((step * scale + 50) / 100))) for step in STANDARD]
+
+    return min(range(1, 101), key=lambda q: sum(abs(a - b) for a, b in zip(row(q), steps[:8], strict=True)))
+
+
+def painted(x: Tensor) -> str | None:
+    """The name of a pure colour that some of the pixels of (3, H, W) have exactly, as paint has; None for no such."""
+    if len(x) != 3:
+        return None
+    for name in ("red", "green", "blue", "magenta", "cyan", "yellow"):
+        key = torch.tensor(COLOURS[name]).view(3, 1, 1)
+        share = float(((x - key).abs().amax(0) < 0.5 / 255).float().mean())
+        if PAINTED[0] < share < PAINTED[1]:
+            return name
+    return None
+
+
+def _clipped(x: Tensor, known: Tensor) -> str:
+    shares = {"black": float((x[known] <= 0).float().mean()), "white": float((x[known] >= 1).float().mean())}
+    return ", ".join(f"{share:.1%} of the samples are {end}" for end, share in shares.items() if share > CLIPPED)
+
+
+def _noise(picture: Picture, x: Tensor, known: Tensor) -> tuple[float, str]:
+    try:
+        mask = None if bool(known.all()) else known.float()
+        sigma, _, source = of_file(x, mask, picture.rounding, picture.hidden, pixelwise=True)
+    except ValueError as error:
+        return 0.0, str(error)
+    level = float(sigma.max())
+    return level, f"sigma {level:.3g}, {255 * level:.2g}/255 ({source})"
+
+
+def _blur(picture: Picture, x: Tensor) -> str | None:
+    """A word on a blur that the spectrum shows; None where it shows none."""
+    top, left = (max(0, (n - SIDE) // 2) for n in x.shape[-2:])
+    part = x[..., top : top + SIDE, left : left + SIDE]
+    operator = OPERATORS.build("blur:std=?", shape=tuple(part.shape[1:]), measured=True, border="valid")
+    asked = operator.unknown()
+    assert asked is not None
+    try:
+        kernel = unknown.numbers(asked, part[0], picture.hidden)
+    except ValueError:
+        return None
+    if kernel.point or kernel.values["std"] < SOFT:
+        return None
+    return f"about as wide as a Gaussian of std {kernel.values['std']:.2g}" + ("" if kernel.sure else ", not sure")
+
+
+def _command(path: str, x: Tensor, sigma: float, ink: str | None, blurred: bool, picture: Picture) -> str:
+    file = path if re.fullmatch(r"[\w./-]+", path) else f'"{path}"'
+    if ink:
+        return f"pnp solve {file} --op identity --mask {ink}"
+    if blurred:
+        return f"pnp solve {file} --op blur:kernel=disk,radius=?"
+    if sigma > NOISY or picture.tables is not None:
+        return f"pnp solve {file} --op identity"
+    return f"pnp solve {file} --op downsample:factor=2" if min(x.shape[-2:]) < SMALL else ""
