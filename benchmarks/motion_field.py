@@ -95,7 +95,7 @@ def row(x: Tensor, i: int) -> dict[str, Any]:
     result: dict[str, Any] = {"picture": i, "error": error(found.field, motion), "sure": found.sure and not found.point,
                               "sharp": still.point or not still.sure, "input": score(y, truth)}  # fmt: skip
     single = "blur:kernel=motion,length=?,angle=?"
-    for name, used, guard in (("found", Varying.motion(found.field), False), ("told", operator, False),
+    for name, used, guard in (("found", "varying:kernel=estimate", False), ("told", operator, False),
                               ("one motion", single, False), ("written", "varying:kernel=estimate", True)):  # fmt: skip
         told = {"floor": 12**-0.5 / 255, "range": (0.0, 255.0), "guard": guard, "light": "srgb"}
         try:

@@ -32,6 +32,8 @@ SWEEPS = 60
 RIM = 3  # cells at the border that see too little
 LEAST = 96  # pixels a side of a picture in which motions can be told
 SHORT = 1.5  # pixels: a shorter motion is none
+# std of noise that restores best with such a field: training pictures 0.02 to 0.04, motions wrong by 1.4 to 2.3 pixels
+AMISS = 0.03
 APART = 0.9  # `spread` from which a field is not believed: at 0.4 to 0.8 the mean error was 1 to 3 pixels
 
 
@@ -46,6 +48,10 @@ class Motions(NamedTuple):
     @property
     def maps(self) -> dict[str, Tensor]:
         return {"motion": self.field}
+
+    @property
+    def error(self) -> float:
+        return AMISS
 
     def to_json(self) -> dict[str, Any]:
         length = self.field.norm(dim=-1)

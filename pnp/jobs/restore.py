@@ -146,7 +146,9 @@ def run(
     job = replace(job, tables=None) if striped else job  # y is no longer what JPEG has written
     noise = settle.level(job, parts, say)
     parts, kernel = unknown.found(job, parts, say)
-    if kernel is None:
+    if kernel is not None:
+        noise = settle.at_least(job, parts, noise, kernel.error, say)
+    else:
         parts = turned.righted(job, parts, noise, say)
     space, parts, noise = lights.of(job, parts, noise, say)
     judgements = settle.judged(replace(job, hidden=space.hidden), parts, noise.noise)

@@ -169,6 +169,16 @@ def beside_error(job: Job, level: Level, judgements: list[Judgement], say: Say) 
     return Level(level.noise.scaled(compact(factors)), f"{level.source}, raised for {error}")
 
 
+def at_least(job: Job, parts: Parts, level: Level, error: float, say: Say) -> Level:
+    """The noise, its sigma raised to the error of an operator that was found, where the level was not told."""
+    sigma = torch.as_tensor(level.noise.level(parts.y)).flatten()
+    if job.sigma is not None or isinstance(job.noise, Noise) or bool((sigma >= error).all()):
+        return level
+    say(f"sigma: raised to {error:g} for the error of the {parts.operator.called} that was found")
+    factors = (error / sigma).clamp_min(1)
+    return Level(level.noise.scaled(compact(factors)), f"{level.source}, raised for the error of the operator")
+
+
 def _of_few(job: Job, parts: Parts, photons: PoissonGaussian) -> Noise | None:
     """Poisson noise, where a denoiser meets few photons and its solver can take it; None: white noise does as well."""
     if not parts.prior.denoises or float((photons.mean / photons.gain).max()) >= FEW_PHOTONS:

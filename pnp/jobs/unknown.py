@@ -44,12 +44,14 @@ ALIKE = 0.7
 class Finding(Protocol):
     """What was found of an operator.
 
-    maps: it, by its name.  point: whether the picture shows no blur.  sure: whether the evidence tells it from others.
+    maps: it, by its name.  error: what it may be wrong by, as a std of noise.  point: whether the picture shows no blur.  sure: whether the evidence tells it from others.
     said: for a person.
     """
 
     @property
     def maps(self) -> dict[str, Tensor]: ...
+    @property
+    def error(self) -> float: ...
     @property
     def point(self) -> bool: ...
     @property
@@ -71,6 +73,10 @@ class Kernel(NamedTuple):
     @property
     def maps(self) -> dict[str, Tensor]:
         return {"kernel": self.kernel}
+
+    @property
+    def error(self) -> float:
+        return 0.0
 
     def to_json(self) -> dict[str, Any]:
         return {**self.values, "size": list(self.kernel.shape), "sure": self.sure, "said": self.said}
