@@ -453,7 +453,7 @@ def test_fit_lam_spends_no_more_time_than_it_is_given() -> None:
             calls.append(1)
             return super().begin(x0)
 
-    with pytest.warns(UserWarning, match="the time was over before a lam"):
+    with pytest.warns(UserWarning, match="the time ended before a fitting lam"):
         fit_lam(problem(1, Counted()), ADMM(), seconds=0)
     assert len(calls) == 1
 
