@@ -431,7 +431,7 @@ def test_a_moving_variance_finds_the_best_picture_without_the_noise_level(rule: 
         fooled.append(float(averages(now.x)))
 
     result = solve(problem, solver, stop=parse_stop(rule), metrics={"psnr": lambda v: psnr(v, x)}, callbacks=[callback])
-    assert result.reason[0].startswith("the images' moving variance") and result.chosen[0] < result.iterations[0]
+    assert result.reason[0].startswith("the moving variance of the images") and result.chosen[0] < result.iterations[0]
     best = float(result.history["psnr"].max())
     assert float(psnr(result.x, x)) > best - 0.4 > float(psnr(y, x)) + 8
     assert fooled.index(min(fooled)) > result.chosen[0] + 50

@@ -429,7 +429,7 @@ def test_fit_lam_goes_by_the_noise_that_is_seen_where_sigma_is_a_little_too_smal
     right = Problem(op, y, TV(), 0.04)
     told = replace(right, noise=Gaussian(0.036))
     weight = float(fit_lam(right, ADMM(), c=0.97)[0]) * 0.04**2
-    with pytest.warns(UserWarning, match="This lam is for the noise that the measurement shows"):
+    with pytest.warns(UserWarning, match="This lam fits the noise that the measurement shows"):
         lam, x_lam = fit_lam(told, ADMM(), c=0.97)
     assert 0.5 < float(lam) * 0.036**2 / weight < 2
     assert float(right.residual(x_lam) / right.noise_norm()) == pytest.approx(0.97, abs=0.03)
@@ -453,7 +453,7 @@ def test_fit_lam_spends_no_more_time_than_it_is_given() -> None:
             calls.append(1)
             return super().begin(x0)
 
-    with pytest.warns(UserWarning, match="the time was over before a lam"):
+    with pytest.warns(UserWarning, match="the time ended before a fitting lam"):
         fit_lam(problem(1, Counted()), ADMM(), seconds=0)
     assert len(calls) == 1
 
