@@ -13,6 +13,7 @@ from ..files.pictures import Picture
 from ..noises import find_stripes
 from ..noises.level import of_file
 from ..operators.mask_files import COLOURS
+from ..operators.unknown import Unknown
 from ..registry import OPERATORS
 from . import unknown
 
@@ -106,7 +107,7 @@ def _blur(picture: Picture, x: Tensor) -> str | None:
     part = x[..., top : top + SIDE, left : left + SIDE]
     operator = OPERATORS.build("blur:std=?", shape=tuple(part.shape[1:]), measured=True, border="valid")
     asked = operator.unknown()
-    assert asked is not None
+    assert isinstance(asked, Unknown)
     try:
         kernel = unknown.numbers(asked, part[0], picture.hidden)
     except ValueError:

@@ -44,8 +44,8 @@ ALIKE = 0.7
 class Finding(Protocol):
     """What was found of an operator.
 
-    maps: it, by its name.  error: what it may be wrong by, as a std of noise.  point: whether the picture shows no blur.  sure: whether the evidence tells it from others.
-    said: for a person.
+    maps: it, by its name.  error: what it may be wrong by, as a std of noise.  point: whether the picture shows no
+    blur.  sure: whether the evidence tells it from others.  said: for a person.
     """
 
     @property
