@@ -3,11 +3,11 @@
     python benchmarks/motion_field.py --data FOLDER          (--quick: one bundled picture, writes nothing)
 
 Training pictures (FOLDER/train); the constants of `pnp.jobs.field` were chosen on others (--tune).
-Each is blurred by a field that is linear in the place, v(p) = t + M (p − c), as of a camera that turns and moves,
-with motions of up to 20 pixels; noise of 1/255, 8 bits, grey, up to 320 pixels a side.  The error of a motion is its distance
-from the true one or from its opposite, in pixels.  PSNR with 20 pixels cut: the field found, the field told, and one
-motion for the whole picture (`blur:kernel=motion,length=?,angle=?`), all by `unet` and without the guard; and what the
-program writes by itself.
+Each is blurred by a field that is linear in the place, v(p) = t + M (p − c), as of a camera that turns and moves, with
+motions of up to 20 pixels; noise of 1/255, 8 bits, grey, up to 320 pixels a side.  The error of a motion is its
+distance from the true one or from its opposite, in pixels.  PSNR with 20 pixels cut: the field found, the field told,
+and one motion for the whole picture (`blur:kernel=motion,length=?,angle=?`), all by `unet` and without the guard; and
+what the program writes by itself.
 """
 
 from __future__ import annotations
