@@ -10,16 +10,17 @@ numbers are found in up to 600 pixels a side, and `unet` restores the middle.  S
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
-from common import arguments, save
+from common import RESULTS, arguments, save
 from light import as_file
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
@@ -43,14 +44,21 @@ LENGTHS = (9.0, 13.0, 17.0, 21.0)
 
 
 def main() -> None:
-    options = arguments(__doc__, data=True).parse_args()
+    parser = arguments(__doc__, data=True)
+    parser.add_argument("--shakes", action="store_true", help="shakes alone; the other rows stay as they are")
+    options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
     if options.quick:
         return print(summed(rows([photograph("astronaut")])))
     if options.data is None:
         sys.exit("give the folder of pictures with --data or PNP_DATA, or --quick.")
-    found = rows(chosen(Path(options.data, "train")))
+    pictures = chosen(Path(options.data, "train"))
+    if options.shakes:
+        stored = json.loads((RESULTS / "kernel_estimation.json").read_text(encoding="utf-8"))["results"]["rows"]
+        found = [row for row in stored if row["blur"] in FORMS] + rows(pictures, forms=())
+    else:
+        found = rows(pictures)
     print(summed(found))
     print(save("kernel_estimation", {"summary": summed(found), "rows": found}, side=SIDE, largest=LARGEST))
 
@@ -63,10 +71,10 @@ def chosen(folder: Path) -> list[Tensor]:
     return [x for x in halved if x.shape[1] == 3 and min(x.shape[-2:]) >= SHAKEN + 24 and float(x.std()) > 0.1]
 
 
-def rows(pictures: list[Tensor]) -> list[dict[str, Any]]:
+def rows(pictures: list[Tensor], forms: Iterable[str] = tuple(FORMS)) -> list[dict[str, Any]]:
     found = []
     for i, x in enumerate(pictures):
-        for row in (*(numbers(x[..., :LARGEST, :LARGEST], form, i) for form in FORMS), *shakes(x, i)):
+        for row in (*(numbers(x[..., :LARGEST, :LARGEST], form, i) for form in forms), *shakes(x, i)):
             print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
             found.append(row)
     return found
