@@ -2,7 +2,7 @@
 
     python benchmarks/text_ocr.py --fonts FOLDER...          (--quick: one page, writes nothing)
 
-Pages of English in fonts that the network has not seen, black on white, 360 × 480 pixels, letters of 20 to 30 pixels.
+Pages of English words in fonts that the network has not seen, black on white, 360 × 480 pixels, letters of 20 to 30 pixels.
 Each is blurred by a shake of 5 to 21 pixels, by defocus of radius 1 to 5, or not at all, with noise of 0 to 7/255, in 8
 bits.  The reader is tesseract (it has to be installed), on pages enlarged twice.  The character error rate is the
 Levenshtein distance to the printed text over its length, at most 1.
@@ -59,9 +59,8 @@ def main() -> None:
 def row(fonts: list[Path], blur: str, i: int, blind: bool) -> dict[str, Any]:
     drawn = random.Random(f"{blur} {i}")
     font, size = drawn.choice(fonts), drawn.randint(20, 30)
-    words = prose()
-    start = drawn.randrange(len(words) - 200)
-    x, lines = typeset(words[start : start + 200], font, size, (PAGE[0] + 2 * MARGIN, PAGE[1] + 2 * MARGIN))
+    words = drawn.choices(vocabulary(), k=200)
+    x, lines = typeset(words, font, size, (PAGE[0] + 2 * MARGIN, PAGE[1] + 2 * MARGIN))
     kernel = torch.ones(1, 1, dtype=torch.float64)
     length, radius, sigma = drawn.uniform(5, 21), drawn.uniform(1, 5), drawn.uniform(0, 7) / 255
     if blur == "shake":
@@ -102,10 +101,9 @@ def summed(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {blur: {way: mean(r[way] for r in members) for way in ways} for blur, members in groups.items()}
 
 
-def prose() -> list[str]:
-    """English words with their points and commas: this project's own documents."""
-    root = Path(__file__).parents[1]
-    text = " ".join((root / name).read_text(encoding="utf-8") for name in ("CHANGELOG.md", "CONTRIBUTING.md"))
+def vocabulary() -> list[str]:
+    """English words with their points and commas: those of this project's licence."""
+    text = (Path(__file__).parents[1] / "LICENSE").read_text(encoding="utf-8")
     return [word for word in text.split() if re.fullmatch(r"[A-Za-z]+[.,]?", word)]
 
 
