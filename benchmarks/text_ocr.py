@@ -2,10 +2,10 @@
 
     python benchmarks/text_ocr.py --fonts FOLDER...          (--quick: one page, writes nothing)
 
-Pages of English words in fonts that the network has not seen, black on white, 360 × 480 pixels, letters of 20 to 30 pixels.
-Each is blurred by a shake of 5 to 21 pixels, by defocus of radius 1 to 5, or not at all, with noise of 0 to 7/255, in 8
-bits.  The reader is tesseract (it has to be installed), on pages enlarged twice.  The character error rate is the
-Levenshtein distance to the printed text over its length, at most 1.
+Pages of English words in fonts that the network has not seen, black on white, 360 × 480 pixels, letters of 20 to 30
+pixels.  Each is blurred by a shake of 5 to 21 pixels, by defocus of radius 1 to 5, or not at all, with noise of 0 to
+7/255, in 8 bits.  The reader is tesseract (it has to be installed), on pages enlarged twice.  The character error rate
+is the Levenshtein distance to the printed text over its length, at most 1.
 """
 
 from __future__ import annotations
