@@ -23,8 +23,9 @@ ARRAYS = (".npy", ".npz", ".mat")
 @OPERATORS.register(
     "varying",
     cite=("nagy1998", "denis2015"),
-    examples=("varying", "varying:order=before", "varying:border=valid", "varying:order=before,border=valid"),
-)
+    examples=("varying", "varying:length=3,order=before", "varying:length=3,border=valid",
+              "varying:length=3,order=before,border=valid"),
+)  # fmt: skip
 def varying(
     motion: str | None = None,
     radius: str | None = None,
