@@ -19,7 +19,7 @@ from pnp.training.pages import typeset
 
 size = (160, 240) if "--quick" in sys.argv else (240, 400)
 font = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-words = 4 * "Out of focus is how most pages come from a phone that is held too near.".split()
+words = 4 * ["Out", "of", "focus", "is", "how", "most", "pages", "come", "from", "a", "phone", "that", "is", "held", "too", "near."]
 page = typeset(words, font, 18, size)[0][None]  # (1, 1, H, W)
 lens = pnp.operators.ValidBlur(pnp.operators.kernels.disk(3.5))
 y = lens(page) + 0.01 * torch.randn(lens(page).shape, generator=torch.Generator().manual_seed(0))
