@@ -21,8 +21,9 @@ from pnp.priors.nets import ARCHITECTURES, DnCNN, UNet, trd
 from pnp.priors.network import NearestLevel, NetworkDenoiser, networks, shipped
 from pnp.registry import DENOISERS, SpecError
 from pnp.samples import photograph
+from pnp.training.objectives.denoising import drawn
 from pnp.training.patches import PatchPool
-from pnp.training.run import TrainSettings, draw_noise, resumed, start, train
+from pnp.training.run import TrainSettings, resumed, start, train
 
 
 def network(name: str, channels: int = 1) -> nn.Module:
@@ -258,7 +259,7 @@ def test_poisson_diffusion_scales_with_the_gain_and_learns(tmp_path: Path, pictu
     train(settings(net="trd", config=config, steps=40, lr=0.05, ema=0.8), pictures, tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     clean = files.read(pictures[2]).pixels
-    noise = draw_noise(net, clean, torch.tensor(0.2), torch.Generator().manual_seed(0))
+    noise = drawn(clean, torch.tensor(0.2), torch.Generator().manual_seed(0), net.noise)
     assert float(noise.square().mean()) == pytest.approx(0.04 * float(clean.mean()), rel=0.05)
     assert lines[-1]["psnr"]["51"] > float(-10 * noise.square().mean().log10()) + 3
 

@@ -137,3 +137,9 @@ def test_levels_of_several_sizes_are_averaged_as_variances_or_the_largest_is_tak
     for pixelwise, expected in ((True, math.hypot(*levels) / 3**0.5), (False, max(levels))):
         found, at = noise_level.over_sizes(camera(), torch.ones(1), pixelwise=pixelwise)
         assert float(found) == pytest.approx(expected) and int(at) == size
+
+
+def test_a_page_whose_white_is_flat_has_hardly_any_noise() -> None:
+    """Black and white letters, most pixels clipped, and windows without any noise among the others."""
+    means = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
+    assert noise_level._untruncated(0.0, means, 0.0, 1.0) == noise_level.FLOOR**2

@@ -16,7 +16,10 @@ from test_cli import pnp, record
 from torch import Tensor
 
 from pnp.files import pictures
-from pnp.operators import Blur, ValidBlur, Varying, dot_test, fields, kernels
+from pnp.jobs.guard import beyond
+from pnp.jobs.job import Job, Parts
+from pnp.operators import Blur, Identity, ValidBlur, Varying, dot_test, fields, kernels
+from pnp.priors import TV
 from pnp.registry import OPERATORS, SpecError
 from pnp.samples import photograph
 from pnp.testing import check_operator
@@ -314,6 +317,17 @@ def test_the_right_field_restores_the_picture(folder: Path) -> None:
     assert pnp(*arguments, "--light", "srgb") == 0
     scores = record()["metrics"]
     assert scores["psnr"][0] > scores["psnr_initial"][0] + 4
+
+
+def test_how_far_a_result_may_lie_beyond_goes_by_how_much_was_changed() -> None:
+    y = (0.2 + 0.2 * images(1, 1, 40, 40)).float()
+    job, parts = Job("identity", "tv", range=(0.0, 255.0)), Parts(Identity(), y, TV(), None, None)
+    rows = torch.zeros_like(y)
+    rows[..., :1, :] = 1
+    above = rows * (1 + 10 / 255 - y)  # the first row is beyond white: 1.6 of 255 on average, a change of 30
+    assert bool(beyond(job, parts, y + 2 * above).all())
+    assert not bool(beyond(job, parts, y + above + (1 - rows) * 0.3).any())
+    assert bool(beyond(job, parts, y + 4 * above + (1 - rows) * 0.3).all())
 
 
 BAD: dict[str, tuple[np.ndarray | None, str, str]] = {

@@ -53,6 +53,10 @@ class Motions(NamedTuple):
     def error(self) -> float:
         return AMISS
 
+    @property
+    def free(self) -> bool:
+        return False
+
     def to_json(self) -> dict[str, Any]:
         length = self.field.norm(dim=-1)
         return {"mean length": round(float(length.mean()), 3), "longest": round(float(length.max()), 3),

@@ -168,7 +168,9 @@ def run(
         source = f"{noise.source}; times {guard.GENTLER:g} where the result went far beyond black and white"
         noise = noise._replace(source=source)
         outside = guard.beyond(job, seen, space.encoded(parts.operator.visible(result.x)))
-    doubt = unknown.doubt(kernel, job.guard) if kernel is not None else ""
+    doubt = ""
+    if kernel is not None:
+        doubt = unknown.doubt(kernel, job.guard, parts.y, parts.operator.visible(result.x))
     result, kept = guard.kept(job, parts, result, done.x0, judgements, outside, doubt)
     total = time.perf_counter() - begun - (0 if metric is None else metric.seconds)
     restored = space.encoded(parts.operator.visible(result.x))

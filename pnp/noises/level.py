@@ -282,7 +282,7 @@ def _untruncated(variance: float, mean: Tensor, low: float, high: float) -> floa
         a, b = (low - mean) / sigma, (high - mean) / sigma
         left, right, inside = normal.log_prob(a).exp(), normal.log_prob(b).exp(), normal.cdf(b) - normal.cdf(a)
         share = 1 + (a * left - b * right) / inside - ((left - right) / inside).square()
-        sigma = (variance / max(float(share.mean()), LEAST_SHARE)) ** 0.5
+        sigma = max(variance / max(float(share.mean()), LEAST_SHARE), FLOOR**2) ** 0.5
     return max(sigma**2, FLOOR**2)
 
 

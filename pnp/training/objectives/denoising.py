@@ -39,7 +39,7 @@ class Denoising(Objective):
         clean = self.pool.draw(batch, side, generator).to(device)
         low, high = self.range
         sigma = low + (high - low) * torch.rand(batch, 1, 1, 1, generator=generator).pow(1.5).to(device)
-        noise = self.drawn(clean, sigma, generator)
+        noise = drawn(clean, sigma, generator, self.noise)
         return ((net(clean + noise, sigma) - noise).square() / (sigma + 1 / 255)).mean()
 
     def judge(self, net: Net, device: torch.device) -> dict[str, dict[str, float]]:
@@ -50,14 +50,15 @@ class Denoising(Objective):
             values = []
             for picture in self.pictures:
                 clean = picture[None].to(device).float() / 255
-                noisy = clean + self.drawn(clean, torch.tensor(sigma), torch.Generator().manual_seed(0))
+                noisy = clean + drawn(clean, torch.tensor(sigma), torch.Generator().manual_seed(0), self.noise)
                 values.append(peak_snr(noisy - net(noisy, sigma), clean))
             scores[f"{255 * sigma:.0f}"] = sum(values) / len(values)
         return {"psnr": scores}
 
-    def drawn(self, clean: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
-        """The noise that the network learns to find: sigma n, n ~ N(0, I); or Poisson noise of gain sigma²."""
-        if self.noise == "gaussian":
-            return sigma * torch.randn(clean.shape, generator=generator).to(clean)
-        gain = sigma.square().cpu()
-        return (gain * torch.poisson(clean.cpu() / gain, generator=generator)).to(clean) - clean
+
+def drawn(clean: Tensor, sigma: Tensor, generator: torch.Generator, noise: str = "gaussian") -> Tensor:
+    """The noise that the network learns to find: sigma n, n ~ N(0, I); or Poisson noise of gain sigma²."""
+    if noise == "gaussian":
+        return sigma * torch.randn(clean.shape, generator=generator).to(clean)
+    gain = sigma.square().cpu()
+    return (gain * torch.poisson(clean.cpu() / gain, generator=generator)).to(clean) - clean
