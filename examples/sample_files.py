@@ -9,6 +9,7 @@ is written below it; its truth is in the folder `truth`.
 import sys
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import tifffile
 import torch
@@ -21,6 +22,7 @@ from pnp.files import pictures
 from pnp.operators import kernels
 from pnp.registry import OPERATORS
 from pnp.samples import photograph
+from pnp.training.pages import typeset
 
 PHOTONS = 150  # of the brightest pixel of the stack
 
@@ -110,6 +112,10 @@ def write_all(folder: Path, quick: bool = False) -> None:
     save("small.png", halved(sharp), sharp)  # half the size
     save("noisy.png", noise(woman, 25 / 255), woman)  # a high ISO number
     pictures.write(folder / "clean.png", cat)  # to be degraded, for tests with --simulate
+    words = 8 * ["Most", "pages", "come", "from", "a", "phone", "that", "was", "held", "too", "near."]
+    font = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    page = typeset(words, font, 18, (160, 240) if quick else (300, 460))[0][None]
+    save("page.png", noise(operators.ValidBlur(kernels.disk(3.0))(page), 0.01), page)  # out of focus
     bytes_of = (woman[0].permute(1, 2, 0) * 255).round().byte().numpy()
     Image.fromarray(bytes_of).save(folder / "old.jpg", quality=15)  # a JPEG of poor quality
     pictures.write(folder / "truth" / "old.png", woman)

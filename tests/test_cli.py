@@ -32,7 +32,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 COMMAND = r"(?:^|`)pnp ((?:solve|show|cite|list|check|doctor) [^`\n#]+)"  # a line of a block, or between backticks
 FOUND = [c.strip() for page in PAGES for c in re.findall(COMMAND, page.read_text("utf-8"), re.M)]
-COMMANDS = [c for c in dict.fromkeys(FOUND) if "estimate" not in c and "kernel.npy" not in c]  # minutes
+LEFT_OUT = ("estimate", "kernel.npy", "run/")  # minutes, and what other commands have written
+COMMANDS = [c for c in dict.fromkeys(FOUND) if not any(part in c for part in LEFT_OUT)]
 BLUR = "blur:std=1.6"
 EVERY_PRIOR = [*(e.examples[0] for name, e in PRIORS.items() if name != "deepinv"), "tv+0.5*haar"]
 assert all(map(len, (OPERATORS, PRIORS, SOLVERS, NOISES, COMMANDS)))

@@ -46,7 +46,8 @@ def operate(spec: str) -> Callable[[Tensor], Tensor]:
 def restore(prior: str, solver: str) -> Callable[[Tensor], Tensor]:
     def work(x: Tensor) -> Tensor:
         shape = tuple(x.shape[1:])
-        operator = OPERATORS.build("blur", shape=shape, seed=0).to(x.device)
+        name = "blur" if SOLVERS.build(solver).needs_operator else "unknown"
+        operator = OPERATORS.build(name, shape=shape, seed=0).to(x.device)
         problem = Problem(operator, operator(x), priors.parse(prior, shape=shape, seed=0), sigma=0.05)  # type: ignore[arg-type]
         return solve(problem, SOLVERS.build(solver), iterations=2).x
 
@@ -84,7 +85,7 @@ def test_a_prior_works_where_the_picture_is(prior: str, device: torch.device) ->
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_solver_works_where_the_picture_is(solver: str, device: torch.device) -> None:
-    some = ("tikhonov", "tv", "red", "dip:depth=2", "dip:depth=2+tv")
+    some = ("tikhonov", "tv", "red", "dip:depth=2", "dip:depth=2+tv", "text")
     prior = next(p for p in some if fits(SOLVERS.build(solver), priors.parse(p)))
     check(restore(prior, solver), images(1, 1, 16, 16, dtype=torch.float32), device)
 
