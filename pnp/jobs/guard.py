@@ -26,17 +26,16 @@ MADE_UP = "No blur leads from the restored picture back to the measured one"
 KEPT = "so the measured picture is kept. --no-guard writes the result"
 
 
-def beyond(job: Job, parts: Parts, restored: Tensor) -> Tensor:
+def beyond(job: Job, parts: Parts, restored: Tensor, plain: Tensor) -> Tensor:
     """Which restored pictures go far beyond black and white where the measured ones do not, (B,) of bool.
 
-        √(mean over pixels of (−x)₊² + (x − 1)₊²) > max(BEYOND, SHARE √(mean of (x − x0)²)),   x0 the plain guess
+        √(mean over pixels of (−x)₊² + (x − 1)₊²) > max(BEYOND, SHARE √(mean of (x − x0)²)),   x0 the plain guess `plain`
 
     Where a strong blur is taken back at many sharp edges, a little more lies beyond, of a much larger change.
     A picture whose black and white were found in its values may well go beyond them: none of those.  So may one with
     saturated pixels, and any picture where pixels are missing.
     """
     y, known = parts.y, parts.operator.known()
-    plain = parts.operator.visible(parts.operator.initial(y))
     if known is not None and known.shape[-2:] == restored.shape[-2:]:
         near = max_pool2d(1 - known.to(restored).amin(0, keepdim=True)[None], 2 * NEAR + 1, 1, NEAR)
         restored, plain = (torch.where(near > 0, 0.5, x) for x in (restored, plain))

@@ -156,18 +156,19 @@ def run(
     metric = None if parts.truth is None else _Psnr(parts.operator, parts.truth, space)
     ways = _Ways(callbacks, say, metric, after, sooner, begun)
     done = _attempt(job, parts, noise.noise, ways)
-    result, initial = done.result, space.encoded(parts.operator.visible(done.x0))
+    result, plain = done.result, space.encoded(parts.operator.visible(done.x0))
+    initial = plain
     if striped:
         initial = parts.operator.visible(parts.operator.initial(y))  # what the person has, stripes and all
     seen = parts._replace(y=space.encoded(parts.y))
-    outside = guard.beyond(job, seen, space.encoded(parts.operator.visible(result.x)))
+    outside = guard.beyond(job, seen, space.encoded(parts.operator.visible(result.x)), plain)
     if bool(outside.any()) and job.sigma is None and noise.noise.scaled(guard.GENTLER) is not noise.noise:
         say(f"{guard.OUTSIDE}: once more with {guard.GENTLER:g} times the noise")
         gentler = _attempt(job, parts, noise.noise.scaled(guard.GENTLER), ways._replace(after=None)).result.x
         result = replace(result, x=torch.where(outside.view(-1, 1, 1, 1), gentler, result.x))
         source = f"{noise.source}; times {guard.GENTLER:g} where the result went far beyond black and white"
         noise = noise._replace(source=source)
-        outside = guard.beyond(job, seen, space.encoded(parts.operator.visible(result.x)))
+        outside = guard.beyond(job, seen, space.encoded(parts.operator.visible(result.x)), plain)
     doubt = ""
     if kernel is not None:
         doubt = unknown.doubt(kernel, job.guard, parts.y, parts.operator.visible(result.x))
