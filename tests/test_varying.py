@@ -325,9 +325,9 @@ def test_how_far_a_result_may_lie_beyond_goes_by_how_much_was_changed() -> None:
     rows = torch.zeros_like(y)
     rows[..., :1, :] = 1
     above = rows * (1 + 10 / 255 - y)  # the first row is beyond white: 1.6 of 255 on average, a change of 30
-    assert bool(beyond(job, parts, y + 2 * above).all())
-    assert not bool(beyond(job, parts, y + above + (1 - rows) * 0.3).any())
-    assert bool(beyond(job, parts, y + 4 * above + (1 - rows) * 0.3).all())
+    assert bool(beyond(job, parts, y + 2 * above, y).all())
+    assert not bool(beyond(job, parts, y + above + (1 - rows) * 0.3, y).any())
+    assert bool(beyond(job, parts, y + 4 * above + (1 - rows) * 0.3, y).all())
 
 
 BAD: dict[str, tuple[np.ndarray | None, str, str]] = {

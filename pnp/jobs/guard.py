@@ -29,8 +29,9 @@ KEPT = "so the measured picture is kept. --no-guard writes the result"
 def beyond(job: Job, parts: Parts, restored: Tensor, plain: Tensor) -> Tensor:
     """Which restored pictures go far beyond black and white where the measured ones do not, (B,) of bool.
 
-        √(mean over pixels of (−x)₊² + (x − 1)₊²) > max(BEYOND, SHARE √(mean of (x − x0)²)),   x0 the plain guess `plain`
+        √(mean over pixels of (−x)₊² + (x − 1)₊²) > max(BEYOND, SHARE √(mean of (x − x0)²)),   x0 = plain
 
+    plain: the operator's plain guess, (B, C, H, W) as the restored pictures.
     Where a strong blur is taken back at many sharp edges, a little more lies beyond, of a much larger change.
     A picture whose black and white were found in its values may well go beyond them: none of those.  So may one with
     saturated pixels, and any picture where pixels are missing.
