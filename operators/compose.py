@@ -50,7 +50,7 @@ class Undescribed(Identity):
     It shows the measurement as it is, y = x, and solvers that need an operator refuse it.
     """
 
-    described, task = False, "unknown"
+    described, task = False, "other"
 
 
 @OPERATORS.register("unknown")

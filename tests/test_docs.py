@@ -106,7 +106,7 @@ def test_a_guide_names_no_operator_that_does_not_exist() -> None:
 def test_the_files_of_the_guides_hold_what_they_say(samples: Path) -> None:
     from pnp.files.pictures import read
 
-    assert len(list(samples.glob("*.*"))) == 15
+    assert len(list(samples.glob("*.*"))) == 16
     scratched, clean = read(samples / "scratched.png").pixels, read(samples / "truth" / "scratched.png").pixels
     painted = (scratched != clean).any(1, keepdim=True)
     known = read(samples / "mask.png").pixels[:, :1]
