@@ -67,7 +67,8 @@ def test_every_prior_keeps_its_contract(spec: str, shape: tuple[int, int, int]) 
 def test_prox_keeps_dtype_shape_and_flat_pictures_stay_flat(spec: str, dtype: torch.dtype) -> None:
     prior = build(spec, 3)
     if "prox" not in prior.offers():
-        flat = prior.grad(torch.full((1, 3, 17, 12), 0.6, dtype=dtype))
+        call = prior.grad if "grad" in prior.offers() else prior.restore
+        flat = call(torch.full((1, 3, 17, 12), 0.6, dtype=dtype))
         assert flat.dtype == dtype and flat.shape == (1, 3, 17, 12)
         return
     p = prior.prox(torch.full((1, 3, 17, 12), 0.6, dtype=dtype), 0.01)
