@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
+from ..linalg import largest_singular_value
 from ..registry import OPERATORS
 from ..samples import photograph
 from .sized import SizedOperator
@@ -59,8 +60,8 @@ class ConvolveWith(SizedOperator):
         return self._correlated(k) if self.whole else super().normal(k)
 
     def norm(self, x: Tensor | None = None) -> float:
-        """A bound: of x ∗ k on a circle of nearly twice the kernel's size, and not of its valid part."""
-        return float(self._kept(self.picture, self._power).abs().max()) ** 0.5
+        """A bound, of all of x ∗ k and not of its valid part, by power iteration on the autocorrelation of x."""
+        return largest_singular_value(self._correlated, self.picture.new_zeros(1, *self.x_shape))
 
     def _correlated(self, k: Tensor) -> Tensor:
         """AᵀA k of `whole`: k convolved with the autocorrelation of x."""
