@@ -14,7 +14,7 @@ from ...operators import kernels
 from ...priors.nets import Network
 from ..pages import Printer
 from .base import Net, Objective, peak_snr
-from .degrade import placed, resaved, rng_of
+from .degrade import Files, blurred, rng_of
 
 SHAKE = (5.0, 21.0)  # pixels
 RADIUS = (0.5, 10.0)  # of defocus, in pixels
@@ -36,7 +36,7 @@ class Text(Objective):
     batch, patch, levels = 16, 96, (0.0, 7 / 255)
 
     def __init__(self, printer: Printer, judging: Printer, levels: tuple[float, float], pages: int = 24) -> None:
-        self.printer, self.range = printer, levels
+        self.printer, self.camera = printer, Files(levels, 1 / 3, QUALITY)
         generator = torch.Generator().manual_seed(0)
         clean = torch.stack([judging.page(256, rng_of(generator)) for _ in range(pages)])
         self.pages = [(x[None], self.degraded(x[None], generator)) for x in clean]
@@ -71,8 +71,8 @@ class Text(Objective):
         """Mean PSNR in dB of the pages, as they were blurred and restored."""
         pairs = [(x.to(device), y.to(device)) for x, y in self.pages]
         restored = [peak_snr(y - net(y, 0.0), x) for x, y in pairs]
-        blurred = [peak_snr(y, x) for x, y in pairs]
-        return {"psnr": {"text": sum(restored) / len(pairs), "blurred": sum(blurred) / len(pairs)}}
+        before = [peak_snr(y, x) for x, y in pairs]
+        return {"psnr": {"text": sum(restored) / len(pairs), "blurred": sum(before) / len(pairs)}}
 
     def drawn(self, batch: int, side: int, generator: torch.Generator) -> Tensor:
         """(batch, 1, side, side): patches of a few fresh pages, flat ones drawn again."""
@@ -90,14 +90,7 @@ class Text(Objective):
     def degraded(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """clean (B, 1, H, W), each by a kernel and noise of its own."""
         rng = rng_of(generator)
-        size = clean.shape[-2:]
-        transfers = torch.stack([torch.fft.rfft2(placed(drawn_kernel(rng), size)) for _ in clean])[:, None]
-        blurred = torch.fft.irfft2(torch.fft.rfft2(clean) * transfers, s=size)
-        low, high = self.range
-        sigma = low + (high - low) * torch.rand(len(clean), 1, 1, 1, generator=generator)
-        noisy = blurred + sigma * torch.randn(clean.shape, generator=generator)
-        bytes8 = (255 * noisy).round().clamp(0, 255).to(torch.uint8)
-        return torch.stack([resaved(y, rng, QUALITY) if rng.random() < 1 / 3 else y.float() / 255 for y in bytes8])
+        return self.camera.of(blurred(clean, [drawn_kernel(rng) for _ in clean]), generator, rng)
 
 
 def drawn_kernel(rng: np.random.Generator) -> Tensor:
