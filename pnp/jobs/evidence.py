@@ -7,6 +7,7 @@ of what was measured shows whether a kernel is of the right size and angle, and 
 from __future__ import annotations
 
 import math
+from types import EllipsisType
 from typing import NamedTuple
 
 import numpy as np
@@ -232,7 +233,13 @@ def _factor(risks: Tensor, usual: Tensor) -> float:
 
 
 def crop(y: Tensor, side: int = SIDE, clipped: float = CLIPPED) -> Tensor | None:
-    """The crop (C, side, side), or less where y is smaller, with the strongest edges of those that are not clipped.
+    """The part of y (C, H, W) at its `window`."""
+    found = window(y, side, clipped)
+    return None if found is None else y[found]
+
+
+def window(y: Tensor, side: int = SIDE, clipped: float = CLIPPED) -> tuple[EllipsisType, slice, slice] | None:
+    """Where the crop (C, side, side), or less if y is smaller, has the strongest edges of those that are not clipped.
 
     clipped: the share of its pixels that may be.  None where there is none, or y is smaller than LEAST_SIDE.
     """
@@ -242,10 +249,11 @@ def crop(y: Tensor, side: int = SIDE, clipped: float = CLIPPED) -> Tensor | None
     best, found = 0.0, None
     for top in _starts(y.shape[-2], h):
         for left in _starts(y.shape[-1], w):
-            part = y[:, top : top + h, left : left + w]
+            place = (..., slice(top, top + h), slice(left, left + w))
+            part = y[place]
             ends = float(((part <= 0) | (part >= 1)).double().mean())
             if ends < clipped and (strength := edges(part)) > best:
-                best, found = strength, part
+                best, found = strength, place
     return found
 
 

@@ -19,7 +19,7 @@ from ..noises.level import of_file
 from ..operators.convolve import ConvolveWith
 from ..priors.bounds import Simplex
 from ..solvers.proximal import FISTA
-from .evidence import edges
+from .evidence import window
 
 SIDE = 31  # of the kernel
 WINDOW = 256  # side of the part that is looked at, the one with the strongest edges
@@ -33,13 +33,10 @@ UNEXPLAINED = 0.8
 def ratio(y: Tensor, x: Tensor) -> float:
     """r of x and y (C, H, W), in grey, on the part of y that has the strongest edges."""
     y, x = (luma(z[None].detach().cpu().float()) for z in (y, x))
-    h, w = (min(WINDOW, n) for n in y.shape[-2:])
-    if min(h, w) < 2 * SIDE:
+    place = window(y[0], WINDOW, clipped=1.0)
+    if place is None:
         return 0.0  # too small to tell
-    places = [(top, left) for top in _starts(y.shape[-2], h) for left in _starts(y.shape[-1], w)]
-    top, left = max(places, key=lambda p: edges(y[0, :, p[0] : p[0] + h, p[1] : p[1] + w]))
-    y, x = (z[..., top : top + h, left : left + w] for z in (y, x))
-    y, x = y - y.mean(), x - x.mean()
+    y, x = (z[place] - z[place].mean() for z in (y, x))
     noise = float(of_file(y, None)[0].median()) ** 2 * y.numel()
     half = SIDE // 2
     inner = (..., slice(half, -half), slice(half, -half))
@@ -52,8 +49,3 @@ def ratio(y: Tensor, x: Tensor) -> float:
     left_over = float(problem.residual(result.x)) ** 2 - share * noise
     changed = float((x - y)[inner].square().sum()) - share * noise
     return (max(left_over, 0.0) / changed) ** 0.5 if changed > 0 else 1.0
-
-
-def _starts(n: int, side: int) -> list[int]:
-    many = -(-n // side)
-    return [round(i * (n - side) / max(1, many - 1)) for i in range(many)]
