@@ -120,7 +120,7 @@ def tune(pictures: list[Tensor]) -> None:
                 errors.append(error(field.as_field(means, size)[: motion.shape[0], : motion.shape[1]], motion))
             print(trust, smooth, f"{mean(errors):.3f}", [round(e, 2) for e in errors], flush=True)
     for motion, logs, ways, size in seen:
-        means = field.smoothed(field.TRUST * logs, ways)
+        means = field.smoothed(logs, ways)
         away = error(field.as_field(means, size)[: motion.shape[0], : motion.shape[1]], motion)
         print(f"error {away:.2f}, spread {field.spread(logs, ways, means):.2f}")
 

@@ -50,13 +50,8 @@ def opinion(ways: torch.Tensor, chosen: torch.Tensor, sure: float) -> torch.Tens
     return logs.log_softmax(0)
 
 
-def phi(ways: torch.Tensor) -> torch.Tensor:
-    length, angle = ways.norm(dim=1), torch.atan2(-ways[:, 0], ways[:, 1])
-    return torch.stack([length * (2 * angle).cos(), length * (2 * angle).sin()], 1)
-
-
 def test_cells_that_know_tell_those_that_do_not() -> None:
-    points = phi(motions())
+    points = field.doubled(motions())
     chosen = torch.full((12, 12), 1 + ANGLES + 3)  # length 9 at 45 degrees
     logs = opinion(points, chosen, 12.0)
     logs[:, 5:8, 4:9] = -math.log(MOTIONS)  # a flat part: no opinion
@@ -68,7 +63,7 @@ def test_cells_that_know_tell_those_that_do_not() -> None:
 
 
 def test_a_sure_border_between_two_motions_stays() -> None:
-    points = phi(motions())
+    points = field.doubled(motions())
     chosen = torch.full((16, 16), 1)
     chosen[:, 8:] = 1 + 3 * ANGLES + 6
     found = field.smoothed(opinion(points, chosen, 60.0), points)

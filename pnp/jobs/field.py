@@ -22,11 +22,10 @@ from torch.nn.functional import affine_grid, conv2d, grid_sample, interpolate, p
 
 from ..files.pictures import luma
 from ..priors.nets.common import pad_to_multiple
-from ..priors.nets.motion import ANGLES, LENGTHS, STEP, Motion
+from ..priors.nets.motion import Motion, motions
 from ..priors.store import load
 
 TURNS = (0.0, 3.0, 6.0, 9.0, 12.0)  # degrees; a whole step between two known angles
-TRUST = 1.0  # of a cell's log p
 SMOOTH = 0.02  # w
 SWEEPS = 60
 RIM = 3  # cells at the border that see too little
@@ -69,7 +68,7 @@ def motions_of(y: Tensor) -> Motions:
         raise ValueError(f"Cannot find the motions: the picture is smaller than {LEAST} pixels. Give them: "
                          "varying:motion=FILE.")  # fmt: skip
     logs, ways, size = looked_at(y)
-    means = smoothed(TRUST * logs, ways)  # (2, h, w) of φ
+    means = smoothed(logs, ways)  # (2, h, w) of φ
     field = as_field(means, size)[: y.shape[-2], : y.shape[-1]]
     lengths = field.norm(dim=-1)
     point = float(lengths.median()) < SHORT
@@ -116,11 +115,15 @@ def opinions(y: Tensor, net: Motion) -> tuple[Tensor, Tensor]:
         seen = _rotated(seen, -turn)[0]
         none.append(seen[0])
         others.append(seen[1:])
-        angles = torch.deg2rad(torch.arange(ANGLES) * STEP - turn)
-        lengths = torch.tensor(LENGTHS)[:, None]
-        ways.append(torch.stack([lengths * (2 * angles).cos(), lengths * (2 * angles).sin()], -1).reshape(-1, 2))
+        ways.append(doubled(motions(turn)[1:]))
     logs = torch.cat([torch.stack(none).mean(0)[None], torch.cat(others) - math.log(len(TURNS))])
     return logs, torch.cat([torch.zeros(1, 2), torch.cat(ways)])
+
+
+def doubled(ways: Tensor) -> Tensor:
+    """φ (m, 2) of motions (m, 2) by rows and columns."""
+    length, angle = ways.norm(dim=1), 2 * torch.atan2(-ways[:, 0], ways[:, 1])
+    return torch.stack([length * angle.cos(), length * angle.sin()], 1)
 
 
 def smoothed(logs: Tensor, ways: Tensor, smooth: float = SMOOTH, sweeps: int = SWEEPS) -> Tensor:
