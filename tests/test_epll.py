@@ -29,7 +29,7 @@ from pnp.solvers import HQS
 from pnp.training import em
 from pnp.training.em import EM
 from pnp.training.objectives import Denoising
-from pnp.training.run import TrainSettings, resumed, train
+from pnp.training.run import TrainSettings, train
 
 SIGMA = 0.1
 
@@ -314,19 +314,6 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 def same(a: Network, b: Network) -> bool:
     return all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
-
-
-def test_an_interrupted_run_resumes_exactly(tmp_path: Path, pictures: list[Path]) -> None:
-    def interrupt(now) -> None:
-        if now.step == 3:
-            raise KeyboardInterrupt
-
-    whole = train(settings(), pictures, tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        train(settings(), pictures, tmp_path / "cut", report=interrupt)
-    assert resumed(tmp_path / "cut", {}) == settings()
-    assert same(whole, train(resumed(tmp_path / "cut", {}), pictures, tmp_path / "cut", resume=True))
-    assert not same(whole, train(settings(seed=1), pictures, tmp_path / "other"))
 
 
 def test_training_raises_the_likelihood_of_pictures_held_out(tmp_path: Path, pictures: list[Path]) -> None:

@@ -21,6 +21,7 @@ from pnp.precision import Choice
 from pnp.priors import store
 from pnp.priors.nets import DnCNN, Network
 from pnp.registry import SpecError
+from pnp.training import em
 from pnp.training.objectives import Denoising
 from pnp.training.patches import PatchPool, held_out, read_pictures
 from pnp.training.run import PATIENCE, TrainSettings, log, parse_network, resumed, start, step, train
@@ -108,17 +109,25 @@ def test_the_largest_patch_fits_into_every_picture() -> None:
     assert with_copies.draw(8, 512, torch.Generator()).shape == (8, 1, 512, 512)
 
 
-def test_an_interrupted_run_resumes_exactly(tmp_path: Path, pictures: list[Path]) -> None:
+@pytest.mark.parametrize("net", [{}, {"net": "epll", "config": {"components": 4, "size": 4}}], ids=["descent", "em"])
+def test_an_interrupted_run_resumes_exactly(
+    tmp_path: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch, net: dict[str, object]
+) -> None:
+    monkeypatch.setattr(em, "CROPS", 32)
+
     def interrupt(now) -> None:
         if now.step == 3:
             raise KeyboardInterrupt
 
-    whole = train(settings(), pictures, tmp_path / "whole")
+    def same(a: Network, b: Network) -> bool:
+        return all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+    whole = train(settings(**net), pictures, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        train(settings(), pictures, tmp_path / "cut", report=interrupt)
-    assert resumed(tmp_path / "cut", {}) == settings()
-    again = train(resumed(tmp_path / "cut", {}), pictures, tmp_path / "cut", resume=True)
-    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+        train(settings(**net), pictures, tmp_path / "cut", report=interrupt)
+    assert resumed(tmp_path / "cut", {}) == settings(**net)
+    assert same(whole, train(resumed(tmp_path / "cut", {}), pictures, tmp_path / "cut", resume=True))
+    assert not same(whole, train(settings(**net, seed=1), pictures, tmp_path / "other"))
 
 
 def test_a_resumed_run_keeps_its_settings(tmp_path: Path, pictures: list[Path]) -> None:
