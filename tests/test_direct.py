@@ -174,6 +174,7 @@ def test_the_command_trains_from_fonts(tmp_path: Path, monkeypatch: pytest.Monke
     record = json.loads(Path("run/manifest.json").read_text())["text-grey"]
     assert record["sigma"] == [0.0, 7 / 255] and set(record["psnr"]) == {"text", "blurred"}
     assert pnp("train", "text", "--data", "nowhere", "--steps", "2", "--out", "other") == 2
+    assert pnp("train", "text", "--data", str(FONTS[0]), "--channels", "3", "--steps", "2", "--out", "other") == 2
 
 
 def test_the_network_has_the_field_of_view_that_it_says() -> None:

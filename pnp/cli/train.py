@@ -19,7 +19,7 @@ from .options import levels, one_line_errors, seconds
 @click.option("--budget", callback=seconds, metavar="TIME", help="Length of the run: 90s, 45m, 2h.")
 @click.option("--steps", type=click.IntRange(1), help="Length of the run in steps, instead of a budget.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for checkpoint, log and weights.")
-@click.option("--levels", callback=levels, metavar="LOW..HIGH", help="Noise levels. Default: by NETWORK, 0..55/255.")
+@click.option("--levels", callback=levels, metavar="LOW..HIGH", help="Noise levels. Default: 0..55/255 for denoisers.")
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate. Default: the network's own.")
 @click.option("--mode", help="How trd is trained: joint, greedy or greedy+joint. Default: joint.")
 @click.option("--init", metavar="WEIGHTS", help="First weights: a file, or the name of shipped ones.")

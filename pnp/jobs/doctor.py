@@ -27,7 +27,7 @@ SIDE = 512  # a part of this side is looked at for a blur
 STANDARD = (16.0, 11.0, 10.0, 16.0, 24.0, 40.0, 51.0, 61.0)
 
 
-class Finding(NamedTuple):
+class Diagnosis(NamedTuple):
     """What was found, in words, and the command to try, '' where none is needed."""
 
     lines: dict[str, str]
@@ -37,7 +37,7 @@ class Finding(NamedTuple):
         return {**self.lines, "command": self.command}
 
 
-def examine(picture: Picture, path: str) -> Finding:
+def examine(picture: Picture, path: str) -> Diagnosis:
     """Size, range, missing and clipped pixels, noise, JPEG, stripes and blur of a picture that was read with `auto`."""
     x = picture.pixels
     middle = x[len(x) // 2][None]
@@ -61,7 +61,7 @@ def examine(picture: Picture, path: str) -> Finding:
         lines["paint"] = f"part of the picture is pure {ink}"
     blur = None if ink else _blur(picture, seen)
     lines["blur"] = blur or "none that shows"
-    return Finding(lines, _command(path, x, sigma, ink, blur is not None, picture))
+    return Diagnosis(lines, _command(path, x, sigma, ink, blur is not None, picture))
 
 
 def quality(steps: tuple[float, ...]) -> int:

@@ -145,9 +145,9 @@ def run(
     parts, striped = offsets.subtracted(job, parts, say)
     job = replace(job, tables=None) if striped else job  # y is no longer what JPEG has written
     noise = settle.level(job, parts, say)
-    parts, kernel = unknown.found(job, parts, say)
-    if kernel is not None:
-        noise = settle.at_least(job, parts, noise, kernel.error, say)
+    parts, finding = unknown.found(job, parts, say)
+    if finding is not None:
+        noise = settle.at_least(job, parts, noise, finding.error, say)
     else:
         parts = turned.righted(job, parts, noise, say)
     space, parts, noise = lights.of(job, parts, noise, say)
@@ -157,9 +157,8 @@ def run(
     ways = _Ways(callbacks, say, metric, after, sooner, begun)
     done = _attempt(job, parts, noise.noise, ways)
     result, plain = done.result, space.encoded(parts.operator.visible(done.x0))
-    initial = plain
-    if striped:
-        initial = parts.operator.visible(parts.operator.initial(y))  # what the person has, stripes and all
+    # what the person has, stripes and all
+    initial = parts.operator.visible(parts.operator.initial(y)) if striped else plain
     seen = parts._replace(y=space.encoded(parts.y))
     outside = guard.beyond(job, seen, space.encoded(parts.operator.visible(result.x)), plain)
     if bool(outside.any()) and job.sigma is None and noise.noise.scaled(guard.GENTLER) is not noise.noise:
@@ -169,9 +168,7 @@ def run(
         source = f"{noise.source}; times {guard.GENTLER:g} where the result went far beyond black and white"
         noise = noise._replace(source=source)
         outside = guard.beyond(job, seen, space.encoded(parts.operator.visible(result.x)), plain)
-    doubt = ""
-    if kernel is not None:
-        doubt = unknown.doubt(kernel, job.guard, parts.y, parts.operator.visible(result.x))
+    doubt = unknown.doubt(finding, job.guard, parts.y, parts.operator.visible(result.x))
     result, kept = guard.kept(job, parts, result, done.x0, judgements, outside, doubt)
     total = time.perf_counter() - begun - (0 if metric is None else metric.seconds)
     restored = space.encoded(parts.operator.visible(result.x))
@@ -183,9 +180,9 @@ def run(
         verdict = [reason or (UNJUDGED if parts.operator.described else EXPLAINED) for reason in kept]
     lam = Chosen(numbers(done.weight.lam), done.weight.source)
     record = _record(job, parts, done.solver, result, sigma, lam, space.chosen, seconds, verdict, initial, restored)
-    record = replace(record, stripes=striped or None, kernel=None if kernel is None else kernel.to_json())
-    if kernel is not None:
-        result = replace(result, maps=kernel.maps)
+    record = replace(record, stripes=striped or None, kernel=None if finding is None else finding.to_json())
+    if finding is not None:
+        result = replace(result, maps=finding.maps)
     return Restoration(restored, restored, initial, parts.truth, result, done.solver, record)
 
 

@@ -96,8 +96,10 @@ class NothingFound(ValueError):
     """A picture from which no kernel can be estimated."""
 
 
-def doubt(finding: Finding, guard: bool, y: Tensor, x: Tensor) -> str:
+def doubt(finding: Finding | None, guard: bool, y: Tensor, x: Tensor) -> str:
     """Why the measured picture y is kept, and not the restored one x, (B, C, H, W); empty where it is not."""
+    if finding is None:
+        return ""
     (what,) = finding.maps
     if finding.point:
         return f"Nothing to estimate: the {what} found is a point, so the picture is unchanged."

@@ -43,6 +43,8 @@ class Motion(Network):
 
     def __init__(self, channels: int = 1, widths: tuple[int, int, int] = (48, 96, 160), blocks: int = 2) -> None:
         super().__init__()
+        if channels != 1:
+            raise ValueError("motion reads the brightness of a picture alone: leave --channels out.")
         self.channels, self.widths, self.blocks = channels, tuple(widths), blocks
         w0, w1, w2 = widths
         self.body = nn.Sequential(

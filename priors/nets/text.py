@@ -21,6 +21,8 @@ class Text(UNet):
     direct = True
 
     def __init__(self, channels: int = 1, widths: tuple[int, int, int] = (48, 96, 192), blocks: int = 2) -> None:
+        if channels != 1:
+            raise ValueError("text reads the brightness of a page alone: leave --channels out.")
         super().__init__(channels, widths, blocks)
 
     def forward(self, x: Tensor, sigma: float | Tensor = 0.0) -> Tensor:
