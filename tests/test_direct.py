@@ -64,7 +64,15 @@ def test_what_is_not_a_blurred_page_stays_as_it_was_measured(picture: str) -> No
     done = package.restore(y, operator="unknown", prior="text")
     assert_close(done.restored, done.initial)
     assert "No blur leads from the restored picture back" in done.record.verdict[0]
-    assert not torch.equal(run(replace(job(), guard=False), y).restored, y)
+    written = run(replace(job(), guard=False), y)
+    assert not torch.equal(written.restored, y) and "A blur leads" not in written.record.verdict[0]
+
+
+def test_a_verdict_claims_nothing_where_nothing_can_be_told() -> None:
+    small = run(job(), page()[..., :40, :60]).record.verdict
+    assert small == ["The noise level is not known, so the residual is not judged."]
+    flat = run(job(), torch.full((1, 1, 96, 96), 0.5))
+    assert "No blur leads" in flat.record.verdict[0] and bool((flat.restored == 0.5).all())
 
 
 def job() -> Job:

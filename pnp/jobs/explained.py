@@ -19,7 +19,7 @@ from ..noises.level import of_file
 from ..operators.convolve import ConvolveWith
 from ..priors.bounds import Simplex
 from ..solvers.proximal import FISTA
-from .evidence import window
+from .evidence import LEAST_SIDE, window
 
 SIDE = 31  # of the kernel
 WINDOW = 256  # side of the part that is looked at, the one with the strongest edges
@@ -30,12 +30,17 @@ STEPS = 60
 UNEXPLAINED = 0.8
 
 
+def told(y: Tensor) -> bool:
+    """Whether y (B, C, H, W) is large enough to tell."""
+    return min(y.shape[-2:]) >= LEAST_SIDE
+
+
 def ratio(y: Tensor, x: Tensor) -> float:
-    """r of x and y (C, H, W), in grey, on the part of y that has the strongest edges."""
+    """r of x and y (C, H, W), in grey, on the part of y that has the strongest edges; 1 where y is flat."""
     y, x = (luma(z[None].detach().cpu().float()) for z in (y, x))
     place = window(y[0], WINDOW, clipped=1.0)
     if place is None:
-        return 0.0  # too small to tell
+        return 1.0
     y, x = (z[place] - z[place].mean() for z in (y, x))
     noise = float(of_file(y, None)[0].median()) ** 2 * y.numel()
     half = SIDE // 2

@@ -10,7 +10,7 @@ from torch.nn.functional import max_pool2d
 
 from ..core.result import Result
 from .evidence import Judgement
-from .explained import UNEXPLAINED, ratio
+from .explained import UNEXPLAINED, ratio, told
 from .job import Job, Parts
 
 BEYOND = 1.2 / 255  # rms beyond black and white: right kernels leave up to 0.4/255, kernels that lose to the input more
@@ -49,6 +49,11 @@ def beyond(job: Job, parts: Parts, restored: Tensor, plain: Tensor) -> Tensor:
     return within & ends & (far.flatten(1).mean(1).sqrt() > limit)
 
 
+def explains(job: Job, parts: Parts) -> bool:
+    """Whether a result has to explain the measurement by a blur: that of a network that was told no operator."""
+    return job.guard and not parts.operator.described and told(parts.y)
+
+
 def kept(
     job: Job, parts: Parts, result: Result, x0: Tensor, judgements: list[Judgement], outside: Tensor, doubt: str = ""
 ) -> tuple[Result, list[str]]:
@@ -60,7 +65,7 @@ def kept(
         return replace(result, x=x0), [doubt] * len(x0)
     why = ["" if judgement.worth or not job.guard else UNWORTHY for judgement in judgements]
     why = [reason or (OUTSIDE if out else "") for reason, out in zip(why, outside.tolist(), strict=True)]
-    if job.guard and not parts.operator.described:
+    if explains(job, parts):
         why = [reason or (MADE_UP if ratio(y, x) > UNEXPLAINED else "")
                for reason, y, x in zip(why, parts.y, result.x, strict=True)]  # fmt: skip
     which = torch.tensor([bool(reason) for reason in why], device=x0.device)

@@ -177,7 +177,7 @@ def run(
     seconds = {"before": done.before, "solve": result.seconds, "total": total}
     verdict = verdicts(result.convergence, judgements, kept)
     if sigma.value is None:
-        verdict = [reason or (UNJUDGED if parts.operator.described else EXPLAINED) for reason in kept]
+        verdict = [reason or (EXPLAINED if guard.explains(job, parts) else UNJUDGED) for reason in kept]
     lam = Chosen(numbers(done.weight.lam), done.weight.source)
     record = _record(job, parts, done.solver, result, sigma, lam, space.chosen, seconds, verdict, initial, restored)
     record = replace(record, stripes=striped or None, kernel=None if finding is None else finding.to_json())
