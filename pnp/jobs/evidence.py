@@ -238,13 +238,15 @@ def crop(y: Tensor, side: int = SIDE, clipped: float = CLIPPED) -> Tensor | None
     return None if found is None else y[found]
 
 
-def window(y: Tensor, side: int = SIDE, clipped: float = CLIPPED) -> tuple[EllipsisType, slice, slice] | None:
+def window(
+    y: Tensor, side: int = SIDE, clipped: float = CLIPPED, least: int = LEAST_SIDE
+) -> tuple[EllipsisType, slice, slice] | None:
     """Where the crop (C, side, side), or less if y is smaller, has the strongest edges of those that are not clipped.
 
-    clipped: the share of its pixels that may be.  None where there is none, or y is smaller than LEAST_SIDE.
+    clipped: the share of its pixels that may be.  None where there is none, or a side of y is below `least`.
     """
     h, w = (min(side, n) for n in y.shape[-2:])
-    if min(h, w) < LEAST_SIDE:
+    if min(h, w) < least:
         return None
     best, found = 0.0, None
     for top in _starts(y.shape[-2], h):

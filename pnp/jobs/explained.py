@@ -19,10 +19,11 @@ from ..noises.level import of_file
 from ..operators.convolve import ConvolveWith
 from ..priors.bounds import Simplex
 from ..solvers.proximal import FISTA
-from .evidence import LEAST_SIDE, window
+from .evidence import window
 
 SIDE = 31  # of the kernel
 WINDOW = 256  # side of the part that is looked at, the one with the strongest edges
+LEAST = 2 * SIDE  # side of a picture that can be told
 SPREAD = 1e-3  # of the kernel, in units of ‖x‖²
 STEPS = 60
 # Pages in fonts of training: 24 of 26 that gained 0.3 dB or more have r up to 0.8; of 54 photographs, blurred or not,
@@ -32,13 +33,13 @@ UNEXPLAINED = 0.8
 
 def told(y: Tensor) -> bool:
     """Whether y (B, C, H, W) is large enough to tell."""
-    return min(y.shape[-2:]) >= LEAST_SIDE
+    return min(y.shape[-2:]) >= LEAST
 
 
 def ratio(y: Tensor, x: Tensor) -> float:
     """r of x and y (C, H, W), in grey, on the part of y that has the strongest edges; 1 where y is flat."""
     y, x = (luma(z[None].detach().cpu().float()) for z in (y, x))
-    place = window(y[0], WINDOW, clipped=1.0)
+    place = window(y[0], WINDOW, clipped=1.0, least=LEAST)
     if place is None:
         return 1.0
     y, x = (z[place] - z[place].mean() for z in (y, x))
