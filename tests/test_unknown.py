@@ -18,7 +18,7 @@ from pnp.benchmark.views import Aligned, Beyond
 from pnp.cli import cli
 from pnp.files.pictures import read
 from pnp.jobs import blind, run, unknown
-from pnp.jobs.evidence import Evidence
+from pnp.jobs.evidence import DITHER, Evidence
 from pnp.metrics import psnr
 from pnp.operators import ConvolveWith, ValidBlur, kernels
 from pnp.priors import L0, Simplex
@@ -196,15 +196,23 @@ def test_a_kernel_that_is_not_believed_leaves_the_picture(
     assert not torch.equal(run(job, pixels_of(picture)[None]).restored, pixels_of(picture)[None])
 
 
-def test_kernels_of_shakes_are_believed_where_two_estimates_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernel, other = kernels.shake(13.0, seed=4), kernels.motion(13.0, 20.0)
-    fit = Evidence(photograph("camera")[0, :, :300, :300]).explain(ValidBlur(torch.ones(1, 1)))
+@pytest.mark.parametrize(
+    "nats, agreed, said",
+    [(0.06, False, ""), (0.04, True, ""), (0.04, False, "differ"), (0.02, True, "too little")],
+)
+def test_a_kernel_is_believed_by_evidence_or_by_some_and_agreement(
+    nats: float, agreed: bool, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    y = photograph("camera")[0, :, :300, :300]
+    evidence = Evidence(unknown._part(y), dither=DITHER, clipped=1.0)
+    fit = evidence.explain(ValidBlur(torch.ones(1, 1, dtype=torch.float64)))
     assert fit is not None
-    for second, sure in ((kernel, True), (other, False)):
-        runs = [blind.Found(kernel, fit._replace(cost=-1e6), None), blind.Found(second, fit, None)]  # type: ignore[arg-type]
-        monkeypatch.setattr(blind, "estimates", lambda *_, runs=runs: runs)
-        found, _ = unknown.candidates(photograph("camera")[0, :, :300, :300])
-        assert found.sure is sure and (sure or "differ" in found.said)
+    fit = fit._replace(cost=fit.cost - nats * len(evidence.seen), spread=1.0)
+    kernel, other = kernels.shake(13.0, seed=4), kernels.motion(13.0, 20.0)
+    runs = [blind.Found(k, fit, None) for k in (kernel, kernel if agreed else other)]  # type: ignore[arg-type]
+    monkeypatch.setattr(blind, "estimates", lambda *_: runs)
+    found, _ = unknown.candidates(y)
+    assert found.sure is not bool(said) and said in found.said
 
 
 @pytest.mark.parametrize("op", ["blur:kernel=estimate", "blur:kernel=disk,radius=?"])
