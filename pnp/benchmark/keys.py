@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 NUMERICS = {
     "core": 1,  # what all members share: reading pictures, the data step, the loop, what is done before and after it
-    "noise level": 1,  # its estimate, in the keys of those cells alone that are not told it
+    "noise level": 2,  # its estimate, in the keys of those cells alone that are not told it
     "lam": 1,  # the search for it, in the keys of those cells alone that make one
     "scores": 1,  # PSNR and SSIM
     "kernel": 2,  # how an unknown one is found, in the keys of those cells alone that ask for it
