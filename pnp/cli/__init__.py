@@ -9,24 +9,27 @@ from pathlib import Path
 import click
 
 from .. import interrupts
+from ..registry import unknown
 from .bench import bench
 from .catalogue import cite, list_, show
 from .check import check
 from .doctor import doctor
-from .solve import WAYS, solve
+from .solve import solve
 from .train import train
 from .tune import tune
 
 
 class _Commands(click.Group):
-    """A picture in the place of a command leads on to `pnp solve`."""
+    """A picture in the place of a command is for `pnp solve`."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if self.get_command(ctx, name) is None and ("." in name or Path(name).exists()):
-            raise click.UsageError(f"{name} is not a command. To restore a picture: pnp solve {name} --op ... ({WAYS})")
+        if self.get_command(ctx, name) is None:
+            if "." in name or "/" in name or Path(name).exists():
+                return "solve", solve, args
+            raise click.UsageError(f"{unknown('command', name, self.list_commands(ctx))}. `pnp --help` says more.")
         return super().resolve_command(ctx, args)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import interrupts
+from .lead import lead_on
 from .options import device, line, one_line_errors, positive, size, span
 
 if TYPE_CHECKING:
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
     from ..files.pictures import Picture
     from ..files.ranges import Wanted
     from ..jobs import Job, Restoration
-
-
-WAYS = (
-    "say with --op what happened to the picture. Noisy: --op identity. Out of focus: --op blur:kernel=disk,radius=?. "
-    "Moved: --op blur:kernel=motion,length=?,angle=?. Blurred by a kernel that you have: --op blur:kernel=psf.png. Too "
-    "small: --op downsample:factor=2. Scratches painted red: --op identity --mask red. `pnp list operators` has more."
-)
 
 
 @click.command()
@@ -103,7 +97,7 @@ def _solve(
     from ..registry import SpecError
 
     if settings["operator"] is None:
-        raise click.UsageError(WAYS)
+        lead_on(inputs, look=not simulate and settings["size"] is None)
     job = Job(simulate=simulate or not inputs, **settings)
     plans = _plans(inputs, output, report, job)
     if truth is not None and (len(plans) > 1 or job.simulate):
