@@ -19,9 +19,7 @@ def inside(samples: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("command", ["solve scratched.png --prior tv", "scratched.png --prior tv"])
-def test_a_picture_without_an_operator_leads_on(
-    inside: Path, capsys: pytest.CaptureFixture, command: str
-) -> None:
+def test_a_picture_without_an_operator_leads_on(inside: Path, capsys: pytest.CaptureFixture, command: str) -> None:
     before = sorted(inside.rglob("*"))
     assert pnp(*command.split()) == 2
     said = capsys.readouterr()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .lead import told
+from .lead import examined, told
 from .options import one_line_errors
 
 
@@ -22,11 +22,8 @@ def doctor(files: tuple[Path, ...], as_json: bool, debug: bool) -> None:
     a suspicion: soft pictures look blurred.
     """
     with one_line_errors(debug):
-        from ..files import pictures
-        from ..jobs.doctor import examine
-
         for path in files:
-            found = examine(pictures.read(path, "auto", holes=True), str(path))
+            found = examined(path)
             if as_json:
                 click.echo(json.dumps({"picture": str(path), **found.to_json()}))
             else:

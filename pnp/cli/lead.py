@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from .progress import shown
+
 if TYPE_CHECKING:
     from ..jobs.doctor import Diagnosis
 
@@ -42,11 +44,17 @@ def lead_on(inputs: list[str], *, look: bool = True) -> NoReturn:
 
 def found(path: Path) -> str:
     """What `pnp doctor` finds in a file, with the command that was typed, completed."""
+    diagnosis = examined(path)
+    return told(path, diagnosis, completed(sys.argv[1:], diagnosis.options))
+
+
+def examined(path: Path) -> Diagnosis:
+    """What a file is, told while it is looked at."""
     from ..files import pictures
     from ..jobs.doctor import examine
 
-    diagnosis = examine(pictures.read(path, "auto", holes=True), str(path))
-    return told(path, diagnosis, completed(sys.argv[1:], diagnosis.options))
+    with shown(str(path)):
+        return examine(pictures.read(path, "auto", holes=True), str(path))
 
 
 def completed(arguments: list[str], options: str) -> str:

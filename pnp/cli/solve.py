@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +12,9 @@ import click
 from .. import interrupts
 from .lead import lead_on
 from .options import device, line, one_line_errors, positive, size, span
+from .progress import shown
 
 if TYPE_CHECKING:
-    from ..core.recording import Snapshot
     from ..core.result import Memory
     from ..files.pictures import Picture
     from ..files.ranges import Wanted
@@ -109,9 +106,9 @@ def _solve(
         return
     restored = failed = 0
     try:
-        for plan in plans:
+        for i, plan in enumerate(plans):
             try:
-                _solve_one(job, plan, span, None)
+                _solve_one(job, plan, span, None, place=f"picture {i + 1} of {len(plans)}")
                 restored += 1
             except SpecError:  # the same for every picture
                 raise
@@ -182,7 +179,7 @@ def _target(source: Path, folder: Path | None) -> Path:
     return beside if folder is None else folder / beside.name
 
 
-def _solve_one(job: Job, plan: Plan, span: Wanted, truth: Path | None, resume: bool = False) -> None:
+def _solve_one(job: Job, plan: Plan, span: Wanted, truth: Path | None, resume: bool = False, place: str = "") -> None:
     from ..jobs import checkpoint, run
     from ..jobs.job import of_file
     from ..jobs.movie import restore_movie
@@ -197,14 +194,14 @@ def _solve_one(job: Job, plan: Plan, span: Wanted, truth: Path | None, resume: b
         raise ValueError(f"the truth has {len(clean)} pages; the measurement has {len(pixels)}.")
     saved = plan.report / checkpoint.NAME
     after = _left(plan, job, pixels) if resume else None
-    with _progress() as (callback, say):
+    with shown(place) as say:
         if picture is not None and not picture.whole_scale:
             say(f"range: {picture.ends} of the file is black to white")
         if job.recursive:
-            done = restore_movie(job, pixels, truth=clean, callbacks=[callback], say=say)
+            done = restore_movie(job, pixels, truth=clean, say=say)
         else:
-            callbacks = [callback, checkpoint.keeper(saved, job, pixels)]
-            done = run(job, pixels, truth=clean, callbacks=callbacks, say=say, after=after)
+            keeper = checkpoint.keeper(saved, job, pixels)
+            done = run(job, pixels, truth=clean, callbacks=[keeper], say=say, after=after)
     last = max(0, sum(n > 0 for n in done.record.iterations) - 1)  # frame of a movie that was reached
     interrupted = "interrupted" in done.record.status
     if interrupted:
@@ -333,38 +330,3 @@ def _summary(plan: Plan, done: Restoration) -> str:
     lines += [f"verdict: {verdict}" for verdict in dict.fromkeys(record.verdict)]
     lines.append(f"wrote {plan.output}, {plan.report / 'result.json'}, {plan.report / 'figure.png'}")
     return "\n".join(lines)
-
-
-@contextmanager
-def _progress() -> Iterator[tuple[Callable[[Snapshot], None], Callable[[str], None]]]:
-    """A progress bar on a terminal, and a line printer beside it.
-
-    The bar shows the residual, what else is recorded or measured by the stop rules, and PSNR where the truth is known.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("choosing parameters", total=None)
-
-        def callback(now: Snapshot) -> None:
-            interrupts.check()
-            ratio = float((now.residual / now.problem.noise_norm()).max())
-            names = dict.fromkeys([*now.history.quantities, *now.history.measures, *now.history.metrics])
-            names.pop("residual", None)
-            last = {name: float(now.history.rows[name][-1].mean()) for name in names}
-            shown = [
-                f"{value:.2f} dB" if name == "psnr" else f"{name} {value:.2e}"
-                for name, value in last.items()
-                if math.isfinite(value)
-            ]
-            text = "  ".join([f"residual {ratio:.2f} x noise", *shown])
-            bar.update(task, completed=now.k + 1, total=now.limit, description=text)
-
-        def say(line: str) -> None:
-            interrupts.check()
-            bar.console.print(line, highlight=False, soft_wrap=True)
-
-        yield callback, say

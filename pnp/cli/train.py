@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..progress import doing
 from .options import levels, one_line_errors, seconds
+from .progress import shown
 
 
 @click.command()
@@ -52,8 +53,6 @@ def _train(
     import datetime
     from dataclasses import replace
 
-    from rich.progress import Progress as Bar
-
     from ..priors import store
     from ..priors.nets import ARCHITECTURES
     from ..training import run
@@ -77,17 +76,14 @@ def _train(
     same = resume and set(_folders(pictures)) <= set(before.get("data", []))
     sources = _sources(before, _folders(pictures), licence or ("" if same else "unknown"))
     settings = replace(settings, sources=sources)
-    with Bar(disable=not sys.stderr.isatty(), transient=True) as bar:
-        task = bar.add_task("training", total=1.0)
 
-        def report(now: run.Progress) -> None:
-            score = " ".join(f"{value:.2f}" for value in now.scores.values())
-            text = f"step {now.step}, {now.seconds_left / 60:.0f} min left, {score or 'not judged yet'}"
-            bar.update(task, completed=now.progress, description=text)
+    def report(now: run.Progress) -> None:
+        score = " ".join(f"{value:.2f}" for value in now.scores.values())
+        said = f"{now.seconds_left / 60:.0f} min left, {score or 'not judged yet'}"
+        doing("training, step", now.step, round(now.step / max(now.progress, 1e-6)), lambda: said)
 
-        trained = run.train(
-            settings, pictures, out, validation=judges, resume=resume, initial=initial, report=report
-        )
+    with shown():
+        trained = run.train(settings, pictures, out, validation=judges, resume=resume, initial=initial, report=report)
     last = run.last_line(out)
     scores = {name: score for name, score in last.items() if name not in run.LOGGED}
     record: dict[str, Any] = {

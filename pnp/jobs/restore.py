@@ -23,6 +23,7 @@ from ..noises.gaussian import Gaussian
 from ..operators.base import Operator
 from ..parameters.rules import Rule
 from ..priors.base import Denoiser, Prior
+from ..progress import doing
 from ..registry import Spec
 from . import guard, settle, turned, unknown
 from . import light as lights
@@ -144,12 +145,15 @@ def run(
     y = parts.y
     parts, striped = offsets.subtracted(job, parts, say)
     job = replace(job, tables=None) if striped else job  # y is no longer what JPEG has written
+    doing("estimating the noise")
     noise = settle.level(job, parts, say)
+    doing(f"looking at the {parts.operator.called}")
     parts, finding = unknown.found(job, parts, say)
     if finding is not None:
         noise = settle.at_least(job, parts, noise, finding.error, say)
     else:
         parts = turned.righted(job, parts, noise, say)
+    doing("looking at the light")
     space, parts, noise = lights.of(job, parts, noise, say)
     judgements = settle.judged(replace(job, hidden=space.hidden), parts, noise.noise)
     noise = settle.beside_error(job, noise, judgements, say)
