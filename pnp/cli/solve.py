@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 
 from .. import interrupts
 from .lead import lead_on
-from .options import device, line, one_line_errors, positive, size, span
+from .options import device, exit_code, line, one_line_errors, positive, size, span
 from .progress import shown
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ if TYPE_CHECKING:
 @click.option("--stripes", type=click.Choice(("auto", "keep")), default="auto", show_default=True, help="Offsets of "
               "columns or rows. auto: they are subtracted first where they are sure; keep: they stay.")  # fmt: skip
 @click.option("--device", callback=device, default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
+@click.option("--json", "as_json", is_flag=True, help="Print the record (result.json) on standard output, one line of "
+              "JSON for each picture. Everything else goes to standard error.")  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def solve(inputs: tuple[str, ...], more: tuple[str, ...], **options: Any) -> None:
     """Restore pictures.
@@ -88,6 +91,7 @@ def _solve(
     simulate: bool,
     resume: bool,
     span: Wanted,
+    as_json: bool,
     **settings: Any,
 ) -> None:
     from ..jobs import Job
@@ -102,26 +106,26 @@ def _solve(
     if resume and (len(plans) > 1 or job.recursive):
         raise click.UsageError("--resume works with one picture, not with a movie or a folder.")
     if len(plans) == 1:
-        _solve_one(job, plans[0], span, truth, resume)
+        _solve_one(job, plans[0], span, truth, resume, as_json)
         return
-    restored = failed = 0
+    restored, codes = 0, set()
     try:
         for i, plan in enumerate(plans):
             try:
-                _solve_one(job, plan, span, None, place=f"picture {i + 1} of {len(plans)}")
+                _solve_one(job, plan, span, None, False, as_json, f"picture {i + 1} of {len(plans)}")
                 restored += 1
             except SpecError:  # the same for every picture
                 raise
             except Exception as error:  # whatever it is, the other pictures are not to suffer
                 if interrupts.lost():
                     raise KeyboardInterrupt from error
-                failed += 1
+                codes.add(exit_code(error))
                 click.echo(f"{plan.name}: error: {line(error)}", err=True)
             interrupts.check()
     finally:
-        click.echo(f"{restored} of {len(plans)} pictures restored")
-    if failed:
-        sys.exit(2)
+        click.echo(f"{restored} of {len(plans)} pictures restored", err=as_json)
+    if codes:
+        sys.exit(min(codes))  # what failed on the way weighs more than wrong input
 
 
 class Plan:
@@ -179,7 +183,9 @@ def _target(source: Path, folder: Path | None) -> Path:
     return beside if folder is None else folder / beside.name
 
 
-def _solve_one(job: Job, plan: Plan, span: Wanted, truth: Path | None, resume: bool = False, place: str = "") -> None:
+def _solve_one(
+    job: Job, plan: Plan, span: Wanted, truth: Path | None, resume: bool, as_json: bool, place: str = ""
+) -> None:
     from ..jobs import checkpoint, run
     from ..jobs.job import of_file
     from ..jobs.movie import restore_movie
@@ -208,7 +214,9 @@ def _solve_one(job: Job, plan: Plan, span: Wanted, truth: Path | None, resume: b
         interrupts.answered()
     with interrupts.held():
         _write(job, plan, picture, done, truth)
-        click.echo(_summary(plan, done))
+        click.echo(_summary(plan, done), err=as_json)
+        if as_json:
+            click.echo(json.dumps(json.loads((plan.report / "result.json").read_text(encoding="utf-8"))))
         try:
             checkpoint.write(saved, done.result.memory, job, pixels[last : last + 1] if job.recursive else pixels)
         except OSError as error:  # what was asked for is there
