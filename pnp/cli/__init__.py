@@ -13,7 +13,9 @@ from ..registry import unknown
 from .bench import bench
 from .catalogue import cite, list_, show
 from .check import check
+from .completion import completion
 from .doctor import doctor
+from .help import help_
 from .solve import solve
 from .train import train
 from .tune import tune
@@ -33,20 +35,28 @@ class _Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+EXITS = "Exit codes: 0 done, 1 failed while it ran, 2 wrong input, 130 interrupted (`pnp help exit-codes`)."
+
+
+@click.group(
+    cls=_Commands,
+    epilog=EXITS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(package_name="pnp-restoration", prog_name="pnp")
 def cli() -> None:
     """Restore pictures: any linear operator, any prior, one loop.
 
     \b
-    pnp solve --op blur --prior tv                                         try it on a bundled photograph
-    pnp solve photo.png --op blur:kernel=psf.png --prior tv -o out.png     restore a measured picture
-    pnp doctor photo.png                                                   what the file is, and what to try
-    pnp list                                                               what there is
+    pnp doctor photo.jpg                             say what a picture is, and what to try
+    pnp solve noisy.png --op identity                remove noise
+    pnp solve photo.jpg --op blur:kernel=psf.png     remove a blur
+    pnp solve --op blur                              try it on a bundled photograph
+    pnp help                                         list the topics that are explained
     """
 
 
-for _command in (solve, check, doctor, list_, show, cite, train, tune, bench):
+for _command in (solve, check, doctor, list_, show, cite, train, tune, bench, help_, completion):
     cli.add_command(_command)
 
 

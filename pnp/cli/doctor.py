@@ -16,7 +16,7 @@ from .options import one_line_errors
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one line for each picture.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def doctor(files: tuple[Path, ...], as_json: bool, debug: bool) -> None:
-    """Say what a picture file is, and which command to try.
+    """Say what a picture is, and what to try.
 
     It looks for size, range, noise, JPEG quality, stripes, clipped pixels, paint and blur. It writes nothing. A blur is
     a suspicion: soft pictures look blurred.
