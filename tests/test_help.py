@@ -115,7 +115,7 @@ import sys
 from click.shell_completion import ShellComplete
 from pnp.cli import cli
 found = ShellComplete(cli, {}, "pnp", "_PNP_COMPLETE").get_completions(["solve", "--op"], "bl")
-print(found[0].value, [m for m in ("torch", "numpy", "rich") if m in sys.modules])
+print(found[0].value, [m for m in ("torch", "scipy", "rich") if m in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "blur []\n"
