@@ -55,9 +55,12 @@ def doing(what: str, done: int = 0, total: int | None = None, told: Callable[[],
 
 @contextmanager
 def part(what: str, done: int = 0, total: int | None = None) -> Iterator[None]:
-    """Inside, everything that is said belongs to this: `choosing lam, trial 3 of 10: iteration 5 of 60`."""
+    """Inside, everything that is said belongs to this: `choosing lam, trial 3 of 10: iteration 5 of 60`.
+
+    The only part is not worth a word.
+    """
     outer = _listener.get()
-    if outer is None:
+    if outer is None or total == 1:
         yield
         return
     around = str(Doing(what, done, total))

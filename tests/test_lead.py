@@ -57,12 +57,14 @@ def test_a_picture_before_its_options_is_solved(inside: Path) -> None:
         ("solve nosy.png --op identity", "nosy.png does not exist. Did you mean noisy.png?"),
         ("solve truth/nosy.png", "truth/nosy.png does not exist."),
         ("solve *.xyz --op identity", "no picture found at *.xyz"),
+        ("broken.png", "cannot read broken.png"),
         ("slove noisy.png", "unknown command 'slove'. Did you mean 'solve'?"),
     ],
 )
 def test_a_name_that_is_not_there_is_one_line(
     inside: Path, capsys: pytest.CaptureFixture, command: str, says: str
 ) -> None:
+    Path("broken.png").write_bytes(b"no picture")
     assert pnp(*command.split()) == 2
     said = capsys.readouterr()
     assert said.out == "" and says in said.err and len(said.err.splitlines()) == 1

@@ -52,11 +52,14 @@ def test_a_choice_is_told_at_once() -> None:
 def test_parts_stand_before_what_is_done_in_them() -> None:
     told: list[str] = []
     with heard(lambda now: told.append(str(now))):
+        with part("picture", 1, 1):
+            doing("reading")
         with part("picture", 2, 5), part("choosing lam, trial", 1, 10):
             doing("iteration", 3, 60)
         doing("estimating the noise")
     doing("nobody hears this")
     assert told == [
+        "reading",
         "picture 2 of 5: begun",
         "picture 2 of 5: choosing lam, trial 1 of 10: begun",
         "picture 2 of 5: choosing lam, trial 1 of 10: iteration 3 of 60",
@@ -71,7 +74,11 @@ def test_a_run_tells_its_noise_its_weight_and_its_iterations() -> None:
     with heard(told.append):
         done = package.restore(y, operator="identity", prior="tv", iterations=4)
     said = [str(now) for now in told]
-    assert "estimating the noise" in said and any(s.startswith("choosing lam, trial 2 of 10: iter") for s in said)
+    assert (
+        "estimating the noise" in said
+        and said[-1] == "checking the result"
+        and any(s.startswith("choosing lam, trial 2 of 10: iter") for s in said)
+    )
     steps = [now for now in told if now.what == "iteration"]
     assert [now.done for now in steps] == list(range(1, done.record.iterations[0] + 1)) and steps[0].total == 4
     assert "change" in steps[0].told() and "x noise" in steps[0].told()

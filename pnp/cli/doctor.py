@@ -22,8 +22,10 @@ def doctor(files: tuple[Path, ...], as_json: bool, debug: bool) -> None:
     a suspicion: soft pictures look blurred.
     """
     with one_line_errors(debug):
+        from ..files import pictures
+
         for path in files:
-            found = examined(path)
+            found = examined(path, pictures.read(path, "auto", holes=True))
             if as_json:
                 click.echo(json.dumps({"picture": str(path), **found.to_json()}))
             else:

@@ -12,6 +12,7 @@ import click
 from .progress import shown
 
 if TYPE_CHECKING:
+    from ..files.pictures import Picture
     from ..jobs.doctor import Diagnosis
 
 WAYS = {
@@ -31,10 +32,12 @@ def lead_on(inputs: list[str], *, look: bool = True) -> NoReturn:
     """
     from ..files import pictures
 
-    files = pictures.expand(inputs)
+    path = next(iter(pictures.expand(inputs)), None) if look else None
+    picture = None if path is None else pictures.read(path, "auto", holes=True)
     click.echo("pnp: error: say with --op what happened to the picture.", err=True)
-    if files and look:
-        click.echo(found(files[0]), err=True)
+    if path is not None and picture is not None:
+        diagnosis = examined(path, picture)
+        click.echo(told(path, diagnosis, completed(sys.argv[1:], diagnosis.options)), err=True)
     click.echo("The ways to say it:", err=True)
     for what, options in WAYS.items():
         click.echo(f"  {what + ':':30s}{options}", err=True)
@@ -42,19 +45,12 @@ def lead_on(inputs: list[str], *, look: bool = True) -> NoReturn:
     sys.exit(2)
 
 
-def found(path: Path) -> str:
-    """What `pnp doctor` finds in a file, with the command that was typed, completed."""
-    diagnosis = examined(path)
-    return told(path, diagnosis, completed(sys.argv[1:], diagnosis.options))
-
-
-def examined(path: Path) -> Diagnosis:
-    """What a file is, told while it is looked at."""
-    from ..files import pictures
+def examined(path: Path, picture: Picture) -> Diagnosis:
+    """What the picture of a file is; progress is shown while it is looked at."""
     from ..jobs.doctor import examine
 
     with shown(str(path)):
-        return examine(pictures.read(path, "auto", holes=True), str(path))
+        return examine(picture, str(path))
 
 
 def completed(arguments: list[str], options: str) -> str:

@@ -170,6 +170,7 @@ class _Panel:
         self.bar, self.said = ProgressBar(value=0, max=1, label="progress"), Label(value="")
         self.container = Container(widgets=[self.layer, self.operator, self.prior, self.noise, self.sigma, self.start,
                                             self.stop, self.bar, self.said])  # fmt: skip
+        self.said.native.setWordWrap(True)
         self.container.panel = self  # lives as long as its fields
         self.run: Run | None = None
         self.timer = QTimer(self.container.native)

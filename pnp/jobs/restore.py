@@ -174,6 +174,8 @@ def run(
         outside = guard.beyond(job, seen, space.encoded(parts.operator.visible(result.x)), plain)
     doubt = unknown.doubt(finding, job.guard, parts.y, parts.operator.visible(result.x))
     result, kept = guard.kept(job, parts, result, done.x0, judgements, outside, doubt)
+    if Status.INTERRUPTED not in result.status:  # then somebody waits for the end
+        doing("checking the result")
     total = time.perf_counter() - begun - (0 if metric is None else metric.seconds)
     restored = space.encoded(parts.operator.visible(result.x))
     problem = result.problem

@@ -33,7 +33,7 @@ from ..parameters.weight import fit_lam
 from ..priors.base import Prior
 from ..priors.bounds import AtLeast
 from ..priors.sum import Sum
-from ..progress import doing
+from ..progress import doing, part
 from ..registry import NOISES, SOLVERS, Spec, SpecError
 from .evidence import Judgement, judge
 from .job import SIMULATED_SIGMA, Job, Parts
@@ -147,8 +147,9 @@ def judged(job: Job, parts: Parts, noise: Noise) -> list[Judgement]:
     some = range(len(y)) if job.each_page else range(0, len(y), -(-len(y) // PAGES))
     found: list[Judgement] = []
     for i in some:
-        doing(f"checking the {parts.operator.called}, page", len(found) + 1, len(some))
-        found.append(judge(parts.operator, y[i], sigma[i], job.hidden))
+        with part("page", len(found) + 1, len(some)):
+            doing(f"checking the {parts.operator.called}")
+            found.append(judge(parts.operator, y[i], sigma[i], job.hidden))
     if job.each_page:
         return found
     found.sort(key=lambda each: (each.rival is not None, each.factor))
