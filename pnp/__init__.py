@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import interop, metrics, noises, operators, priors, registry, samples, solvers, testing
+    from . import interop, metrics, noises, operators, priors, progress, registry, samples, solvers, testing
     from .core import stopping
     from .core.certificate import Convergence
     from .core.loop import solve
@@ -58,7 +58,18 @@ _HOME = {
     "restore": "jobs",
     "solve": "core.loop",
 }
-_MODULES = ("interop", "metrics", "noises", "operators", "priors", "registry", "samples", "solvers", "testing")
+_MODULES = (
+    "interop",
+    "metrics",
+    "noises",
+    "operators",
+    "priors",
+    "progress",
+    "registry",
+    "samples",
+    "solvers",
+    "testing",
+)
 
 __all__ = [
     "Convergence",
@@ -85,6 +96,7 @@ __all__ = [
     "noises",
     "operators",
     "priors",
+    "progress",
     "registry",
     "restore",
     "samples",

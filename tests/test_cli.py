@@ -124,13 +124,6 @@ def test_the_commands_of_readme_and_guides_run(
     assert pnp(*arguments, *few) == 0
 
 
-def test_a_picture_without_an_operator_leads_on(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    assert pnp("solve", "photo.png") == 2 and pnp("photo.png") == 2
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2 and all("--op identity" in line and "radius=?" in line for line in said)
-    assert "pnp solve photo.png" in said[1]
-
-
 def test_the_prior_is_unet_where_none_is_named(folder: Path) -> None:
     assert pnp("solve", "photo.png", "--op", "identity", *FAST) == 0
     assert record()["job"]["prior"] == "unet"

@@ -27,7 +27,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("scratched.png", "paint", "red", "--op identity --mask red"),
         ("old.jpg", "jpeg", "quality about 15", "--op identity"),
         ("noisy.png", "noise", "25/255", "--op identity"),
-        ("photo.jpg", "blur", "Gaussian of std", "--op blur:kernel=disk,radius=?"),
+        ("photo.jpg", "blur", "Gaussian of std", '--op "blur:kernel=disk,radius=?"'),
         ("stack.tif", "file", "2 pages", ""),
     ],
 )

@@ -25,15 +25,15 @@ class _Suites(click.Group):
 
 @click.group(cls=_Suites)
 def bench() -> None:
-    """Compare methods on pictures whose truth is known: `pnp bench SUITE`.
+    """Compare methods on pictures of known truth.
 
-    Suites that are shipped: `pnp bench suites`.
+    `pnp bench SUITE` runs a suite. `pnp bench suites` lists the suites of the package.
     """
 
 
 @bench.command()
 def suites() -> None:
-    """The suites that are shipped, and what each compares."""
+    """List the suites of the package, and what each compares."""
     from ..benchmark import suite as shipped
 
     for path in shipped.shipped():
@@ -46,17 +46,17 @@ def suites() -> None:
 @click.option("--data", type=click.Path(path_type=Path), envvar="PNP_DATA", help="Folder of pictures. Default: bundled "
               "photographs.")  # fmt: skip
 @click.option("--results", type=click.Path(path_type=Path), default=Path("pnp-bench"), show_default=True,
-              help="Folder for SUITE.jsonl. Results that it has are not run again.")  # fmt: skip
+              help="Folder for SUITE.jsonl. What has a result there does not run again.")  # fmt: skip
 @click.option("--report", type=click.Path(path_type=Path), help="Write one HTML page with tables, curves and pictures.")
 @click.option("--readme", type=click.Path(path_type=Path, exists=True), help="Put the table into this Markdown file.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of each process. Default: OMP_NUM_THREADS, or 1.")
 @click.option("--scheduler", metavar="ADDRESS", help="Use the machines of this Dask scheduler, e.g. tcp://host:8786.")
 @click.option("--limit", type=click.IntRange(1), help="Largest number of pictures.")
-@click.option("--prune", is_flag=True, help="Run nothing. Delete the results that the suite with this --data does "
-              "not use any more.")  # fmt: skip
-@click.option("--verify", type=click.IntRange(1), metavar="N", help="Run N cells that have results again and say which "
-              "differ by more than 0.01 dB (exit code 1). No file changes.")  # fmt: skip
+@click.option("--prune", is_flag=True, help="Run nothing. Delete the results that the suite no longer uses with "
+              "this --data.")  # fmt: skip
+@click.option("--verify", type=click.IntRange(1), metavar="N", help="Run N cells again that have a result, and say "
+              "which differ by more than 0.01 dB (exit code 1). Change no file.")  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def suite(debug: bool, **options: Any) -> None:
     """Run a suite, or continue one. SUITE is a name or a .toml file."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .completion import members
 from .options import one_line_errors, positive
 
 if TYPE_CHECKING:
@@ -18,12 +19,14 @@ KINDS = ("operators", "kernels", "priors", "solvers", "denoisers", "noises", "st
 
 
 @click.command("list")
-@click.argument("what", required=False, metavar=f"[{'|'.join(KINDS)}|rules|FILE.py|MODULE]")
+@click.argument("what", required=False, metavar="[KIND|rules|FILE.py|MODULE]")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def list_(what: str | None, debug: bool) -> None:
-    """List operators, kernels, priors, solvers, denoisers, noises and stop rules, or those in a file of yours.
+    """List operators, priors, solvers and the rest.
 
-    `pnp list rules` prints the default parameters, by the kind of the prior, the task of the operator and the solver.
+    The kinds are operators, kernels, priors, solvers, denoisers, noises and stops. Name one kind to list it alone. Name
+    a file or module of yours to list what it defines. `pnp list rules` prints the table of default parameters: a row
+    for each kind of prior, task of an operator, and solver.
     """
     with one_line_errors(debug):
         from ..registry import SpecError, unknown
@@ -94,12 +97,13 @@ def _print(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
               "filters and functions of a trained diffusion. PNG, PDF or SVG.")  # fmt: skip
 @click.option("--window", is_flag=True, help="Draw it in a window.")
 @click.option("--sigma", default="25/255", show_default=True, callback=positive, metavar="S", help="Noise level "
-              "for the drawing of a denoiser. Of trained diffusions, the nearest is drawn.")  # fmt: skip
+              "at which a denoiser is drawn. Of trained diffusions, the nearest one is drawn.")  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def show(spec: str, output: Path | None, window: bool, sigma: float, debug: bool) -> None:
-    """Show one member in full: what it computes, its options and defaults, examples, and the record of its weights.
+    """Explain one member of `pnp list`.
 
-    SPEC is a name or a spec.
+    It prints what the member computes, its options with their defaults, examples, and the record of its weights. SPEC
+    is a name, or a name with options (pnp help specs).
     """
     with one_line_errors(debug):
         from ..registry import Spec, SpecError, unknown
@@ -184,16 +188,19 @@ def _draw(spec: str, kinds: set[str], nets: list[Network], sigma: float, output:
 
 
 @click.command()
-@click.option("--op", metavar="SPEC")
-@click.option("--prior", metavar="SPEC")
-@click.option("--solver", metavar="SPEC")
-@click.option("--noise", metavar="SPEC")
-@click.option("--stop", metavar="SPEC")
+@click.option("--op", metavar="SPEC", shell_complete=members("OPERATORS"))
+@click.option("--prior", metavar="SPEC", shell_complete=members("PRIORS"))
+@click.option("--solver", metavar="SPEC", shell_complete=members("SOLVERS"))
+@click.option("--noise", metavar="SPEC", shell_complete=members("NOISES"))
+@click.option("--stop", metavar="SPEC", shell_complete=members("STOPS"))
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cite(
     debug: bool, op: str | None, prior: str | None, solver: str | None, noise: str | None, stop: str | None
 ) -> None:
-    """Print BibTeX of the papers behind an operator, a prior, a solver, a noise and stop rules, and of pnp."""
+    """Print the papers behind a run, as BibTeX.
+
+    They are those of each part that you name, and of pnp itself.
+    """
     with one_line_errors(debug):
         from .. import citations
         from ..machine import environment

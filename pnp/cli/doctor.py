@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from .lead import examined, told
 from .options import one_line_errors
 
 
@@ -15,20 +16,17 @@ from .options import one_line_errors
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one line for each picture.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def doctor(files: tuple[Path, ...], as_json: bool, debug: bool) -> None:
-    """Say what a picture file is: range, noise, JPEG quality, stripes, clipped pixels, blur, and the command to try.
+    """Say what a picture is, and what to try.
 
-    Nothing is written. A blur is a suspicion: soft pictures look blurred.
+    It looks for size, range, noise, JPEG quality, stripes, clipped pixels, paint and blur. It writes nothing. A blur is
+    a suspicion: soft pictures look blurred.
     """
     with one_line_errors(debug):
         from ..files import pictures
-        from ..jobs.doctor import examine
 
         for path in files:
-            found = examine(pictures.read(path, "auto", holes=True), str(path))
+            found = examined(path, pictures.read(path, "auto", holes=True))
             if as_json:
-                click.echo(json.dumps({"picture": str(path), **found.to_json()}, ensure_ascii=False))
-                continue
-            click.echo(f"{path}")
-            for name, text in found.lines.items():
-                click.echo(f"  {name + ':':9s} {text}")
-            click.echo(f"  {'try:':9s} {found.command or 'nothing: the picture looks as it should'}")
+                click.echo(json.dumps({"picture": str(path), **found.to_json()}))
+            else:
+                click.echo(told(path, found, found.command))

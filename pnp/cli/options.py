@@ -93,7 +93,7 @@ def levels(context: click.Context, parameter: click.Parameter, value: str | None
 
 @contextmanager
 def one_line_errors(debug: bool) -> Iterator[None]:
-    """Errors of the user become one line and exit code 2, anything else one line and 1; warnings become notes."""
+    """Errors become one line and their exit code; warnings become notes."""
 
     def note(message: Warning | str, *_: object) -> None:
         click.echo(f"note: {' '.join(str(message).split())}", err=True)
@@ -115,12 +115,17 @@ def one_line_errors(debug: bool) -> Iterator[None]:
             _tell(error)
 
 
+def exit_code(error: Exception) -> int:
+    """2 for what cannot be used: an option, a file, a package that is not there; 1 for what failed while it ran."""
+    return 2 if isinstance(error, ValueError | TypeError | OSError | ImportError) else 1
+
+
 def _tell(error: Exception) -> NoReturn:
-    if isinstance(error, ValueError | TypeError | OSError | ImportError | RuntimeError | MemoryError):
-        click.echo(f"pnp: error: {line(error)}", err=True)
-        sys.exit(2)
-    click.echo(f"pnp: internal error: {type(error).__name__}: {line(error)} (--debug shows where)", err=True)
-    sys.exit(1)
+    code = exit_code(error)
+    expected = code == 2 or isinstance(error, RuntimeError | MemoryError)
+    said = line(error) if expected else f"internal error: {type(error).__name__}: {line(error)} (--debug shows where)"
+    click.echo(f"pnp: {'error: ' if expected else ''}{said}", err=True)
+    sys.exit(code)
 
 
 def line(error: BaseException) -> str:

@@ -2,88 +2,88 @@
 
 from __future__ import annotations
 
-import math
+import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import interrupts
-from .options import device, line, one_line_errors, positive, size, span
+from .completion import files, members
+from .lead import lead_on
+from .options import device, exit_code, line, one_line_errors, positive, size, span
+from .progress import shown
 
 if TYPE_CHECKING:
-    from ..core.recording import Snapshot
     from ..core.result import Memory
     from ..files.pictures import Picture
     from ..files.ranges import Wanted
     from ..jobs import Job, Restoration
 
 
-WAYS = (
-    "say with --op what happened to the picture. Noisy: --op identity. Out of focus: --op blur:kernel=disk,radius=?. "
-    "Moved: --op blur:kernel=motion,length=?,angle=?. Blurred by a kernel that you have: --op blur:kernel=psf.png. Too "
-    "small: --op downsample:factor=2. Scratches painted red: --op identity --mask red. `pnp list operators` has more."
-)
-
-
 @click.command()
-@click.argument("inputs", nargs=-1, metavar="[PICTURE]...")
-@click.option("--op", "operator", metavar="SPEC", help="What the camera did: identity (noise alone), "
-              "blur:kernel=psf.png, ... (pnp list). Required.")  # fmt: skip
-@click.option("--prior", default="unet", show_default=True, metavar="SPEC", help="What pictures look like, e.g. tv or "
-              "tv+0.5*haar.")  # fmt: skip
-@click.option("--solver", metavar="SPEC", help="Default: the table's for a learned prior, else the first that fits.")
+@click.argument("inputs", nargs=-1, metavar="[PICTURE]...", shell_complete=files)
+@click.option("--op", "operator", metavar="SPEC", shell_complete=members("OPERATORS"), help="What the camera did, e.g. "
+              "identity (noise alone) or blur:kernel=psf.png (pnp help operators). Required.")  # fmt: skip
+@click.option("--prior", default="unet", show_default=True, metavar="SPEC", shell_complete=members("PRIORS"),
+              help="What pictures look like, e.g. tv or tv+0.5*haar (pnp list priors).")  # fmt: skip
+@click.option("--solver", metavar="SPEC", shell_complete=members("SOLVERS"), help="The algorithm (pnp list solvers). "
+              "Default: from the table for a learned prior, else the first that fits.")  # fmt: skip
 @click.option("--sigma", callback=positive, metavar="S", help="Noise level in [0, 1] units, e.g. 0.01 or 2.55/255. "
               "Default: estimated. --simulate adds noise of this level (default 0.01).")  # fmt: skip
-@click.option("--lam", callback=positive, metavar="L", help="Weight of the prior. Default: the table's, or "
-              "chosen to fit the noise.")  # fmt: skip
+@click.option("--lam", callback=positive, metavar="L", help="Weight of the prior. Default: from the table, or chosen "
+              "to fit the noise.")  # fmt: skip
 @click.option("--simulate", is_flag=True, help="The pictures are clean: degrade them first, restore, and score.")
-@click.option("--noise", metavar="SPEC", help="How the noise falls, e.g. poisson:gain=0.01 (pnp list noises); "
-              "--simulate adds this noise. Default: gaussian, clipped where the picture shows it.")  # fmt: skip
+@click.option("--noise", metavar="SPEC", shell_complete=members("NOISES"), help="How the noise falls, e.g. "
+              "poisson:gain=0.01 (pnp help noise). --simulate adds this noise. Default: gaussian; clipped where the "
+              "picture shows it.")  # fmt: skip
 @click.option("--truth", type=click.Path(path_type=Path), help="The clean picture, for scores.")
-@click.option("--input", "more", multiple=True, metavar="PATH", help="Another picture, a folder or a glob.")
+@click.option("--input", "more", multiple=True, metavar="PATH", shell_complete=files, help="Another picture, a folder "
+              "or a pattern such as \"*.png\".")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The restored picture; a folder for many inputs.")
-@click.option("--report", type=click.Path(path_type=Path), help="Folder for result.json and figure.png. "
-              "Default: OUTPUT's name with -report.")  # fmt: skip
+@click.option("--report", type=click.Path(path_type=Path), help="Folder for result.json and figure.png. Default: the "
+              "name of the output with -report.")  # fmt: skip
 @click.option("--range", "span", callback=span, default="auto", show_default=True, metavar="LOW..HIGH",
-              help="The values of the file that are black and white, e.g. 100..500. auto: found in the file; "
-              "full: 0 and the largest of its type.")  # fmt: skip
+              help="The values of the file that are black and white, e.g. 100..500. auto: found in the file. "
+              "full: 0 and the largest value of its type.")  # fmt: skip
 @click.option("--light", type=click.Choice(("auto", "linear", "srgb")), default="auto", show_default=True,
-              help="linear: solve where values are in proportion to light, as a lens blurs them. srgb: in the values "
-              "of the file, as software blurs them. auto: by what explains the picture better.")  # fmt: skip
-@click.option("--mask", metavar="SPEC", help="Known pixels of the picture: a mask file (white = known), a colour of "
-              "paint (red, #ff0000: missing), saturated, outliers, or a sum of them. NaN is missing in any case. "
-              "none: dead, hot and saturated pixels are not looked for.")  # fmt: skip
+              help="Values in which the picture is solved. linear: in proportion to light, as a lens blurs it. srgb: "
+              "those of the file, as software blurs it. auto: those that explain the picture better.")  # fmt: skip
+@click.option("--mask", metavar="SPEC", shell_complete=files, help="Known pixels of the picture: a mask file (white = "
+              "known), a colour of paint (red, #ff0000: missing), saturated, outliers, or a sum of them. none: do not "
+              "look for dead, hot and saturated pixels. NaN is always missing.")  # fmt: skip
 @click.option("--size", callback=size, metavar="HxW", help="Picture size of a compressive measurement (.npy).")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
-@click.option("--iterations", type=click.IntRange(1), help="Largest number of iterations. Default: the solver's own.")
-@click.option("--stop", metavar="SPEC", help="When to stop, e.g. wmv or wmv+discrepancy (pnp list stops). Default: the "
-              "table's for a deep image prior, else --tol.")  # fmt: skip
+@click.option("--iterations", type=click.IntRange(1), help="Largest number of iterations. Default: set by the solver.")
+@click.option("--stop", metavar="SPEC", shell_complete=members("STOPS"), help="When to stop, e.g. wmv or "
+              "wmv+discrepancy (pnp list stops). Default: from the table for dip, else --tol.")  # fmt: skip
 @click.option("--tol", callback=positive, default="1e-4", show_default=True, metavar="T",
               help="Stop at this relative change of the picture.")  # fmt: skip
-@click.option("--rules", metavar="PATH", help="Your table of default parameters (pnp tune); its rows go first.")
+@click.option("--rules", metavar="PATH", shell_complete=files, help="Your own table of default parameters, as pnp tune "
+              "writes it. Its rows go before those of the package.")  # fmt: skip
 @click.option("--seconds", callback=positive, metavar="T", help="Stop after T seconds.")
-@click.option("--each-page", is_flag=True, help="Settle noise and weight for each page of a stack by itself. Default: "
-              "once for all pages.")  # fmt: skip
+@click.option("--each-page", is_flag=True, help="Choose noise and weight for each page of a stack. Default: once for "
+              "all pages.")  # fmt: skip
 @click.option("--recursive", is_flag=True, help="The pages are frames of a movie. Each starts from what the prior has "
-              "learned on the one before (dip).")  # fmt: skip
-@click.option("--resume", is_flag=True, help="Continue from the checkpoint in the report's folder (dip).")
-@click.option("--guard/--no-guard", default=True, help="Keep the measured picture where the result would be worse, as "
-              "far as that shows. Default: --guard.")  # fmt: skip
+              "learned on the frame before (dip).")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Continue from the checkpoint in the folder of the report (dip).")
+@click.option("--guard/--no-guard", default=True, help="Keep the measured picture where pnp sees that the result would "
+              "be worse. Default: --guard.")  # fmt: skip
 @click.option("--stripes", type=click.Choice(("auto", "keep")), default="auto", show_default=True, help="Offsets of "
-              "columns or rows. auto: they are subtracted first where they are sure; keep: they stay.")  # fmt: skip
+              "columns or rows. auto: subtract them first where they are sure. keep: leave them.")  # fmt: skip
 @click.option("--device", callback=device, default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
+@click.option("--json", "as_json", is_flag=True, help="Print the record (result.json) on standard output, one line of "
+              "JSON for each picture. Everything else goes to standard error.")  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def solve(inputs: tuple[str, ...], more: tuple[str, ...], **options: Any) -> None:
     """Restore pictures.
 
-    A picture that you pass counts as measured: it is restored as it is, and its borders are unknown. Without a picture,
-    or with --simulate, a clean one is degraded, restored and scored. The command writes the restored picture like its
-    input (format, type, units, axes, alpha, colour profile, EXIF), result.json and figure.png.
+    A picture that you pass is measured: pnp restores it as it is, and takes what lies beyond its borders as unknown.
+    Without a picture, or with --simulate, pnp degrades a clean picture, restores it and scores the result. The
+    restored picture is written like its input (format, type, units, axes, alpha, colour profile, EXIF), with
+    result.json and figure.png in a folder beside it.
     """
     with one_line_errors(options.pop("debug")):
         _solve([*inputs, *more], **options)
@@ -97,13 +97,14 @@ def _solve(
     simulate: bool,
     resume: bool,
     span: Wanted,
+    as_json: bool,
     **settings: Any,
 ) -> None:
     from ..jobs import Job
     from ..registry import SpecError
 
     if settings["operator"] is None:
-        raise click.UsageError(WAYS)
+        lead_on(inputs, look=not simulate and settings["size"] is None)
     job = Job(simulate=simulate or not inputs, **settings)
     plans = _plans(inputs, output, report, job)
     if truth is not None and (len(plans) > 1 or job.simulate):
@@ -111,26 +112,26 @@ def _solve(
     if resume and (len(plans) > 1 or job.recursive):
         raise click.UsageError("--resume works with one picture, not with a movie or a folder.")
     if len(plans) == 1:
-        _solve_one(job, plans[0], span, truth, resume)
+        _solve_one(job, plans[0], span, truth, resume, as_json)
         return
-    restored = failed = 0
+    restored, codes = 0, set()
     try:
-        for plan in plans:
+        for i, plan in enumerate(plans):
             try:
-                _solve_one(job, plan, span, None)
+                _solve_one(job, plan, span, None, False, as_json, f"picture {i + 1} of {len(plans)}")
                 restored += 1
             except SpecError:  # the same for every picture
                 raise
             except Exception as error:  # whatever it is, the other pictures are not to suffer
                 if interrupts.lost():
                     raise KeyboardInterrupt from error
-                failed += 1
+                codes.add(exit_code(error))
                 click.echo(f"{plan.name}: error: {line(error)}", err=True)
             interrupts.check()
     finally:
-        click.echo(f"{restored} of {len(plans)} pictures restored")
-    if failed:
-        sys.exit(2)
+        click.echo(f"{restored} of {len(plans)} pictures restored", err=as_json)
+    if codes:
+        sys.exit(min(codes))  # what failed on the way weighs more than wrong input
 
 
 class Plan:
@@ -188,7 +189,9 @@ def _target(source: Path, folder: Path | None) -> Path:
     return beside if folder is None else folder / beside.name
 
 
-def _solve_one(job: Job, plan: Plan, span: Wanted, truth: Path | None, resume: bool = False) -> None:
+def _solve_one(
+    job: Job, plan: Plan, span: Wanted, truth: Path | None, resume: bool, as_json: bool, place: str = ""
+) -> None:
     from ..jobs import checkpoint, run
     from ..jobs.job import of_file
     from ..jobs.movie import restore_movie
@@ -203,21 +206,23 @@ def _solve_one(job: Job, plan: Plan, span: Wanted, truth: Path | None, resume: b
         raise ValueError(f"the truth has {len(clean)} pages; the measurement has {len(pixels)}.")
     saved = plan.report / checkpoint.NAME
     after = _left(plan, job, pixels) if resume else None
-    with _progress() as (callback, say):
+    with shown(place) as say:
         if picture is not None and not picture.whole_scale:
             say(f"range: {picture.ends} of the file is black to white")
         if job.recursive:
-            done = restore_movie(job, pixels, truth=clean, callbacks=[callback], say=say)
+            done = restore_movie(job, pixels, truth=clean, say=say)
         else:
-            callbacks = [callback, checkpoint.keeper(saved, job, pixels)]
-            done = run(job, pixels, truth=clean, callbacks=callbacks, say=say, after=after)
+            keeper = checkpoint.keeper(saved, job, pixels)
+            done = run(job, pixels, truth=clean, callbacks=[keeper], say=say, after=after)
     last = max(0, sum(n > 0 for n in done.record.iterations) - 1)  # frame of a movie that was reached
     interrupted = "interrupted" in done.record.status
     if interrupted:
         interrupts.answered()
     with interrupts.held():
         _write(job, plan, picture, done, truth)
-        click.echo(_summary(plan, done))
+        click.echo(_summary(plan, done), err=as_json)
+        if as_json:
+            click.echo(json.dumps(json.loads((plan.report / "result.json").read_text(encoding="utf-8"))))
         try:
             checkpoint.write(saved, done.result.memory, job, pixels[last : last + 1] if job.recursive else pixels)
         except OSError as error:  # what was asked for is there
@@ -339,38 +344,3 @@ def _summary(plan: Plan, done: Restoration) -> str:
     lines += [f"verdict: {verdict}" for verdict in dict.fromkeys(record.verdict)]
     lines.append(f"wrote {plan.output}, {plan.report / 'result.json'}, {plan.report / 'figure.png'}")
     return "\n".join(lines)
-
-
-@contextmanager
-def _progress() -> Iterator[tuple[Callable[[Snapshot], None], Callable[[str], None]]]:
-    """A progress bar on a terminal, and a line printer beside it.
-
-    The bar shows the residual, what else is recorded or measured by the stop rules, and PSNR where the truth is known.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("choosing parameters", total=None)
-
-        def callback(now: Snapshot) -> None:
-            interrupts.check()
-            ratio = float((now.residual / now.problem.noise_norm()).max())
-            names = dict.fromkeys([*now.history.quantities, *now.history.measures, *now.history.metrics])
-            names.pop("residual", None)
-            last = {name: float(now.history.rows[name][-1].mean()) for name in names}
-            shown = [
-                f"{value:.2f} dB" if name == "psnr" else f"{name} {value:.2e}"
-                for name, value in last.items()
-                if math.isfinite(value)
-            ]
-            text = "  ".join([f"residual {ratio:.2f} x noise", *shown])
-            bar.update(task, completed=now.k + 1, total=now.limit, description=text)
-
-        def say(line: str) -> None:
-            interrupts.check()
-            bar.console.print(line, highlight=False, soft_wrap=True)
-
-        yield callback, say

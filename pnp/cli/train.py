@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..progress import doing
 from .options import levels, one_line_errors, seconds
+from .progress import shown
 
 
 @click.command()
@@ -17,10 +18,10 @@ from .options import levels, one_line_errors, seconds
 @click.option("--val", multiple=True, metavar="PATH", help="Validation pictures. Default: one in 32 of the data.")
 @click.option("--channels", type=click.Choice(["1", "3"]), help="Grey or colour. Default: 1.")
 @click.option("--budget", callback=seconds, metavar="TIME", help="Length of the run: 90s, 45m, 2h.")
-@click.option("--steps", type=click.IntRange(1), help="Length of the run in steps, instead of a budget.")
+@click.option("--steps", type=click.IntRange(1), help="Length of the run in steps, in place of a budget.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for checkpoint, log and weights.")
 @click.option("--levels", callback=levels, metavar="LOW..HIGH", help="Noise levels. Default: 0..55/255 for denoisers.")
-@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate. Default: the network's own.")
+@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate. Default: set by the network.")
 @click.option("--mode", help="How trd is trained: joint, greedy or greedy+joint. Default: joint.")
 @click.option("--init", metavar="WEIGHTS", help="First weights: a file, or the name of shipped ones.")
 @click.option("--licence", help="Licences of the data, for the record. Default: unknown.")
@@ -28,11 +29,11 @@ from .options import levels, one_line_errors, seconds
 @click.option("--seed", type=int, help="Default: 0.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def train(debug: bool, **options: Any) -> None:
-    """Train a network on a folder of files, and export its weights with their record.
+    """Train a network on a folder of files.
 
-    NETWORK is unet, dncnn, drunet, trd or epll, which learn from pictures to denoise; text, which learns from fonts to
-    deblur pages; or motion, which learns from pictures to tell the motion that blurred them. It takes options as in
-    unet:widths=32x64x128 or trd:size=7,sigma=25/255.
+    The command writes the weights with their record. NETWORK is one of these. unet, dncnn, drunet, trd and epll learn
+    to denoise, from pictures. text learns to deblur pages, from fonts. motion learns to tell the motion that blurred a
+    picture, from pictures. Options follow a colon: unet:widths=32x64x128 or trd:size=7,sigma=25/255.
     """
     with one_line_errors(debug):
         _train(**options)
@@ -51,8 +52,6 @@ def _train(
 ) -> None:
     import datetime
     from dataclasses import replace
-
-    from rich.progress import Progress as Bar
 
     from ..priors import store
     from ..priors.nets import ARCHITECTURES
@@ -77,17 +76,14 @@ def _train(
     same = resume and set(_folders(pictures)) <= set(before.get("data", []))
     sources = _sources(before, _folders(pictures), licence or ("" if same else "unknown"))
     settings = replace(settings, sources=sources)
-    with Bar(disable=not sys.stderr.isatty(), transient=True) as bar:
-        task = bar.add_task("training", total=1.0)
 
-        def report(now: run.Progress) -> None:
-            score = " ".join(f"{value:.2f}" for value in now.scores.values())
-            text = f"step {now.step}, {now.seconds_left / 60:.0f} min left, {score or 'not judged yet'}"
-            bar.update(task, completed=now.progress, description=text)
+    def report(now: run.Progress) -> None:
+        score = " ".join(f"{value:.2f}" for value in now.scores.values())
+        said = f"{now.seconds_left / 60:.0f} min left, {score or 'not judged yet'}"
+        doing("training, step", now.step, round(now.step / max(now.progress, 1e-6)), lambda: said)
 
-        trained = run.train(
-            settings, pictures, out, validation=judges, resume=resume, initial=initial, report=report
-        )
+    with shown():
+        trained = run.train(settings, pictures, out, validation=judges, resume=resume, initial=initial, report=report)
     last = run.last_line(out)
     scores = {name: score for name, score in last.items() if name not in run.LOGGED}
     record: dict[str, Any] = {

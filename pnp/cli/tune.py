@@ -16,8 +16,8 @@ from .options import one_line_errors
 @click.option("--count", type=click.IntRange(1), default=8, show_default=True, help="Number of crops.")
 @click.option("--side", type=click.IntRange(16), default=128, show_default=True, help="Side of a crop in pixels.")
 @click.option("--channels", type=click.Choice(["1", "3"]), default="1", show_default=True)
-@click.option("--iterations", type=click.IntRange(1), help="Iterations of the solver. Default: the table's.")
-@click.option("--solver", metavar="NAME", help="Tune the row of this solver. Default: the task's own.")
+@click.option("--iterations", type=click.IntRange(1), help="Iterations of the solver. Default: from the table.")
+@click.option("--solver", metavar="NAME", help="Tune the row of this solver. Default: the one of the task.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default="rules.tsv", show_default=True,
               help="Table to write. Its other rows stay.")  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -33,10 +33,11 @@ def tune(
     output: Path,
     debug: bool,
 ) -> None:
-    """Find the default parameters of a prior on training pictures, and write them into a table of your own.
+    """Find default parameters for your pictures.
 
-    `pnp solve --rules TABLE` uses it. The search starts from the row for the prior's kind in that table, or in the
-    shipped one, and prints each better row.
+    The command finds those of a prior on training pictures, and writes them into a table of your own.
+    `pnp solve --rules TABLE` uses the table. The search starts from the row for this kind of prior, in your table or in
+    the one of the package. It prints each better row.
     """
     with one_line_errors(debug):
         from .. import priors

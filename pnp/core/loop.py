@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .. import checks
 from ..linalg import norm
+from ..progress import doing
 from ..registry import unknown
 from .certificate import Convergence
 from .problem import Problem
@@ -198,6 +199,7 @@ class _Run:
             self.change = torch.where(was, now.change, self.change)
         for callback in self.callbacks:
             callback(now)
+        doing("iteration", self.done, self.solver.iterations, now.told)
 
     def _guard(self, now: Snapshot) -> None:
         """Remember the iterate that moved least; end an image whose moves have grown past everything before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -55,6 +56,19 @@ class Snapshot:
     def get(self, quantity: str) -> Tensor:
         """change, residual or objective by name."""
         return getattr(self, quantity)
+
+    def told(self) -> str:
+        """What is known of this iteration without asking, for a person: `change 3.1e-04  residual 1.02 x noise`."""
+        known = {name: rows[-1] for name, rows in self.history.rows.items()}
+        if "change" in vars(self):
+            known = {"change": self.change, **known}
+        parts = []
+        for name, last in known.items():
+            if name == "residual":
+                parts.append(f"residual {float((last / self.problem.noise_norm()).max()):.2f} x noise")
+            elif math.isfinite(value := float(last.mean())):
+                parts.append(f"{value:.2f} dB" if name == "psnr" else f"{name} {value:.1e}")
+        return "  ".join(parts)
 
 
 Measure = Callable[[Snapshot], Tensor]  # what a stop rule makes of an iteration, (B,); it may remember earlier ones

@@ -7,6 +7,7 @@ Pixels are upright: an orientation in the file is applied on reading, and writte
 
 from __future__ import annotations
 
+import difflib
 import glob
 import os
 import sys
@@ -171,10 +172,19 @@ def expand(inputs: Sequence[str]) -> list[Path]:
         else:
             matches = _pictures(map(Path, glob.glob(text, recursive=True)))
         if not matches:
-            raise PictureError(f"no picture found at {text}. Known: {', '.join(SUFFIXES)}")
+            raise PictureError(_nothing(text))
         for match in matches:
             found.setdefault(match.resolve(), match)
     return list(found.values())
+
+
+def _nothing(text: str) -> str:
+    """Why an input names no picture."""
+    path = Path(text)
+    if path.is_dir() or glob.has_magic(text):
+        return f"no picture found at {text}. Known: {', '.join(SUFFIXES)}"
+    near = difflib.get_close_matches(path.name, [p.name for p in _pictures(path.absolute().parent.glob("*"))], n=1)
+    return f"{text} does not exist." + (f" Did you mean {path.with_name(near[0])}?" if near else "")
 
 
 def default_output(path: str | os.PathLike[str], suffix: str = "-restored") -> Path:

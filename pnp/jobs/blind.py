@@ -32,6 +32,7 @@ from ..operators.borders import ValidBlur
 from ..operators.convolve import ConvolveWith
 from ..priors.bounds import Simplex
 from ..priors.sparse import L0
+from ..progress import part
 from ..solvers.proximal import FISTA
 from .evidence import DITHER, FFTS, Evidence, Model
 
@@ -78,9 +79,11 @@ def estimates(y: Tensor, sides: Sequence[int]) -> list[Found]:
     searches = [Search(y, side, lam, upright=i % 2 == 1) for i, (side, lam) in enumerate(starts)]
     found: list[Found] = []
     for scale, many in STAGES:
-        part = smaller(y, RATIO**scale)
-        evidence = Evidence(part, dither=DITHER * RATIO**scale, clipped=1.0)
-        found = [search.down_to(scale, evidence) for search in searches]
+        evidence = Evidence(smaller(y, RATIO**scale), dither=DITHER * RATIO**scale, clipped=1.0)
+        found = []
+        for i, search in enumerate(searches):
+            with part(f"estimating the kernel, scale {RATIO**scale:.2g}, search", i + 1, len(searches)):
+                found.append(search.down_to(scale, evidence))
         if evidence.usable:
             order = sorted(range(len(found)), key=lambda i: found[i].cost)[:many]
             found, searches = [found[i] for i in order], [searches[i] for i in order]

@@ -28,10 +28,17 @@ STANDARD = (16.0, 11.0, 10.0, 16.0, 24.0, 40.0, 51.0, 61.0)
 
 
 class Diagnosis(NamedTuple):
-    """What was found, in words, and the command to try, '' where none is needed."""
+    """What was found, in words, and the options of `pnp solve` to try, '' where none are needed."""
 
     lines: dict[str, str]
-    command: str
+    path: str
+    options: str
+
+    @property
+    def command(self) -> str:
+        """The command to try, as any shell takes it; '' where none is needed."""
+        file = self.path if re.fullmatch(r"[\w./-]+", self.path) else f'"{self.path}"'
+        return f"pnp solve {file} {self.options}" if self.options else ""
 
     def to_json(self) -> dict[str, object]:
         return {**self.lines, "command": self.command}
@@ -61,7 +68,7 @@ def examine(picture: Picture, path: str) -> Diagnosis:
         lines["paint"] = f"part of the picture is pure {ink}"
     blur = None if ink else _blur(picture, seen)
     lines["blur"] = blur or "none that shows"
-    return Diagnosis(lines, _command(path, x, sigma, ink, blur is not None, picture))
+    return Diagnosis(lines, path, _options(x, sigma, ink, blur is not None, picture))
 
 
 def quality(steps: tuple[float, ...]) -> int:
@@ -117,12 +124,11 @@ def _blur(picture: Picture, x: Tensor) -> str | None:
     return f"about as wide as a Gaussian of std {kernel.values['std']:.2g}" + ("" if kernel.sure else ", not sure")
 
 
-def _command(path: str, x: Tensor, sigma: float, ink: str | None, blurred: bool, picture: Picture) -> str:
-    file = path if re.fullmatch(r"[\w./-]+", path) else f'"{path}"'
+def _options(x: Tensor, sigma: float, ink: str | None, blurred: bool, picture: Picture) -> str:
     if ink:
-        return f"pnp solve {file} --op identity --mask {ink}"
+        return f"--op identity --mask {ink}"
     if blurred:
-        return f"pnp solve {file} --op blur:kernel=disk,radius=?"
+        return '--op "blur:kernel=disk,radius=?"'  # some shells take a bare ? for files of any letter
     if sigma > NOISY or picture.tables is not None:
-        return f"pnp solve {file} --op identity"
-    return f"pnp solve {file} --op downsample:factor=2" if min(x.shape[-2:]) < SMALL else ""
+        return "--op identity"
+    return "--op downsample:factor=2" if min(x.shape[-2:]) < SMALL else ""

@@ -15,6 +15,7 @@ from ..core.certificate import Convergence
 from ..core.loop import Callback
 from ..core.result import Memory
 from ..operators.base import Operator
+from ..progress import part
 from ..registry import OPERATORS
 from .job import Job, build, simulated
 from .record import Chosen, rounded, scores
@@ -59,8 +60,8 @@ def restore_movie(
         if done and isinstance(light := done[0].record.light.value, str):  # what the weights have learned
             each = replace(each, light=light)
         try:
-            done.append(
-                run(
+            with part("frame", t + 1, len(frames)):
+                now = run(
                     each,
                     frame,
                     truth=target,
@@ -69,7 +70,7 @@ def restore_movie(
                     after=done[-1].result.memory if done else None,
                     sooner=SOONER if done else 1,
                 )
-            )
+            done.append(now)
         except KeyboardInterrupt:  # beside the iteration, which has its own way of ending
             if not done:
                 raise

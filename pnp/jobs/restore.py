@@ -23,6 +23,7 @@ from ..noises.gaussian import Gaussian
 from ..operators.base import Operator
 from ..parameters.rules import Rule
 from ..priors.base import Denoiser, Prior
+from ..progress import doing
 from ..registry import Spec
 from . import guard, settle, turned, unknown
 from . import light as lights
@@ -144,12 +145,15 @@ def run(
     y = parts.y
     parts, striped = offsets.subtracted(job, parts, say)
     job = replace(job, tables=None) if striped else job  # y is no longer what JPEG has written
+    doing("estimating the noise")
     noise = settle.level(job, parts, say)
+    doing(f"looking at the {parts.operator.called}")
     parts, finding = unknown.found(job, parts, say)
     if finding is not None:
         noise = settle.at_least(job, parts, noise, finding.error, say)
     else:
         parts = turned.righted(job, parts, noise, say)
+    doing("looking at the light")
     space, parts, noise = lights.of(job, parts, noise, say)
     judgements = settle.judged(replace(job, hidden=space.hidden), parts, noise.noise)
     noise = settle.beside_error(job, noise, judgements, say)
@@ -170,6 +174,8 @@ def run(
         outside = guard.beyond(job, seen, space.encoded(parts.operator.visible(result.x)), plain)
     doubt = unknown.doubt(finding, job.guard, parts.y, parts.operator.visible(result.x))
     result, kept = guard.kept(job, parts, result, done.x0, judgements, outside, doubt)
+    if Status.INTERRUPTED not in result.status:  # then somebody waits for the end
+        doing("checking the result")
     total = time.perf_counter() - begun - (0 if metric is None else metric.seconds)
     restored = space.encoded(parts.operator.visible(result.x))
     problem = result.problem

@@ -33,6 +33,7 @@ from ..parameters.weight import fit_lam
 from ..priors.base import Prior
 from ..priors.bounds import AtLeast
 from ..priors.sum import Sum
+from ..progress import doing, part
 from ..registry import NOISES, SOLVERS, Spec, SpecError
 from .evidence import Judgement, judge
 from .job import SIMULATED_SIGMA, Job, Parts
@@ -144,7 +145,11 @@ def judged(job: Job, parts: Parts, noise: Noise) -> list[Judgement]:
         return [Judgement()] * len(y)
     sigma = torch.as_tensor(noise.level(y)).flatten().expand(len(y)).tolist()
     some = range(len(y)) if job.each_page else range(0, len(y), -(-len(y) // PAGES))
-    found = [judge(parts.operator, y[i], sigma[i], job.hidden) for i in some]
+    found: list[Judgement] = []
+    for i in some:
+        with part("page", len(found) + 1, len(some)):
+            doing(f"checking the {parts.operator.called}")
+            found.append(judge(parts.operator, y[i], sigma[i], job.hidden))
     if job.each_page:
         return found
     found.sort(key=lambda each: (each.rival is not None, each.factor))

@@ -17,6 +17,7 @@ from ..operators import kernels
 from ..operators.base import Operator
 from ..operators.borders import ValidBlur
 from ..operators.unknown import Span, Unknown, UnknownMotion
+from ..progress import doing
 from . import blind
 from .evidence import DITHER, NATS, SIDE, Evidence, Model, crop, edges
 from .field import motions_of
@@ -193,6 +194,7 @@ class _Search:
             values = tuple(_within(v, span) for v, span in zip(values, self.spans, strict=True))
             if values not in self.costs:
                 self.costs[values] = self.cost(values)
+                doing("trying kernels", len(self.costs))
 
     def best(self, many: int = 1) -> list[tuple[float, ...]]:
         return sorted(self.costs, key=self.costs.__getitem__)[:many]

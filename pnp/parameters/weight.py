@@ -18,6 +18,7 @@ from ..core.result import Status
 from ..core.solver import Solver
 from ..core.stopping import Seconds, StopRule, Tolerance
 from ..linalg import norm
+from ..progress import part
 from ..registry import SOLVERS
 from .default import default_solver
 
@@ -79,7 +80,8 @@ def fit_lam(
         trial = problem.weighted(each(search.log_lam.exp()).view(-1, 1, 1, 1))
         left = max(1e-3, seconds - (time.monotonic() - begun))
         clock = [Seconds(left)] if math.isfinite(left) else []
-        result = solve(trial, solver, x0=x, iterations=longest, stop=[*limits, *clock], record=())
+        with part("choosing lam, trial", len(search.tried) + 1, evaluations):
+            result = solve(trial, solver, x0=x, iterations=longest, stop=[*limits, *clock], record=())
         if Status.INTERRUPTED in result.status:
             raise KeyboardInterrupt
         x = torch.where(search.done.view(-1, 1, 1, 1), x, result.x)
