@@ -1,7 +1,8 @@
 """pnp in deepinv's benchmarks: its solvers as the models that `deepinv_bench.run_benchmark` takes, on the four tasks.
 
-    python benchmarks/deepinv_leaderboard.py                (four minutes; --quick: one small picture, writes nothing)
+    python benchmarks/deepinv_leaderboard.py                (three minutes; --quick: one small picture, writes nothing)
     python benchmarks/deepinv_leaderboard.py --official cbsd68_gaussian_denoising
+    python benchmarks/deepinv_leaderboard.py --write benchmarks/README.md       (the table, from the results)
 
 A model is called with (y, physics) and returns the picture.  `Pnp` takes operator and noise level from the physics and
 chooses all else by pnp's rules.  The tasks are those of deepinv's benchmarks: physics, noise, size (256², squeezed to a
@@ -16,15 +17,18 @@ processor, each model after a warm-up.
 
 from __future__ import annotations
 
+import json
+import re
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import deepinv
 import torch
-from common import arguments, save
+from common import RESULTS, arguments, save
 from deepinv.physics import Blur, Denoising, Downsampling, GaussianNoise, Inpainting
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -43,6 +47,7 @@ FAINT = 1e-4  # a noise level for measurements without noise
 class Task:
     """One of deepinv's benchmarks; crop: pixels of each border that its PSNR leaves out."""
 
+    title: str
     physics: Callable[[int], Any]
     crop: int | None = None
     without: tuple[str, ...] = ()  # models that are not made for it
@@ -50,13 +55,14 @@ class Task:
 
 DPIR = "deepinv, DPIR with pnp's network"
 TASKS = {
-    "cbsd68_gaussian_denoising": Task(lambda side: Denoising(GaussianNoise(0.1)), without=(DPIR,)),
+    "cbsd68_gaussian_denoising": Task("Noise of 0.1", lambda side: Denoising(GaussianNoise(0.1)), without=(DPIR,)),
     "div2k_gaussian_deblurring": Task(
+        "Gaussian blur of 2, noise of 0.05",
         lambda side: Blur(deepinv.physics.functional.gaussian_blur(sigma=(2.0, 2.0)), noise_model=GaussianNoise(0.05)),
         crop=-16,
     ),
-    "div2k_inpainting_easy": Task(lambda side: Inpainting((3, side, side), mask=0.3)),
-    "div2k_super_resolution_2x": Task(lambda side: Downsampling(factor=2, filter="bicubic")),
+    "div2k_inpainting_easy": Task("70 % of the pixels missing", lambda side: Inpainting((3, side, side), mask=0.3)),
+    "div2k_super_resolution_2x": Task("Half the size, bicubic", lambda side: Downsampling(factor=2, filter="bicubic")),
 }
 
 
@@ -97,11 +103,9 @@ class Network(deepinv.models.Denoiser):
         return self.denoise(x, float(torch.as_tensor(sigma).flatten()[0]))
 
 
-MODELS: Mapping[str, Callable[[], deepinv.models.Reconstructor]] = {
-    "pnp, unet": lambda: Pnp("unet"),
-    "pnp, tv": lambda: Pnp("tv"),
-    DPIR: lambda: Dpir("unet"),
-}
+def models(priors: list[str]) -> dict[str, Callable[[], deepinv.models.Reconstructor]]:
+    """Title -> what makes the model: one for each prior of pnp, and deepinv's own algorithm."""
+    return {**{f"pnp, {prior}": lambda prior=prior: Pnp(prior) for prior in priors}, DPIR: lambda: Dpir("unet")}
 
 
 def level(physics: Any) -> float:
@@ -145,7 +149,23 @@ def scored(model: deepinv.models.Reconstructor, task: Task, data: list[Tensor]) 
     }
 
 
-def official(name: str) -> None:
+def written(path: Path) -> None:
+    """Put the table of the stored results between its marks in a file."""
+    results = json.loads((RESULTS / f"{SCRIPT}.json").read_text(encoding="utf-8"))["results"]
+    titles = dict.fromkeys(title for rows in results.values() for title in rows)
+    lines = ["| method | " + " | ".join(f"{TASKS[name].title}: dB | s" for name in results) + " |"]
+    lines.append("|---" * (1 + 2 * len(results)) + "|")
+    for title in titles:
+        rows = [results[name].get(title) for name in results]
+        cells = [f"{row['psnr']:.2f} | {row['seconds']:.2g}" if row else " | " for row in rows]
+        lines.append(f"| {title}{' ¹' if title == DPIR else ''} | " + " | ".join(cells) + " |")
+    table = "\n".join(("<!-- table:leaderboard -->", *lines, "<!-- /table -->"))
+    text = path.read_text(encoding="utf-8")
+    marks = re.compile("<!-- table:leaderboard -->.*?<!-- /table -->", re.S)
+    path.write_text(marks.sub(lambda _: table, text), encoding="utf-8")
+
+
+def official(name: str, priors: list[str]) -> None:
     """The real benchmark, on the pictures that it downloads."""
     try:
         from deepinv_bench import run_benchmark
@@ -153,24 +173,30 @@ def official(name: str) -> None:
         raise SystemExit(
             "--official needs deepinv_bench: pip install git+https://github.com/deepinv/benchmarks.git"
         ) from error
-    for title, make in MODELS.items():
-        print(run_benchmark(make(), name, model_name=title))
+    for prior in priors:
+        print(run_benchmark(Pnp(prior), name, model_name=f"pnp, {prior}"))
 
 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--official", choices=TASKS, help="run this benchmark of deepinv_bench itself")
+    parser.add_argument("--write", type=Path, help="a file with the marks of the table; without a run")
+    parser.add_argument("--prior", nargs="+", default=["unet"], help="priors of pnp to enter")
     options = parser.parse_args()
+    if options.write:
+        return written(options.write)
     torch.set_num_threads(options.threads)
     if options.official:
-        return official(options.official)
+        return official(options.official, options.prior)
     warnings.filterwarnings("ignore", message="non_blocking_transfers")
     side, names = (48, NAMES[:1]) if options.quick else (256, NAMES)
     data = pictures(side, names)
     results: dict[str, dict[str, dict[str, float]]] = {}
     for name, task in TASKS.items():
-        for title in [title for title in MODELS if title not in task.without]:
-            model = MODELS[title]()
+        for title, make in models(options.prior).items():
+            if title in task.without:
+                continue
+            model = make()
             if not options.quick:
                 scored(model, task, pictures(64, NAMES[:1]))  # a warm-up
             row = results.setdefault(name, {})[title] = scored(model, task, data)

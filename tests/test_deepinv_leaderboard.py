@@ -58,7 +58,15 @@ def test_the_quick_run_prints_every_row_and_writes_nothing(
     monkeypatch.setattr(board, "save", lambda *_, **__: pytest.fail("a quick run writes results"))
     board.main()
     rows = [line for line in capsys.readouterr().out.splitlines() if line.endswith(" s")]
-    assert len(rows) == 11 and all(any(line.startswith(name) for name in FOUR) for line in rows)
+    assert len(rows) == 7 and all(any(line.startswith(name) for name in FOUR) for line in rows)
+
+
+def test_the_table_is_that_of_the_results(board: ModuleType, tmp_path: Path) -> None:
+    page = SCRIPT.with_name("README.md").read_text(encoding="utf-8")
+    copy = tmp_path / "README.md"
+    copy.write_text(page.replace(" dB | s |", "|", 1), encoding="utf-8")  # planted: another heading
+    board.written(copy)
+    assert copy.read_text(encoding="utf-8") == page and "| pnp, unet | " in page
 
 
 def test_the_official_run_says_what_is_missing(board: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
