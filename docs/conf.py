@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -27,7 +27,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc"]
 if os.environ.get("PNP_GALLERY") != "0":
     extensions.append("sphinx_gallery.gen_gallery")
 html_theme = "furo"
-html_title = "pnp"
+release = metadata.version("pnp-restoration")
+html_title = f"pnp {release}"
 html_static_path: list[str] = []
 exclude_patterns = ["_build", "notebooks"] + (["gallery"] if os.environ.get("PNP_GALLERY") == "0" else [])
 myst_heading_anchors = 3

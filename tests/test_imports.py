@@ -154,15 +154,13 @@ def test_optional_packages_are_imported_where_they_are_used(name: str) -> None:
 
 def test_importing_pnp_loads_no_torch() -> None:
     code = "import sys, pnp, pnp.registry; print('torch' in sys.modules)"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
-        == "False\n"
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_a_fresh_process_that_restores_has_the_solvers() -> None:
     code = "import pnp.jobs.restore; from pnp.registry import SOLVERS; print(next(iter(SOLVERS), None))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "admm\n"
 
 
