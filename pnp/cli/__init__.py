@@ -13,6 +13,7 @@ from .bench import bench
 from .catalogue import cite, list_, show
 from .check import check
 from .doctor import doctor
+from .report import report
 from .solve import WAYS, solve
 from .train import train
 from .tune import tune
@@ -43,7 +44,7 @@ def cli() -> None:
     """
 
 
-for _command in (solve, check, doctor, list_, show, cite, train, tune, bench):
+for _command in (solve, report, check, doctor, list_, show, cite, train, tune, bench):
     cli.add_command(_command)
 
 

@@ -115,6 +115,28 @@ def one_line_errors(debug: bool) -> Iterator[None]:
             _tell(error)
 
 
+@contextmanager
+def noted() -> Iterator[list[str]]:
+    """The warnings inside as lines, also those that have been shown before; each is shown once, as without this."""
+    notes: list[str] = []
+    show, seen = warnings.showwarning, _SHOWN
+
+    def note(message: Warning | str, *rest: Any) -> None:
+        text = " ".join(str(message).split())
+        notes.append(text)
+        if text not in seen:
+            seen.add(text)
+            show(message, *rest)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = note  # type: ignore[assignment]
+        yield notes
+
+
+_SHOWN: set[str] = set()  # of this process, which is one command
+
+
 def _tell(error: Exception) -> NoReturn:
     if isinstance(error, ValueError | TypeError | OSError | ImportError | RuntimeError | MemoryError):
         click.echo(f"pnp: error: {line(error)}", err=True)
