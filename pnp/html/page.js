@@ -14,6 +14,7 @@ const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 class Compare {
   static GAINS = [1, 2, 4, 8, 16, 32];
   static MOST = 40; // CSS pixels for a pixel of the picture
+  static FITTED = 10; // the same, of a small picture that is shown whole
 
   constructor(root) {
     this.root = root;
@@ -39,7 +40,7 @@ class Compare {
       made.addEventListener("change", act);
       return [make("label", {}, label, made), made];
     };
-    const [set, sets] = select("Page", () => this.choose(sets.selectedIndex));
+    const [set, sets] = select(this.root.dataset.what, () => this.choose(sets.selectedIndex));
     this.sets.forEach((each) => sets.append(make("option", {}, each.dataset.name)));
     set.hidden = this.sets.length < 2;
     [this.leftLabel, this.left] = select("Left", () => this.show());
@@ -58,9 +59,7 @@ class Compare {
     const group = (label, ...inside) => make("span", { class: "group", role: "group", "aria-label": label }, ...inside);
     const tools = make("div", { class: "tools" }, set, this.leftLabel, this.rightLabel, group("View", ...this.views), gain);
     this.percent = make("span", { class: "soft", "aria-live": "polite" });
-    zooms[3].classList.add("last");
-    const push = group("Zoom", ...zooms);
-    tools.append(make("span", { class: "push" }, this.percent), push);
+    tools.append(make("span", { class: "push" }, this.percent, group("Zoom", ...zooms)));
 
     this.layers = [0, 1].map(() => make("div", { class: "layer" }, make("img", { draggable: "false", alt: "" })));
     this.images = this.layers.map((layer) => layer.firstChild);
@@ -74,8 +73,11 @@ class Compare {
       class: "stage", tabindex: "0", role: "group",
       "aria-label": `${this.root.getAttribute("aria-label")}. Plus and minus zoom, arrow keys move, 0 fits.`,
     }, this.pair, ...this.tags, this.handle);
+    for (const figure of this.root.querySelectorAll("figure")) {
+      figure.addEventListener("click", () => { this.right.selectedIndex = [...figure.parentNode.children].indexOf(figure); this.show(); });
+    }
     const hint = make("p", { class: "hint" }, "Drag the line, or use the arrow keys. Zoom: pinch, double click, Ctrl and wheel, or + and −. Drag a zoomed picture to move it.");
-    this.root.append(tools, this.stage, hint);
+    this.root.prepend(tools, this.stage, hint);
     this.listen();
   }
 
@@ -156,10 +158,11 @@ class Compare {
       list.replaceChildren(...this.pictures.map((each) => make("option", {}, each.name)));
       list.selectedIndex = kept[i] >= 0 && kept[i] < pictures.length ? kept[i] : Math.min(i, pictures.length - 1);
     });
+    this.sets.forEach((each, i) => { each.hidden = i !== which; });
     this.leftLabel.hidden = this.rightLabel.hidden = pictures.length < 3;
     const [w, h] = ["width", "height"].map((name) => Number(this.pictures[0].image.getAttribute(name)));
     this.size = [w, h];
-    this.stage.style.cssText = `width: min(100%, calc(78vh * ${w} / ${h})); aspect-ratio: ${w} / ${h}; min-height: min(120px, 30vw)`;
+    this.stage.style.cssText = `width: min(100%, calc(78vh * ${w} / ${h}), ${Compare.FITTED * w}px); aspect-ratio: ${w} / ${h}; min-height: min(120px, 30vw)`;
     this.view(this.difference ?? false);
   }
 

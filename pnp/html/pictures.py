@@ -26,13 +26,15 @@ class Shown(NamedTuple):
     exact: bool = True
 
 
-def shown(name: str, x: Tensor, budget: int = 1_000_000, largest: int = LARGEST) -> Shown:
+def shown(
+    name: str, x: Tensor, budget: int = 1_000_000, largest: int = LARGEST, exact: int = LOSSLESS
+) -> Shown:
     """A picture (C, H, W), C of 1 or 3, [0, 1] from black to white: in at most `budget` bytes, as near as they allow.
 
-    Small ones are PNG; others are JPEG, reduced where it must be.
+    Those of at most `exact` samples are PNG where it fits; others are JPEG, reduced where it must be.
     """
     whole = max(x.shape[-2:])
-    if x.numel() <= LOSSLESS and whole <= largest:
+    if x.numel() <= exact and whole <= largest:
         data = png(x)
         if len(data) <= budget:
             return Shown(name, uri(data, "png"), x.shape[-1], x.shape[-2])

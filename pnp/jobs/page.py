@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -76,16 +77,19 @@ def page(record: Mapping[str, Any], seen: Pictures, notes: Sequence[str] = ()) -
         title=Path(record["input"]).name,
         sets=sets,
         facts=list(_facts(record)),
-        verdicts=list(dict.fromkeys(record["verdict"])),
+        verdicts=_verdicts(record["verdict"]),
         choices=list(_choices(record)),
         maps=[pictures.shown(f"{name}, {x.shape[-2]}×{x.shape[-1]}", x, 200_000, 600) for name, x in seen.maps.items()],
         residual=None if seen.residual is None else pictures.shown("residual", seen.residual, 400_000, 900),
         curves=list(_curves(record, which)),
-        ends=list(_ends(record)),
+        ends=_ends(record),
         shown=len(which),
         pages=len(seen.restored),
-        expected=(TIGHT, LOOSE, COLOURED),
+        tested=list(_tested(record)),
         command=shlex.join(record["command"]),
+        python=record.get("python"),  # newer than some records, as are the next two
+        said=record.get("said"),
+        environment=record.get("environment") or {},
         notes=[*record.get("notes", ()), *notes],
     )
 
@@ -126,11 +130,22 @@ def _sets(record: Mapping[str, Any], seen: Pictures, which: Sequence[int]) -> li
     return [(f"page {i + 1}" if len(seen.restored) > 1 else "", shown) for i, shown in sets.items()]
 
 
+def _verdicts(each: Sequence[str]) -> list[tuple[str, str]]:
+    """(the pages that it is of, verdict); no pages where it is of all."""
+    found: dict[str, list[int]] = {}
+    for i, verdict in enumerate(each):
+        found.setdefault(verdict, []).append(i + 1)
+    if len(found) == 1:
+        return [("", verdict) for verdict in found]
+    named = {v: f"page{'s' * (len(which) > 1)} {_several(which, 'd')}" for v, which in found.items()}
+    return [(pages, verdict) for verdict, pages in named.items()]
+
+
 def _facts(record: Mapping[str, Any]) -> Iterator[Choice]:
     """The few things that one looks for first: (what, value, more)."""
     if scores := record.get("metrics"):
         before, after, ssim_before, ssim = (_mean(scores[k]) for k in ("psnr_initial", "psnr", "ssim_initial", "ssim"))
-        more = f"{after - before:+.2f} dB; SSIM {ssim_before:.3f} → {ssim:.3f}".replace("-", "−")
+        more = _minus(f"{after - before:+.2f} dB; SSIM {ssim_before:.3f} → {ssim:.3f}")
         yield Choice("PSNR" if len(scores["psnr"]) == 1 else "PSNR, mean", f"{before:.2f} → {after:.2f} dB", more)
     counts = record["iterations"]
     span = f"{counts[0]}" if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
@@ -204,23 +219,42 @@ def _curves(record: Mapping[str, Any], which: Sequence[int]) -> Iterator[Any]:
             for i, values in columns.items()
             if i in which and (len(values) > 1)
         ]
-        positive = all(v > 0 for line in lines for v in line.y)
-        title = TITLES.get(name, name)
-        yield svg(lines, Axis("iteration"), Axis(title, log=positive and name != "psnr"), f"{title} against iterations")
+        title, values = TITLES.get(name, name), [v for line in lines for v in line.y if math.isfinite(v)]
+        wide = bool(values) and min(values) > 0 and max(values) > 10 * min(values)
+        yield svg(lines, Axis("iteration"), Axis(title, log=wide), f"{title} against iterations")
 
 
-def _ends(record: Mapping[str, Any]) -> Iterator[list[str]]:
-    """A line for each page of a stack: how it ended."""
-    count = len(record["status"])
-    scores = record.get("metrics") or {}
-    for i in range(count if count > 1 else 0):
-        numbers = [
-            (record.get("residual_over_noise"), ".2f"), (record.get("residual_whiteness"), ".2f"),
-            (scores.get("psnr_initial"), ".2f"), (scores.get("psnr"), ".2f"),
-        ]  # fmt: skip
-        cells = [format(v[i], form) if v and v[i] is not None else "" for v, form in numbers]
-        verdict = record["verdict"][i] if i < len(record["verdict"]) else ""
-        yield [str(i + 1), record["status"][i], str(record["iterations"][i]), *cells, verdict]
+def _tested(record: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """What the verdict is made from: (quantity, here, what noise has)."""
+    if fit := record.get("residual_over_noise"):
+        yield "size, in units of the noise", _several(fit, ".2f"), f"{TIGHT:g} to {LOOSE:g}"
+        if rho := record.get("residual_whiteness"):
+            yield "correlation of neighbours", _minus(_several(rho, ".2f")), f"−{COLOURED:g} to {COLOURED:g}"
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def _ends(record: Mapping[str, Any]) -> dict[str, list[str]]:
+    """How each page of a stack ended: head -> cells of its column, without columns that have nothing."""
+    count, scores = len(record["status"]), record.get("metrics") or {}
+    if count < 2:
+        return {}
+    numbers = {
+        "residual / noise": record.get("residual_over_noise"),
+        "correlation": record.get("residual_whiteness"),
+        "PSNR before": scores.get("psnr_initial"),
+        "PSNR": scores.get("psnr"),
+    }
+    shown = {k: ["" if x is None else _minus(f"{x:.2f}") for x in v] for k, v in numbers.items() if v}
+    return {
+        "page": [str(i + 1) for i in range(count)],
+        "ended": record["status"],
+        "iterations": [str(n) for n in record["iterations"]],
+        **{name: cells for name, cells in shown.items() if len(cells) == count},
+        "verdict": record["verdict"],
+    }
 
 
 def _score(record: Mapping[str, Any]) -> str:
