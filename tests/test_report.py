@@ -213,6 +213,8 @@ def test_curves_go_through_their_points() -> None:
     log = str(svg([Line("a", [1, 10, 100], [0.1, 0.0, 10])], Axis("x", log=True), Axis("y", log=True), ""))
     assert len(re.findall(r'points="(.*?)"', log)[0].split()) == 2  # 0 has no logarithm
     assert svg([Line("a", [], [])], Axis("x"), Axis("y"), "") == ""
+    gap = str(svg([Line("a", [], []), Line("b", [1, 2], [1, 2])], Axis(""), Axis(""), ""))
+    assert 'class="c1"' in gap and 'class="c0"' not in gap  # b has its colour wherever a is not there
     many = str(svg([Line("a", range(5000), range(5000))], Axis(""), Axis(""), ""))
     assert len(re.findall(r'points="(.*?)"', many)[0].split()) < 500
 

@@ -245,7 +245,8 @@ def _curves(suite: Suite, rows: Sequence[Row], where: str) -> tuple[str, list[st
     """(title, drawings): PSNR of the first picture against seconds and against iterations, a line for each method."""
     mine = [r for r in rows if r.column == where and r.curve]
     first = [r for r in mine if r.picture == mine[0].picture]
-    each = {row.method: row.curve for method in suite.methods for row in first[::-1] if row.method == method.name}
+    found = {row.method: row.curve for row in first[::-1]}
+    each = {method.name: found.get(method.name, ()) for method in suite.methods}
     return f"{where}, {mine[0].picture}", [
         svg(
             [Line(name, [point[at] for point in curve], [point[2] for point in curve]) for name, curve in each.items()],

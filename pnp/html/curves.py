@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 44  # margins
@@ -46,21 +46,21 @@ class _Scale(NamedTuple):
 def svg(lines: Sequence[Line], x: Axis, y: Axis, title: str) -> Markup:
     """Lines over two axes, with a legend below where there are several; '' where there is no point to draw.
 
-    title: what the drawing is called where it is read aloud.
+    A line without points keeps its colour free, so that drawings of the same lines agree.  title: what the drawing is
+    called where it is read aloud.
     """
-    drawn = [Line(line.name, *_points(line, x.log, y.log)) for line in lines]
-    drawn = [line for line in drawn if line.x]
+    every = [Line(line.name, *_points(line, x.log, y.log)) for line in lines]
+    styled = [(f"c{i % COLOURS}" + " dashed" * (i >= COLOURS), line) for i, line in enumerate(every) if line.x]
+    drawn = [line for _, line in styled]
     if not drawn:
         return Markup("")
     across = _scale([v for line in drawn for v in line.x], x.log, LEFT, WIDTH - RIGHT)
     up = _scale([v for line in drawn for v in line.y], y.log, HEIGHT - BOTTOM, TOP)
-    parts = [*_grid(across, up, x.name, y.name)]
-    for i, line in enumerate(drawn):
-        parts.append(_drawn(line, across, up, i))
+    parts = [*_grid(across, up, x.name, y.name), *(_drawn(line, across, up, style) for style, line in styled)]
     picture = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         WIDTH, HEIGHT, title, Markup("").join(parts)
     )
-    names = [Markup('<li class="{}">{}</li>').format(_style(i), line.name) for i, line in enumerate(drawn)]
+    names = [Markup('<li class="{}">{}</li>').format(style, line.name) for style, line in styled]
     legend = Markup('<ul class="legend">{}</ul>').format(Markup("").join(names)) if len(drawn) > 1 else Markup("")
     return Markup('<figure class="curves">{}{}</figure>').format(picture, legend)
 
@@ -119,7 +119,7 @@ def _grid(across: _Scale, up: _Scale, x: str, y: str) -> Iterator[Markup]:
     )
 
 
-def _drawn(line: Line, across: _Scale, up: _Scale, i: int) -> Markup:
+def _drawn(line: Line, across: _Scale, up: _Scale, style: str) -> Markup:
     places = [(across(a), up(b)) for a, b in zip(line.x, line.y, strict=True)]
     path = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
     said = Markup("<title>{}: {} at {}</title>")
@@ -130,11 +130,7 @@ def _drawn(line: Line, across: _Scale, up: _Scale, i: int) -> Markup:
         for at, where, value in zip(places, line.x, line.y, strict=True)
     ]
     dots = dots if len(dots) <= 40 else dots[-1:]
-    return Markup('<g class="{}"><polyline points="{}"/>{}</g>').format(_style(i), escape(path), Markup("").join(dots))
-
-
-def _style(i: int) -> str:
-    return f"c{i % COLOURS}" + " dashed" * (i >= COLOURS)
+    return Markup('<g class="{}"><polyline points="{}"/>{}</g>').format(style, path, Markup("").join(dots))
 
 
 def number(value: float) -> str:

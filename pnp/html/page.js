@@ -255,7 +255,7 @@ function sortable(table) {
   const value = (row, column) => {
     const text = row.cells[column]?.textContent.trim() ?? "";
     const number = parseFloat(text.replace("−", "-"));
-    return text === "" ? null : Number.isNaN(number) ? text : number;
+    return text === "" || text === "–" ? null : Number.isNaN(number) ? text : number;
   };
   const sort = (column) => {
     const down = heads[column].getAttribute("aria-sort") === "ascending";

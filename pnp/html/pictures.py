@@ -61,8 +61,8 @@ def png(x: Tensor) -> bytes:
     return _encoded(x, format="PNG", compress_level=1)
 
 
-def jpeg(x: Tensor) -> bytes:
-    return _encoded(x, format="JPEG", quality=QUALITY, subsampling=0)
+def jpeg(x: Tensor, quality: int = QUALITY) -> bytes:
+    return _encoded(x, format="JPEG", quality=quality, subsampling=0)
 
 
 def uri(data: bytes, kind: str) -> str:

@@ -24,7 +24,7 @@ SHEET = "reports.html"
 BUDGET = 4_200_000  # bytes of the pictures of a page: base64 makes 5.6 MB of them
 PAGES = 8  # of a stack that are shown
 SEVERAL = 4  # numbers of a stack that a cell holds
-SIDE = 240  # of a picture on a sheet
+SIDE, THUMB = 240, 80  # pixels, and the quality of JPEG, of a picture on a sheet
 HERE = Path(__file__).parent
 TITLES = {"change": "relative change of the picture", "residual": "‖Ax − y‖", "psnr": "PSNR, dB",
           "objective": "f + lam g"}  # fmt: skip
@@ -108,7 +108,7 @@ def entry(record: Mapping[str, Any], seen: Pictures, path: Path) -> Entry:
         half = x.shape[-1] // 2
         x = x.clone()
         x[..., :half] = seen.before[0, ..., :half]
-    thumb = pictures.uri(pictures.jpeg(pictures.reduced(x, SIDE)), "jpeg")
+    thumb = pictures.uri(pictures.jpeg(pictures.reduced(x, SIDE), THUMB), "jpeg")
     return Entry(record["input"], path, thumb, _score(record), " ".join(dict.fromkeys(record["verdict"])))
 
 

@@ -56,6 +56,7 @@ class Restoration:
         record = self.record
         pictures = {"measured": self.initial, "restored": self.restored}
         lines = {
+            "status": "; ".join(dict.fromkeys(f"{s} ({r})" for s, r in zip(record.status, record.reason, strict=True))),
             "solver": f"{record.solver['name']}, {record.iterations[0]} iterations",
             "sigma": f"{record.sigma.value} ({record.sigma.source})",
             "lam": f"{record.lam.value} ({record.lam.source})",
