@@ -79,7 +79,7 @@ def page(record: Mapping[str, Any], seen: Pictures, notes: Sequence[str] = ()) -
         facts=list(_facts(record)),
         verdicts=_verdicts(record["verdict"]),
         choices=list(_choices(record)),
-        maps=[pictures.shown(f"{name}, {x.shape[-2]}×{x.shape[-1]}", x, 200_000, 600) for name, x in seen.maps.items()],
+        maps=[_map(name, x) for name, x in seen.maps.items()],
         residual=None if seen.residual is None else pictures.shown("residual", seen.residual, 400_000, 900),
         curves=list(_curves(record, which)),
         ends=_ends(record),
@@ -110,6 +110,12 @@ def entry(record: Mapping[str, Any], seen: Pictures, path: Path) -> Entry:
         x[..., :half] = seen.before[0, ..., :half]
     thumb = pictures.uri(pictures.jpeg(pictures.reduced(x, SIDE), THUMB), "jpeg")
     return Entry(record["input"], path, thumb, _score(record), " ".join(dict.fromkeys(record["verdict"])))
+
+
+def _map(name: str, x: Tensor) -> Shown:
+    """A kernel is grey, a field of motions has colours (`report.seen`)."""
+    means = "White is its largest value." if len(x) == 1 else "The hue is the direction, the brightness the length."
+    return pictures.shown(f"{name}, {x.shape[-2]}×{x.shape[-1]}. {means}", x, 200_000, 600)
 
 
 def _pages(count: int) -> list[int]:
@@ -150,8 +156,8 @@ def _facts(record: Mapping[str, Any]) -> Iterator[Choice]:
     counts = record["iterations"]
     span = f"{counts[0]}" if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
     ended = ", ".join(dict.fromkeys(record["status"]))
-    why = "; ".join(list(dict.fromkeys(record["reason"]))[:SEVERAL])
-    yield Choice("Ended", ended, f"{span} iteration{'s' * (span != '1')}; {why}")
+    why = [f"{span} iteration{'s' * (span != '1')}", *record["reason"]]
+    yield Choice("Ended", ended, "; ".join(list(dict.fromkeys(why))[:SEVERAL]))
     if record.get("residual_over_noise"):
         fit = _several(record["residual_over_noise"], ".2f")
         yield Choice("Residual", f"{fit} × noise", "1 is what the noise leaves")
