@@ -86,6 +86,13 @@ def test_notes_of_a_run_are_on_its_page(folder: Path, capsys: pytest.CaptureFixt
     (note,) = deep["notes"]
     assert "does not hold float64" in note and escape(note) in text(Path("o/deep-report"))
     assert f"note: {note}" in capsys.readouterr().err and record["notes"] == []
+    copies = ["one.npy", "two.npy"]
+    for copy in copies:
+        np.save(copy, noisy(40, 56).astype(np.float64) * 9)  # far from 0..1 by its own range: one note for all
+    assert pnp("solve", *copies, "--op", "identity", "--range", "0..9", *FAST, "--prior", "unet") == 0
+    said = capsys.readouterr().err.count("note: ")
+    each = [json.loads(Path(f"{Path(copy).stem}-restored-report", report.NAME).read_text())["notes"] for copy in copies]
+    assert said == 1 and len(each[0]) == len(each[1]) == 1 and each[0] == each[1]
 
 
 def test_a_page_is_made_again_as_it_was(folder: Path, capsys: pytest.CaptureFixture) -> None:

@@ -98,6 +98,7 @@ def one_line_errors(debug: bool) -> Iterator[None]:
     def note(message: Warning | str, *_: object) -> None:
         click.echo(f"note: {' '.join(str(message).split())}", err=True)
 
+    _SHOWN.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("once")
         warnings.showwarning = note  # type: ignore[assignment]
@@ -119,13 +120,13 @@ def one_line_errors(debug: bool) -> Iterator[None]:
 def noted() -> Iterator[list[str]]:
     """The warnings inside as lines, also those that have been shown before; each is shown once, as without this."""
     notes: list[str] = []
-    show, seen = warnings.showwarning, _SHOWN
+    show = warnings.showwarning
 
     def note(message: Warning | str, *rest: Any) -> None:
         text = " ".join(str(message).split())
         notes.append(text)
-        if text not in seen:
-            seen.add(text)
+        if text not in _SHOWN:
+            _SHOWN.add(text)
             show(message, *rest)
 
     with warnings.catch_warnings():
@@ -134,7 +135,7 @@ def noted() -> Iterator[list[str]]:
         yield notes
 
 
-_SHOWN: set[str] = set()  # of this process, which is one command
+_SHOWN: set[str] = set()  # by the command that runs
 
 
 def _tell(error: Exception) -> NoReturn:
