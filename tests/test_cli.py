@@ -30,7 +30,7 @@ from pnp.samples import photograph
 FAST = ["--iterations", "3"]
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-COMMAND = r"(?:^|`)pnp ((?:solve|show|cite|list|check|doctor) [^`\n#]+)"  # a line of a block, or between backticks
+COMMAND = r"(?:^|`)pnp ((?:solve|show|cite|list|check|doctor|report) [^`\n#]+)"  # in a block or backticks
 FOUND = [c.strip() for page in PAGES for c in re.findall(COMMAND, page.read_text("utf-8"), re.M)]
 LEFT_OUT = ("estimate", "kernel.npy", "run/")  # minutes, and what other commands have written
 COMMANDS = [c for c in dict.fromkeys(FOUND) if not any(part in c for part in LEFT_OUT)]
@@ -78,7 +78,9 @@ def test_a_bundled_photograph_is_degraded_restored_and_scored(folder: Path, caps
     assert pnp("solve", "--op", "blur", "--prior", "tv", "--lam", "10", "--iterations", "12") == 0
     scores = record("pnp-out")["metrics"]
     assert scores["psnr"][0] > scores["psnr_initial"][0] + 2
-    assert {p.name for p in Path("pnp-out").iterdir()} == {"restored.png", "degraded.png", "result.json", "figure.png"}
+    assert {p.name for p in Path("pnp-out").iterdir()} == {
+        "restored.png", "degraded.png", "residual.png", "report.html", "result.json", "figure.png",
+    }  # fmt: skip
     assert pictures.read("pnp-out/restored.png").pixels.shape == (1, 1, 512, 512)
     assert "solver: admm" in capsys.readouterr().err
     history = record("pnp-out")["history"]
@@ -117,8 +119,10 @@ def test_the_commands_of_readme_and_guides_run(
     monkeypatch.chdir(tmp_path)
     arguments = shlex.split(command)
     few = ["--iterations", "2"] if arguments[0] == "solve" else []
-    if arguments[0] == "check":
+    if arguments[0] in ("check", "report"):
         assert pnp("solve", "noisy.png", "--op", "identity", "--prior", "unet") == 0
+        shutil.copytree("noisy-restored-report", "out/noisy-restored-report")
+        shutil.copy("noisy-restored.png", "out")
     if "--resume" in arguments:
         assert pnp(*(a for a in arguments if a != "--resume"), *few) == 0
     assert pnp(*arguments, *few) == 0

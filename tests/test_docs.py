@@ -84,6 +84,8 @@ def test_a_result_shows_itself_in_a_notebook() -> None:
     done = pnp.restore(photo, operator="identity", prior="tv", sigma=0.05, lam=5.0, iterations=3, simulate=True)
     shown = done._repr_html_()
     assert shown.count("data:image/png;base64,") == 3 and "lam" in shown and "http" not in shown
+    assert "limit (3 iterations)" in shown
+    assert all(f"alt='{name}'" in shown for name in ("measured", "restored", "truth"))
     assert "verdict" in done.result._repr_html_()
 
 

@@ -87,7 +87,7 @@ def test_the_weight_of_an_objective_is_the_same_for_every_solver() -> None:
     clean = torch.rand(1, 1, 24, 24, generator=torch.Generator().manual_seed(0))
     for solver in (None, "gd", "admm", "anderson"):
         record = run(Job("mask:keep=0.5", "red", solver, sigma=0.05, simulate=True, iterations=1), clean).record
-        assert record.lam == (rules.table()["red", "mask"].lam, "rule")
+        assert record.lam == (rules.table()["red", "mask"].lam, "the rule for red and mask")
     own = Job("mask:keep=0.5", "unet", "hqs:tau=0.01", sigma=0.05, simulate=True, iterations=1)
     record = run(own, clean).record
     assert record.lam.source == "default of the prior"  # the row's goes with a strength that falls
@@ -255,7 +255,8 @@ def test_tune_writes_a_table_of_your_own_that_solve_goes_by(training: Path) -> N
     tuning.write({("denoiser", "identity"): row}, Path("rules.tsv"))
     assert CliRunner().invoke(cli, [*solve, "a.png", "--rules", "rules.tsv"]).exit_code == 0
     record = json.loads(Path("a-report/result.json").read_text())
-    assert record["lam"] == {"value": 0.77, "source": "rule"} and record["solver"]["iterations"] == 3
+    assert record["lam"] == {"value": 0.77, "source": "the rule for denoiser and identity"}
+    assert record["solver"]["iterations"] == 3
     assert record["job"]["rules"] == "rules.tsv"
 
 

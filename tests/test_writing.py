@@ -158,11 +158,13 @@ what = sys.argv[1]
 x = photograph("camera")[..., 100:132, 200:232]
 plan = command.Plan(Path("a.png"), Path("out/o.png").absolute(), Path("out/report").absolute())
 report.write_figure = lambda path, done, title: atomic.write(path, f"figure {done.record.job['lam']}")
+report.write_page = lambda folder, record, seen: atomic.write(folder / "report.html", f"page {record['job']['lam']}")
 jobs = {name: Job("identity", "tv", lam=lam, sigma=0.1, simulate=True, iterations=1, seed=int(lam))
         for name, lam in (("old", 5.0), ("new", 80.0))}
 done = {name: run(job, x) for name, job in jobs.items()}
-write = lambda name: command._write(jobs[name], plan, None, done[name], None)
-names = ("o.png", "report/result.json", "report/figure.png", "report/degraded.png")
+write = lambda name: command._write(jobs[name], plan, None, done[name], None, {}, [])
+names = ["o.png", "report/result.json", "report/report.html", "report/figure.png", "report/residual.png",
+         "report/degraded.png"]
 read = lambda: [Path("out", n).read_bytes() if Path("out", n).exists() else None for n in names]
 write("new"); new = read()
 shutil.rmtree("out"); write("old"); old = read()
@@ -203,7 +205,7 @@ def once(n, first):
 
 rows, sizes = [], sorted({len(part) for part in new})
 for first in (False, True):
-    for n in [size + d for size in sizes for d in (-1, -size // 2)] if what == "large" else range(1, 100):
+    for n in [size + d for size in sizes for d in (-1, -size // 2)] if what == "large" else range(1, 150):
         status, says = once(n, first)
         if says == "all calls done":
             break
@@ -235,7 +237,7 @@ def test_after_a_kill_a_reader_can_tell_whether_picture_and_report_belong_togeth
     rows = at_every_call("kill")
     assert all(row["status"] == -signal.SIGKILL for row in rows)
     seen = {tuple(row["ages"]) for row in rows}
-    assert {("old",) * 4, ("none",) * 4, ("old", "new", "old", "old"), ("new",) * 4} <= seen  # each kind was met
+    assert {("old",) * 6, ("none",) * 6, ("old", "new", *("old",) * 4), ("new",) * 6} <= seen  # each kind was met
     for row in rows:
         ages = set(row["ages"])
         assert bool(row["told"]) == (len(ages) > 1 or ages == {"none"}), row
@@ -243,7 +245,7 @@ def test_after_a_kill_a_reader_can_tell_whether_picture_and_report_belong_togeth
         assert record != "none" or picture == "none", row  # no picture without its report
         if (picture, record) == ("old", "new"):
             assert "is not the one of" in row["told"] and "Run it again." in row["told"]
-    assert max(row["left"] for row in rows) == 4  # which the next run has swept up
+    assert max(row["left"] for row in rows) == 6  # which the next run has swept up
 
 
 @pytest.mark.parametrize("what", ["full", "large"])
@@ -259,7 +261,7 @@ def test_on_a_full_disk_everything_stays_or_the_line_says_what_was_replaced(fold
         reason = "No space left on device" if what == "full" else "File too large"
         assert re.match(rf"cannot write \S+: {reason}\.", row["says"]) and "\n" not in row["says"]
         replaced = row["says"].partition("Already replaced: ")[2].removesuffix(". Run it again.").split(", ")
-        names = ("o.png", "result.json", "figure.png", "degraded.png")
+        names = ("o.png", "result.json", "report.html", "figure.png", "residual.png", "degraded.png")
         new = {name for name, age in zip(names, row["ages"], strict=True) if age == "new"}
         assert {Path(path).name for path in replaced if path} == new
         assert what == "full" or ages in ({"old"}, {"none"})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,11 +9,16 @@ from statistics import mean, median
 from typing import Any
 
 from ..files import atomic
+from ..files.pictures import read
+from ..html.curves import Axis, Line, svg
+from ..html.pictures import Shown, shown
+from ..html.render import render
 from .run import Row
 from .suite import Published, Suite, column, levels
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
-
+BUDGET = 9_000_000  # bytes of the pictures of a page
+EXACT = 2_000_000  # samples of a picture that is kept to the last bit where the budget allows
 
 NAMES = {"psnr": "PSNR in dB", "ssim": "SSIM"}
 LOST, LEFT = "↓", "–"  # a cell that lost against the measured picture; one that could not be run
@@ -216,11 +219,9 @@ def table(suite: Suite, rows: Sequence[Row]) -> Any:
 
 def html(suite: Suite, rows: Sequence[Row], machines: dict[str, dict[str, Any]], pictures: Path | None = None) -> str:
     """One page without outside links: tables, quality against time and against iterations, pictures side by side."""
-    from jinja2 import Environment
-
     used = {row.machine for row in rows}
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(TEMPLATE.read_text("utf-8"))
-    return page.render(
+    return render(
+        TEMPLATE,
         suite=suite,
         columns=columns_of(suite, rows),
         tables=[
@@ -240,49 +241,39 @@ def html(suite: Suite, rows: Sequence[Row], machines: dict[str, dict[str, Any]],
     )
 
 
-def _curves(suite: Suite, rows: Sequence[Row], where: str) -> tuple[str, str]:
-    """(title, data URI): PSNR of the first picture against seconds and against iterations, a line for each method."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 3.2), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
+def _curves(suite: Suite, rows: Sequence[Row], where: str) -> tuple[str, list[str]]:
+    """(title, drawings): PSNR of the first picture against seconds and against iterations, a line for each method."""
     mine = [r for r in rows if r.column == where and r.curve]
-    first = mine[0].picture
-    for i, method in enumerate(suite.methods):
-        for row in [r for r in mine if r.method == method.name and r.picture == first][:1]:
-            steps, seconds, values = zip(*row.curve, strict=True)
-            for axis, at in zip(axes, (seconds, steps), strict=True):
-                axis.plot(at, values, color=f"C{i % 10}", marker=".", label=method.name)
-                axis.set_xscale("log")
-    axes[0].set_xlabel("seconds")
-    axes[1].set_xlabel("iterations")
-    axes[0].set_ylabel("PSNR, dB")
-    axes[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return f"{where}, {first}", _drawn(figure)
+    first = [r for r in mine if r.picture == mine[0].picture]
+    found = {row.method: row.curve for row in first[::-1]}
+    each = {method.name: found.get(method.name, ()) for method in suite.methods}
+    return f"{where}, {mine[0].picture}", [
+        svg(
+            [Line(name, [point[at] for point in curve], [point[2] for point in curve]) for name, curve in each.items()],
+            Axis(axis, log=True),
+            Axis("PSNR, dB"),
+            f"PSNR against {axis}: {where}, {mine[0].picture}",
+        )
+        for at, axis in ((1, "seconds"), (0, "iterations"))
+    ]
 
 
-def _drawn(figure: Any) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=90)
-    return _uri(buffer.getvalue())
-
-
-def _pictures(suite: Suite, rows: Sequence[Row], folder: Path) -> list[tuple[str, list[tuple[str, str]]]]:
-    """For each column the first picture: truth, measured, and every method's, as data URIs with their PSNR."""
-    found = []
+def _pictures(suite: Suite, rows: Sequence[Row], folder: Path) -> list[tuple[str, list[Shown]]]:
+    """For each column the first picture: measured, every method's with its PSNR, and the truth."""
+    found: list[tuple[str, list[tuple[str, Path]]]] = []
     for where in columns_of(suite, rows):
         mine = [r for r in rows if r.column == where and (folder / f"{r.key}-restored.png").is_file()]
         mine = [r for r in mine if r.picture == mine[0].picture and r.seed == mine[0].seed]
         if mine:
-            shown = [("truth", folder / f"{mine[0].key}-truth.png")]
-            shown.append((f"measured, {mine[0].psnr_initial:.2f} dB", folder / f"{mine[0].key}-initial.png"))
-            shown += [(f"{r.method}, {r.psnr:.2f} dB", folder / f"{r.key}-restored.png") for r in mine]
-            found.append((f"{where}, {mine[0].picture}", [(t, _uri(p.read_bytes())) for t, p in shown]))
-    return found
-
-
-def _uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+            named = [(f"measured, {mine[0].psnr_initial:.2f} dB", folder / f"{mine[0].key}-initial.png")]
+            named += [(f"{r.method}, {r.psnr:.2f} dB", folder / f"{r.key}-restored.png") for r in mine]
+            named.append(("truth", folder / f"{mine[0].key}-truth.png"))
+            found.append((f"{where}, {mine[0].picture}", named))
+    budget = BUDGET // max(1, sum(len(named) for _, named in found))
+    return [
+        (title, [shown(name, read(path).pixels[0], budget, exact=EXACT) for name, path in named])
+        for title, named in found
+    ]
 
 
 def into_readme(path: Path, name: str, table: str) -> None:

@@ -16,6 +16,7 @@ from .check import check
 from .completion import completion
 from .doctor import doctor
 from .help import help_
+from .report import report
 from .solve import solve
 from .train import train
 from .tune import tune
@@ -56,7 +57,7 @@ def cli() -> None:
     """
 
 
-for _command in (solve, check, doctor, list_, show, cite, train, tune, bench, help_, completion):
+for _command in (solve, report, check, doctor, list_, show, cite, train, tune, bench, help_, completion):
     cli.add_command(_command)
 
 

@@ -98,6 +98,7 @@ def one_line_errors(debug: bool) -> Iterator[None]:
     def note(message: Warning | str, *_: object) -> None:
         click.echo(f"note: {' '.join(str(message).split())}", err=True)
 
+    _SHOWN.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("once")
         warnings.showwarning = note  # type: ignore[assignment]
@@ -118,6 +119,28 @@ def one_line_errors(debug: bool) -> Iterator[None]:
 def exit_code(error: Exception) -> int:
     """2 for what cannot be used: an option, a file, a package that is not there; 1 for what failed while it ran."""
     return 2 if isinstance(error, ValueError | TypeError | OSError | ImportError) else 1
+
+
+@contextmanager
+def noted() -> Iterator[list[str]]:
+    """The warnings inside as lines, also those that have been shown before; each is shown once, as without this."""
+    notes: list[str] = []
+    show = warnings.showwarning
+
+    def note(message: Warning | str, *rest: Any) -> None:
+        text = " ".join(str(message).split())
+        notes.append(text)
+        if text not in _SHOWN:
+            _SHOWN.add(text)
+            show(message, *rest)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = note  # type: ignore[assignment]
+        yield notes
+
+
+_SHOWN: set[str] = set()  # by the command that runs
 
 
 def _tell(error: Exception) -> NoReturn:

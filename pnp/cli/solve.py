@@ -13,7 +13,7 @@ import click
 from .. import interrupts
 from .completion import files, members
 from .lead import lead_on
-from .options import device, exit_code, line, one_line_errors, positive, size, span
+from .options import device, exit_code, line, noted, one_line_errors, positive, size, span
 from .progress import shown
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..files.pictures import Picture
     from ..files.ranges import Wanted
     from ..jobs import Job, Restoration
+    from ..jobs.page import Entry
 
 
 @click.command()
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
 @click.option("--input", "more", multiple=True, metavar="PATH", shell_complete=files, help="Another picture, a folder "
               "or a pattern such as \"*.png\".")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The restored picture; a folder for many inputs.")
-@click.option("--report", type=click.Path(path_type=Path), help="Folder for result.json and figure.png. Default: the "
-              "name of the output with -report.")  # fmt: skip
+@click.option("--report", type=click.Path(path_type=Path), help="Folder for report.html, result.json and figure.png. "
+              "Default: OUTPUT's name with -report.")  # fmt: skip
 @click.option("--range", "span", callback=span, default="auto", show_default=True, metavar="LOW..HIGH",
               help="The values of the file that are black and white, e.g. 100..500. auto: found in the file. "
               "full: 0 and the largest value of its type.")  # fmt: skip
@@ -82,8 +83,9 @@ def solve(inputs: tuple[str, ...], more: tuple[str, ...], **options: Any) -> Non
 
     A picture that you pass is measured: pnp restores it as it is, and takes what lies beyond its borders as unknown.
     Without a picture, or with --simulate, pnp degrades a clean picture, restores it and scores the result. The
-    restored picture is written like its input (format, type, units, axes, alpha, colour profile, EXIF), with
-    result.json and figure.png in a folder beside it.
+    restored picture is written like its input (format, type, units, axes, alpha, colour profile, EXIF). In a folder
+    beside it are a page to open in a browser (report.html), result.json and figure.png. Several pictures get a page of
+    thumbnails, too (reports.html).
     """
     with one_line_errors(options.pop("debug")):
         _solve([*inputs, *more], **options)
@@ -101,6 +103,7 @@ def _solve(
     **settings: Any,
 ) -> None:
     from ..jobs import Job
+    from ..jobs.page import Entry
     from ..registry import SpecError
 
     if settings["operator"] is None:
@@ -114,12 +117,12 @@ def _solve(
     if len(plans) == 1:
         _solve_one(job, plans[0], span, truth, resume, as_json)
         return
-    restored, codes = 0, set()
+    entries: list[Entry] = []
+    codes: set[int] = set()
     try:
         for i, plan in enumerate(plans):
             try:
-                _solve_one(job, plan, span, None, False, as_json, f"picture {i + 1} of {len(plans)}")
-                restored += 1
+                entries.append(_solve_one(job, plan, span, None, False, as_json, f"picture {i + 1} of {len(plans)}"))
             except SpecError:  # the same for every picture
                 raise
             except Exception as error:  # whatever it is, the other pictures are not to suffer
@@ -127,11 +130,24 @@ def _solve(
                     raise KeyboardInterrupt from error
                 codes.add(exit_code(error))
                 click.echo(f"{plan.name}: error: {line(error)}", err=True)
+                entries.append(Entry(plan.name, said=line(error)))
             interrupts.check()
     finally:
+        restored = sum(entry.page is not None for entry in entries)
         click.echo(f"{restored} of {len(plans)} pictures restored", err=as_json)
+        if restored:
+            with interrupts.held():
+                _write_sheet(report or plans[0].report.parent, entries, as_json)
     if codes:
         sys.exit(min(codes))  # what failed on the way weighs more than wrong input
+
+
+def _write_sheet(folder: Path, entries: list[Entry], as_json: bool) -> None:
+    from ..files import atomic
+    from ..jobs import page
+
+    atomic.write(folder / page.SHEET, page.sheet(folder, entries))
+    click.echo(f"wrote {folder / page.SHEET}", err=as_json)
 
 
 class Plan:
@@ -191,11 +207,19 @@ def _target(source: Path, folder: Path | None) -> Path:
 
 def _solve_one(
     job: Job, plan: Plan, span: Wanted, truth: Path | None, resume: bool, as_json: bool, place: str = ""
-) -> None:
-    from ..jobs import checkpoint, run
-    from ..jobs.job import of_file
+) -> Entry:
+    with noted() as notes:
+        return _restore(job, plan, span, truth, resume, as_json, place, notes)
+
+
+def _restore(
+    job: Job, plan: Plan, span: Wanted, truth: Path | None, resume: bool, as_json: bool, place: str, notes: list[str]
+) -> Entry:
+    """notes: those of this picture so far, and more as they come."""
+    from ..jobs import again, checkpoint, of_file, run
     from ..jobs.movie import restore_movie
 
+    script = again.lines(job, plan.source, plan.output, span, truth)
     picture, pixels = _load(job, plan, span)
     interrupts.check()
     _check_targets(job, plan, truth, pages=len(pixels))
@@ -219,7 +243,7 @@ def _solve_one(
     if interrupted:
         interrupts.answered()
     with interrupts.held():
-        _write(job, plan, picture, done, truth)
+        entry = _write(job, plan, picture, done, truth, {"python": script, "range": _span(picture, span)}, notes)
         click.echo(_summary(plan, done), err=as_json)
         if as_json:
             click.echo(json.dumps(json.loads((plan.report / "result.json").read_text(encoding="utf-8"))))
@@ -229,6 +253,15 @@ def _solve_one(
             warnings.warn(f"{error}  --resume cannot continue this run.", stacklevel=1)
     if interrupted:
         raise KeyboardInterrupt
+    return entry
+
+
+def _span(picture: Picture | None, asked: Wanted) -> dict[str, Any] | None:
+    """The values of the file that are black and white, and where they come from."""
+    if picture is None:
+        return None
+    how = {"auto": "found in the file", "full": "the whole range of its type"}
+    return {"value": list(picture.ends), "source": how[asked] if isinstance(asked, str) else "given"}
 
 
 def _left(plan: Plan, job: Job, pixels: Any) -> Memory:
@@ -272,7 +305,7 @@ def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None
     import tempfile
 
     from ..files import formats, pictures
-    from ..jobs import checkpoint, holes, report
+    from ..jobs import checkpoint, holes, page, report
     from ..registry import OPERATORS, PRIORS
 
     kind = pictures.written_format(plan.output)
@@ -291,7 +324,7 @@ def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None
     texts = [*OPERATORS.parse(op).texts(), *PRIORS.parse(prior).texts()]  # kernels, masks, weights, own files
     named = [Path(part) for text in texts for part in (text, *text.split(":"))]
     sources = [p for p in (plan.source, truth, *named, *holes.files(job.mask)) if p is not None and p.is_file()]
-    made = ("figure.png", "degraded.png", report.NAME, checkpoint.NAME)
+    made = ("figure.png", "degraded.png", page.NAME, report.RESIDUAL, report.NAME, checkpoint.NAME)
     if plan.output.resolve() in {(plan.report / name).resolve() for name in made}:
         raise pictures.PictureError(f"{plan.output} would be overwritten by a file of the report. Choose another name.")
     for target in (plan.output, *(plan.report / name for name in made)):
@@ -299,30 +332,50 @@ def _check_targets(job: Job, plan: Plan, truth: Path | None, pages: int) -> None
             pictures.check_target(target, sources)
 
 
-def _write(job: Job, plan: Plan, picture: Picture | None, done: Restoration, truth: Path | None) -> None:
-    """All of it or nothing; the report last, with the fingerprints of the others."""
+def _write(
+    job: Job,
+    plan: Plan,
+    picture: Picture | None,
+    done: Restoration,
+    truth: Path | None,
+    said: dict[str, Any],
+    notes: list[str],
+) -> Entry:
+    """All of it or nothing; the record last, with the fingerprints of the others.  said: what it has beside.
+
+    Returns what a sheet shows of it.
+    """
     from ..files import atomic, pictures
-    from ..jobs import report
+    from ..jobs import page, report
     from ..machine import environment
 
     for folder in (plan.output.parent, plan.report):
         atomic.make_folder(folder)
+    seen = report.of(done, None if picture is None or job.simulate else picture.pixels)
     with atomic.together() as written:
         pictures.write(plan.output, done.restored, picture)
         if job.simulate:
             pictures.write(plan.report / "degraded.png", done.initial[:1])
         report.write_maps(plan.report, done.result.maps)
+        if seen.residual is not None:
+            pictures.write(plan.report / report.RESIDUAL, seen.residual)
         report.write_figure(plan.report / "figure.png", done, f"{plan.name}: {job.operator}, {job.prior}")
+        sources = {"input": plan.source, "truth": truth}
         record = {
             "command": ["pnp", *sys.argv[1:]],
+            **said,
             "input": plan.name,
             "output": str(plan.output),
-            "files": report.fingerprints(plan.report, written),
             "truth": None if truth is None else str(truth),
+            "sources": {name: report.way(path, plan.report) for name, path in sources.items() if path is not None},
+            "notes": list(notes),
             **done.record.to_json(),
             "environment": environment(),
         }
+        report.write_page(plan.report, record, seen)
+        record["files"] = report.fingerprints(plan.report, written)
         report.write_json(plan.report / report.NAME, record)
+    return page.entry(record, seen, plan.report / page.NAME)
 
 
 def _summary(plan: Plan, done: Restoration) -> str:
@@ -342,5 +395,5 @@ def _summary(plan: Plan, done: Restoration) -> str:
     lines.append(f"noise: {record.noise}")
     lines.append(f"theory: {record.theory}")
     lines += [f"verdict: {verdict}" for verdict in dict.fromkeys(record.verdict)]
-    lines.append(f"wrote {plan.output}, {plan.report / 'result.json'}, {plan.report / 'figure.png'}")
+    lines.append(f"wrote {plan.output}, {plan.report / 'report.html'}, {plan.report / 'result.json'}")
     return "\n".join(lines)

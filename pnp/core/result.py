@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..html import panels
+from ..html.notebook import panels
 from .certificate import Convergence
 from .problem import Problem
 from .recording import History

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 import torch
@@ -38,6 +38,7 @@ class Record:
     verdict: None and a remark where the noise is not known.  objective: of solvers that have it: first and last value,
     and by what share of the fall it ever rose.  stripes: std of the offsets that were subtracted, by direction.
     mask: what was found missing, dead, hot or saturated.  kernel: what was found of an unknown one.
+    said: the lines that the run has said of its choices, in their order.
     metrics: PSNR and SSIM, where the truth is known.
     seconds: before the solve, of its steps, and in all.  history: quantity -> iterations -> images; for a movie one for
     each frame.
@@ -67,10 +68,11 @@ class Record:
     stripes: dict[str, float] | None = None
     mask: list[str] | None = None
     kernel: dict[str, Any] | None = None
+    said: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The record as a dictionary; what is None by default is left out where there is none."""
-        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
         found |= {name: found[name]._asdict() for name in ("sigma", "lam", "light")}
         may_lack = ("objective", "metrics", "stripes", "mask", "kernel")
         return {k: v for k, v in found.items() if v is not None or k not in may_lack}

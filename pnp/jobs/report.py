@@ -1,4 +1,4 @@
-"""What a restoration leaves beside the picture: result.json and a figure."""
+"""What a restoration leaves beside the picture: result.json, a page to open, a figure, maps."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import math
 import os
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ from torch import Tensor
 from ..files import atomic
 from ..files.pictures import PictureError
 from ..files.pictures import write as write_picture
+from . import page
+from .page import Pictures
 from .restore import Restoration
 
 NAME = "result.json"
+RESIDUAL = "residual.png"
+WIDEST = 3.0  # times the noise: what is black and white in a picture of a residual
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
@@ -30,37 +35,88 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
 
 def fingerprints(folder: Path, written: atomic.Group) -> dict[str, str]:
     """SHA-256 of each file that was written with the record in `folder`, by its path from there."""
-    return {_from(path, folder): digest for path, digest in written.digests.items()}
+    return {way(path, folder): digest for path, digest in written.digests.items()}
+
+
+def load(folder: Path) -> dict[str, Any]:
+    """The record in a folder.  Raises PictureError where there is none."""
+    path = folder / NAME
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        files, _ = record["files"], record["input"]
+        if not isinstance(files, dict) or not files:
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PictureError(f"{path} is not a record of a restoration ({type(error).__name__}).") from error
+    return record
 
 
 def check(folder: Path) -> None:
     """PictureError unless the files beside result.json in `folder`, the restored picture first, are of its run."""
+    for line in changed(folder, load(folder)):
+        raise PictureError(line)
+
+
+def changed(folder: Path, record: dict[str, Any], besides: str = "") -> Iterator[str]:
+    """A line for each file of a record that is not the one of its run; `besides` one that does not matter."""
     path = folder / NAME
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        files: dict[str, str] = record["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PictureError(f"{path} is not a record of a restoration ({type(error).__name__}).") from error
-    for name, digest in files.items():
-        file = Path(os.path.normpath(folder.resolve() / name))
+    for name, digest in record["files"].items():
+        file = beside(folder, name)
+        if name == besides:
+            continue
         try:
             with file.open("rb") as content:
                 same = hashlib.file_digest(content, "sha256").hexdigest() == digest
         except OSError as error:
-            raise PictureError(f"cannot read {file}, which {path} names: {error.strerror}. Run it again.") from error
+            yield f"cannot read {file}, which {path} names: {error.strerror}. Run it again."
+            continue
         if not same:
-            raise PictureError(
+            yield (
                 f"{file.name} is not the one of {path}: a run was killed while it wrote, or the file was changed "
                 "since. Run it again."
             )
 
 
-def _from(path: Path, folder: Path) -> str:
+def beside(folder: Path, name: str) -> Path:
+    """The file that a record in `folder` names by its path from there."""
+    return Path(os.path.normpath(folder.resolve() / name))
+
+
+def way(path: Path, folder: Path) -> str:
     """The path as seen from the folder, behind links; the whole path where there is no way (another drive)."""
     try:
         return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
     except ValueError:
         return str(path.resolve())
+
+
+def write_page(folder: Path, record: dict[str, Any], seen: Pictures, notes: Sequence[str] = ()) -> Path:
+    """The page of a record and its pictures, to open in a browser."""
+    path = folder / page.NAME
+    atomic.write(path, page.page(_finite(record), seen, notes))
+    return path
+
+
+def of(done: Restoration, measured: Tensor | None = None) -> Pictures:
+    """What the page of a restoration shows.  measured: the picture of the file; the plain guess where it is of another
+    shape than the restored one."""
+    before = done.initial if measured is None or measured.shape != done.restored.shape else measured
+    maps = {name: seen(values.detach().cpu()).movedim(-1, 0) for name, values in done.result.maps.items()}
+    return Pictures(done.restored, before, done.truth, maps, residual(done))
+
+
+def residual(done: Restoration) -> Tensor | None:
+    """What the first picture leaves of its measurement, (C, H, W): 0.5 is none, 0 and 1 are WIDEST times the noise.
+
+    None where the measurement is not a picture, or its noise is not known.
+    """
+    end = done.result.convergence
+    if end.whiteness is None or done.record.residual_over_noise is None or end.problem.y.shape[1] not in (1, 3):
+        return None
+    with torch.no_grad():
+        left = end.problem.misfit(end.x)[0]
+    noise = float(torch.as_tensor(end.problem.noise_norm()).flatten()[0]) / end.problem.measurements() ** 0.5
+    return (0.5 - left.detach().cpu() / (2 * WIDEST * max(noise, 1e-12))).clamp(0, 1)
 
 
 def write_maps(folder: Path, maps: dict[str, Tensor]) -> None:

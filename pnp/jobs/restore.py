@@ -17,7 +17,7 @@ from ..core.problem import Problem
 from ..core.result import Memory, Result, Status
 from ..core.solver import Solver
 from ..core.stopping import Seconds, StopRule, Tolerance
-from ..html import panels
+from ..html.notebook import panels
 from ..noises.base import Noise
 from ..noises.gaussian import Gaussian
 from ..operators.base import Operator
@@ -57,6 +57,7 @@ class Restoration:
         record = self.record
         pictures = {"measured": self.initial, "restored": self.restored}
         lines = {
+            "status": "; ".join(dict.fromkeys(f"{s} ({r})" for s, r in zip(record.status, record.reason, strict=True))),
             "solver": f"{record.solver['name']}, {record.iterations[0]} iterations",
             "sigma": f"{record.sigma.value} ({record.sigma.source})",
             "lam": f"{record.lam.value} ({record.lam.source})",
@@ -139,6 +140,8 @@ def run(
     Raises ValueError (SpecError for specs), TypeError for a solver that prior or noise does not fit.
     """
     begun = time.perf_counter()
+    said: list[str] = []
+    say = _both(said.append, say)
     parts = build(job, pixels, truth)
     for line in parts.said:
         say(line)
@@ -185,11 +188,21 @@ def run(
     if sigma.value is None:
         verdict = [reason or (EXPLAINED if guard.explains(job, parts) else UNJUDGED) for reason in kept]
     lam = Chosen(numbers(done.weight.lam), done.weight.source)
-    record = _record(job, parts, done.solver, result, sigma, lam, space.chosen, seconds, verdict, initial, restored)
-    record = replace(record, stripes=striped or None, kernel=None if finding is None else finding.to_json())
+    record = _record(job, parts, done.used, result, sigma, lam, space.chosen, seconds, verdict, initial, restored)
+    record = replace(record, stripes=striped or None, kernel=None if finding is None else finding.to_json(), said=said)
     if finding is not None:
         result = replace(result, maps=finding.maps)
-    return Restoration(restored, restored, initial, parts.truth, result, done.solver, record)
+    return Restoration(restored, restored, initial, parts.truth, result, done.used.solver, record)
+
+
+def _both(first: Callable[[str], None], second: Callable[[str], None]) -> Callable[[str], None]:
+    """Say a line to both."""
+
+    def say(line: str) -> None:
+        first(line)
+        second(line)
+
+    return say
 
 
 class _Ways(NamedTuple):
@@ -207,7 +220,7 @@ class _Done(NamedTuple):
     """A solve with what was settled for it; x0: the plain guess.  before: seconds until its first step."""
 
     result: Result
-    solver: Solver
+    used: settle.Used
     weight: settle.Weight
     x0: Tensor
     before: float
@@ -218,7 +231,7 @@ def _attempt(job: Job, parts: Parts, noise: Noise, ways: _Ways) -> _Done:
     say = ways.say
     rule = settle.rule_for(job, parts, noise)
     problem = Problem(parts.operator, parts.y, settle.above_the_darkest(parts, noise.level(parts.y), say), noise)
-    solver = settle.solver(job, parts, problem, rule, say)
+    solver, source = settle.solver(job, parts, problem, rule, say)
     stop = settle.stop(job, rule, solver, say)
     plain = problem.initial()
     _check_truth(parts, parts.operator.visible(plain))
@@ -248,7 +261,7 @@ def _attempt(job: Job, parts: Parts, noise: Noise, ways: _Ways) -> _Done:
     result = _spared(result, problem, solver, x0)
     if parts.operator.pixelwise and parts.operator.known() is not None and "parametrise" in parts.prior.offers():
         result = _with_what_is_known(result, problem, say)
-    return _Done(result, solver, weight, plain, before)
+    return _Done(result, settle.Used(solver, source), weight, plain, before)
 
 
 def _without_saturated(
@@ -280,7 +293,7 @@ def _without_saturated(
 def _record(
     job: Job,
     parts: Parts,
-    solver: Solver,
+    used: settle.Used,
     result: Result,
     sigma: Chosen,
     lam: Chosen,
@@ -294,7 +307,7 @@ def _record(
     end, known = result.convergence, sigma.value is not None
     return Record(
         job=job.settings(),
-        solver=settings_of(solver, job.iterations or solver.iterations),
+        solver={**settings_of(used.solver, job.iterations or used.solver.iterations), "source": used.source},
         shape={"measurement": list(parts.y.shape), "image": list(restored.shape)},
         noise=result.problem.noise.described(),
         sigma=sigma,

@@ -58,6 +58,13 @@ class Level(NamedTuple):
     source: str
 
 
+class Used(NamedTuple):
+    """A solver, and where it comes from."""
+
+    solver: Solver
+    source: str
+
+
 class Weight(NamedTuple):
     """lam, a number or (B, 1, 1, 1), where it comes from, and a picture near the one it leads to."""
 
@@ -286,7 +293,7 @@ def rule_for(job: Job, parts: Parts, noise: Noise) -> Rule | None:
     return rule
 
 
-def solver(job: Job, parts: Parts, problem: Problem, rule: Rule | None, say: Say) -> Solver:
+def solver(job: Job, parts: Parts, problem: Problem, rule: Rule | None, say: Say) -> Used:
     """The one that was asked for, else the rule's, else the first that fits; a rule also fills in what it knows.
 
     The rule's is left out where it does not fit the noise.
@@ -296,12 +303,18 @@ def solver(job: Job, parts: Parts, problem: Problem, rule: Rule | None, say: Say
             first, last = (shown(torch.as_tensor(s)) for s in rule.strength(problem.sigma))
             falls = f", √(lam tau) from {first} to {last}" if rule.start and not parts.sets("tau") else ""
             say(f"solver: {job.solver or rule.solver}, {made.iterations} iterations{falls}")
-        return made
+        source = _named(problem)
+        return Used(made, source if parts.asked is None else f"given; what it leaves open is from {source}")
     if parts.asked is not None:
-        return parts.asked.solver
+        return Used(parts.asked.solver, "given")
     name = default_solver(problem.prior, problem.offers())
-    say(f"solver: {name} (the first that fits {problem.prior.name})")
-    return SOLVERS.build(name)
+    source = f"the first that fits {problem.prior.name}"
+    say(f"solver: {name} ({source})")
+    return Used(SOLVERS.build(name), source)
+
+
+def _named(problem: Problem) -> str:
+    return f"the rule for {' and '.join(rules.key(problem.prior, problem.operator))}"
 
 
 def _by_rule(job: Job, parts: Parts, problem: Problem, rule: Rule) -> Solver | None:
@@ -341,8 +354,9 @@ def weight(job: Job, parts: Parts, problem: Problem, used: Solver, rule: Rule | 
         return Weight(job.lam, "given", x0)
     falling = rule is not None and rule.start > 0  # then the weight belongs to that solver, else to f + lam g
     if rule is not None and (not falling or (_of_rule(rule, used) and not parts.sets("tau"))):
-        say(f"lam: {rule.lam:g} (the rule for {' and '.join(rules.key(problem.prior, problem.operator))})")
-        return Weight(rule.lam, "rule", x0)
+        source = _named(problem)
+        say(f"lam: {rule.lam:g} ({source})")
+        return Weight(rule.lam, source, x0)
     if problem.prior.lam is not None:
         say(f"lam: {problem.prior.lam:g} (the default of {problem.prior.name})")
         return Weight(problem.prior.lam, "default of the prior", x0)

@@ -1,0 +1,1 @@
+"""What opens in a browser: pages that hold all that they show, and what a notebook shows of a result."""
