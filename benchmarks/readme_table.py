@@ -1,6 +1,6 @@
 """The table of the README: quality and seconds of pnp beside deepinv and scikit-image, all in one run.
 
-    python benchmarks/readme_table.py          (about three minutes; --quick: one small picture, writes nothing)
+    python benchmarks/readme_table.py          (three to ten minutes; --quick: one small picture, writes nothing)
     python benchmarks/readme_table.py --write README.md          (the table from the results, without a run)
 
 Four bundled photographs, grey, 256² pixels.  PSNR is the mean over them.  Seconds are seconds of the processor on one
