@@ -23,7 +23,7 @@ from pnp.cli.help import topics
 COMMANDS = sorted(
     {command for text in topics().values() for command in re.findall(r"^  (pnp .*?)(?:   |$)", text, re.M)}
 )
-TOLD = ("solve", "doctor", "check", "list", "show", "cite", "completion")
+TOLD = ("solve", "doctor", "check", "report", "list", "show", "cite", "completion")
 assert len(topics()) >= 8 and len(COMMANDS) > 30
 VARIABLES = ("OPERATORS", "PRIORS", "SOLVERS", "NOISES", "STOPS", "DENOISERS")
 
@@ -54,8 +54,9 @@ def test_a_wrong_command_in_a_topic_is_found(samples: Path, monkeypatch: pytest.
         list(registry.OPERATORS.members("blur:kernell=psf.png"))
 
 
-QUICK = ["pnp check run/", "pnp list priors", "pnp show blur:std=2", "pnp cite --op blur --prior unet",
-         "pnp solve stack.tif --op identity --range full", "pnp solve noisy.png --op identity --json"]  # fmt: skip
+QUICK = ["pnp check run/", "pnp report run/", "pnp list priors", "pnp show blur:std=2",
+         "pnp cite --op blur --prior unet", "pnp solve stack.tif --op identity --range full",
+         "pnp solve noisy.png --op identity --json"]  # fmt: skip
 
 
 def test_some_commands_of_topics_run(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
