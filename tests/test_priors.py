@@ -13,6 +13,7 @@ import torch
 from conftest import GaussianDenoiser, images, squares
 from torch import Tensor
 
+from pnp.benchmark.keys import networks
 from pnp.noises import Gaussian
 from pnp.priors import (
     L1,
@@ -59,8 +60,9 @@ def test_there_are_priors() -> None:
 def test_every_prior_keeps_its_contract(spec: str, shape: tuple[int, int, int]) -> None:
     prior = PRIORS.build(spec, shape=shape)
     shape = (shape[0], 32, 32) if "parametrise" in prior.offers() else shape  # the networks that draw halve five times
-    # a network's float32, divided by s² = 0.002
-    check_prior(prior, shape, gap=tolerance(prior), rounding=1e-3 if "DAE" in prior.name else 1e-12)
+    # a network computes in float32, by other sums for a batch on some processors; DAE divides that by s² = 0.002
+    rounding = 1e-3 if "DAE" in prior.name else 1e-5 if list(networks(prior, shape[0])) else 1e-12
+    check_prior(prior, shape, gap=tolerance(prior), rounding=rounding)
 
 
 @pytest.mark.parametrize("spec", SPECS)
