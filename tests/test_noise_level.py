@@ -125,7 +125,20 @@ def test_what_a_file_has_lost_goes_into_the_level_of_a_solve_each_in_its_way() -
         return value
 
     assert level(floor=0.01) == pytest.approx(read, rel=1e-5) and level(floor=0.03) == pytest.approx(0.03)
-    assert level(hidden=0.03) == pytest.approx(math.hypot(read, 0.03), rel=1e-5)  # planted: their sum
+    unseen = 0.03**2 - read**2 / 2  # half of what is seen is taken to be of the JPEG; planted: none of it
+    assert level(hidden=0.03) == pytest.approx(math.hypot(read, unseen**0.5), rel=1e-5)
+    assert level(hidden=0.01) == pytest.approx(read, rel=1e-5)  # all of it is seen; planted: it is added again
+
+
+def test_photons_do_not_hide_the_noise_that_a_jpeg_has_left_at_half_size(tmp_path: Path) -> None:
+    """What is left at full size grows with brightness by chance.  Planted: its level, a tenth of the noise."""
+    y = saved(camera() + 4 / 255 * torch.randn(1, 1, 256, 256, generator=seeded()), tmp_path / "y.jpg", quality=75)
+    photons = noise_level.PoissonGaussian(*(torch.tensor([v]) for v in (1e-5, 1e-4, 0.5, 1.0)), torch.tensor([False]))
+    fine = torch.tensor([4e-4])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(noise_level, "estimate_noise", lambda *_: (fine, photons))
+        level, _, source = of_file(y.pixels, floor=0.0, hidden=y.hidden)
+    assert bool(photons.dominates(fine)) and float(level) > 2.5 / 255 and "photon" not in source
 
 
 @pytest.mark.parametrize(("levels", "size"), [((1.0, 2.0, 4.0), 4), ((1.0, 2.0, 2.0), 2), ((1.0, 1.0, 1.0), 1)])

@@ -24,7 +24,7 @@ from ..noises.base import Noise
 from ..noises.clipped import ClippedGaussian, find
 from ..noises.gaussian import Gaussian
 from ..noises.jpeg import Jpeg, Quantised, survived
-from ..noises.level import PoissonGaussian, estimate_noise, of_file
+from ..noises.level import PoissonGaussian, estimate_noise, of_file, seen_in_file
 from ..noises.poisson import Poisson
 from ..parameters import rules
 from ..parameters.default import default_solver
@@ -124,9 +124,9 @@ def _mostly_jpeg(job: Job, parts: Parts) -> float | None:
 
 
 def _before_jpeg(job: Job, parts: Parts) -> float:
-    """The std of the white noise before JPEG: √(σ² − hidden²)₊, σ the level without JPEG by `noises.level.of_file`."""
-    both = of_file(parts.y, parts.operator.known(), job.floor, job.hidden, pixelwise=True)[0]
-    return float((both.square() - 2 * job.hidden**2).clamp_min(0).sqrt().median())
+    """The std of the white noise before JPEG: √(σ² − hidden²)₊, σ what shows by `noises.level.seen_in_file`."""
+    seen = seen_in_file(parts.y, parts.operator.known(), job.floor, job.hidden, pixelwise=False)[0]
+    return float((seen.square() - job.hidden**2).clamp_min(0).sqrt().median())
 
 
 def _of_tables(job: Job, parts: Parts, white: float, say: Say) -> Level:

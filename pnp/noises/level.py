@@ -27,10 +27,12 @@ AGREES, AT_LEAST = 1.3, 0.45
 AWAY, MANY = 3.0, 0.1  # stds, and share of the windows
 LEAST_SHARE = 0.6  # of the variance that clipping leaves: where it seems to be less, the means of windows mislead
 # a coarse level counts from so many times the finer one, if that of the flattest tenth of windows is less than so many
-# times that of the flattest: more is texture, or in a JPEG blocks of which nothing is left
-COUNTS, COUNTS_IN_JPEG = (1.5, 1.2), (1.2, 2.0)
-AMPLIFIED = 1.25  # 78 blurred training JPEGs lost 0.7 dB to their best sigma on average so, and 1.1 with 1 (unet)
-LEAST_SIDE = 192  # a smaller picture has too few windows at half and quarter size
+# times that of the flattest: more is texture, or in the JPEG of a blurred picture blocks of which nothing is left
+COUNTS, COUNTS_IN_BLOCKS = (1.3, 1.2), (1.2, 2.0)
+# 56 blurred or halved training JPEGs, with noise of 0, 2 or 4 of 255, lost 0.2 dB to their best sigma on average so,
+# at most 0.9; 0.5 and up to 2.2 where all of it was added to what was seen, 0.3 and up to 2.9 with SEEN = 1 (unet)
+AMPLIFIED, SEEN = 1.25, 0.5
+LEAST_SIDES = (128, 192)  # smaller pictures have too few windows at half, and at a quarter of their size
 SPARE = 8  # a window with holes has so many known pixels more than its fit has coefficients
 # (side of a window, degree of what is fitted), the best first; where they are equal no pixel of the window is missing
 KINDS = ((8, 8), *((8, d) for d in range(7, 1, -1)), (6, 6), (4, 4), (3, 3), (2, 2), (16, 3), (16, 2))
@@ -110,42 +112,54 @@ def of_file(
 ) -> tuple[Tensor, PoissonGaussian, str]:
     """sigma to restore a picture from a file with, (B,); `estimate_noise`'s photons; where sigma is from, in words.
 
-        level  = that of photons where they dominate, else `over_sizes`
-        sigma  = max(level, floor)                     of a file without loss
-        sigma  = t √(max(level, floor)² + hidden²)     of a JPEG;  t = 1 if pixelwise, else `AMPLIFIED`
+        sigma   = `seen_in_file`'s level                          of a file without loss
+        sigma²  = level² + t² (hidden² − `SEEN` s_1²)₊            of a JPEG;  t = 1 if pixelwise, else `AMPLIFIED`
 
-    floor: std of the rounding to integers, which is white and part of what is read.  hidden: std of what JPEG has
-    rounded away, which is not (`Picture.rounding`, `Picture.hidden`).  pixelwise: as of the operator; others amplify
+    s_1: `estimate_sigma`.  hidden: std of what JPEG has rounded away (`Picture.hidden`), which shows only where noise
+    or texture was strong enough to be stored; then it is part of s_1.  pixelwise: as of the operator; others amplify
     some of the noise, and lose more by a sigma that is too small than by one that is too large.
-    Without both the picture is not from a file of integers, its noise is taken as white, and level is
-    `estimate_sigma`'s.  So it is where pixels are missing.  Errors as there.
+    Errors as in `estimate_sigma`.
     """
-    sigma, photons = estimate_noise(y, known)
-    many = photons.dominates(sigma)
+    level, fine, photons, source = seen_in_file(y, known, floor, hidden, pixelwise=pixelwise)
+    if hidden > 0:
+        unseen = (hidden**2 - SEEN * fine.square()).clamp_min(0)
+        level = (level.square() + (1.0 if pixelwise else AMPLIFIED**2) * unseen).sqrt()
+        source += ", with what JPEG has rounded away"
+    return level, photons, source
+
+
+def seen_in_file(
+    y: Tensor, known: Tensor | None, floor: float, hidden: float, *, pixelwise: bool
+) -> tuple[Tensor, Tensor, PoissonGaussian, str]:
+    """The level that shows in a picture from a file, (B,); that at full size; photons; where it is from, in words.
+
+        level  = max(that of photons where they dominate, else `over_sizes`, floor)
+
+    floor: std of the rounding to integers, which is white and part of what is read (`Picture.rounding`).  Without both
+    floor and hidden the picture is not from a file of integers, its noise is taken as white, and level is
+    `estimate_sigma`'s.  So it is where pixels are missing.
+    """
+    fine, photons = estimate_noise(y, known)
     white = known is not None or not (floor or hidden)
-    coarse, size = (
-        (sigma, torch.ones_like(sigma)) if white else over_sizes(y, sigma, pixelwise=pixelwise, jpeg=hidden > 0)
+    level, size = (
+        (fine, torch.ones_like(fine)) if white else over_sizes(y, fine, pixelwise=pixelwise, jpeg=hidden > 0)
     )
-    level = torch.where(many, photons.sigma(), coarse)
+    many = photons.dominates(level)
+    level = torch.where(many, photons.sigma(), level).clamp_min(floor)
     source = "estimated from the measurement"
     if (seen := int(torch.where(many, 1, size).max())) > 1:
         source += f", strongest at {'half' if seen == 2 else 'a quarter of its'} size"
     if bool(many.any()):
         gains = ", ".join(f"{gain:.3g}" for gain in photons.gain.tolist()[:8])
         source += f"; it grows with brightness as photon noise does, gain {gains}; its mean is taken"
-    if floor > 0:
-        level = level.clamp_min(floor)
-    if hidden > 0:
-        level = (1.0 if pixelwise else AMPLIFIED) * (level**2 + hidden**2).sqrt()
-        source += ", with what JPEG has rounded away"
-    return level, photons, source
+    return level, fine, photons, source
 
 
 def over_sizes(y: Tensor, sigma: Tensor, *, pixelwise: bool, jpeg: bool = False) -> tuple[Tensor, Tensor]:
     """sigma of noise that need not be white, (B,), and the reduction at which it is strongest, (B,): 1, 2 or 4.
 
         s_k     = k · (sigma of the means of k x k pixels);   s_1 = sigma
-        sigma   = √((s_1² + s_2² + s_4²)/3) if pixelwise, else max s_k
+        sigma   = √((s_1² + s_2² + s_4²)/3) if pixelwise, or of a JPEG, else max s_k
 
     Of white noise all s_k are equal.  Noise that was smoothed, by demosaicking, by resizing or in the camera, has lost
     the high frequencies by which s_1 is read, and s_2 and s_4 are larger.  s_k counts where it is well above the level
@@ -154,23 +168,26 @@ def over_sizes(y: Tensor, sigma: Tensor, *, pixelwise: bool, jpeg: bool = False)
     frequencies, texture's does not.
     y: (B, C, H, W), without missing pixels; sigma: (B,), as by `estimate_sigma`.
     """
-    if min(y.shape[-2:]) < LEAST_SIDE:
+    if min(y.shape[-2:]) < LEAST_SIDES[0]:
         return sigma, torch.ones_like(sigma)
     found = [
-        _sizes(x, float(s), *(COUNTS_IN_JPEG if jpeg else COUNTS))
+        _sizes(x, float(s), *(COUNTS_IN_BLOCKS if jpeg and not pixelwise else COUNTS))
         for x, s in zip(y.detach().to("cpu", torch.float64), sigma, strict=True)
     ]
     levels = torch.tensor(found, dtype=torch.float64).to(sigma)  # (B, 3)
     size = 1 + (levels[:, 1] > levels[:, 0]) + 2 * (levels[:, 2] > levels[:, 1])
-    level = levels.square().mean(1).sqrt() if pixelwise else levels.amax(1)
+    level = levels.square().mean(1).sqrt() if pixelwise or jpeg else levels.amax(1)
     return torch.where(size > 1, level, sigma), size
 
 
 def _sizes(y: Tensor, sigma: float, margin: float, flat: float) -> tuple[float, float, float]:
     """s_1, s_2, s_4 of one picture (C, H, W); what does not count is the one before."""
-    (half, even), (quarter, evener) = _coarse(y, 2), _coarse(y, 4)
+    half, even = _coarse(y, 2)
     if half <= margin * sigma or even >= flat:
         return sigma, sigma, sigma
+    if min(y.shape[-2:]) < LEAST_SIDES[1]:
+        return sigma, half, half
+    quarter, evener = _coarse(y, 4)
     counts = margin < quarter / half <= half / sigma and evener < flat
     return sigma, half, quarter if counts else half
 
