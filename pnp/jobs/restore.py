@@ -162,13 +162,13 @@ def run(
     noise = settle.beside_error(job, noise, judgements, say)
     metric = None if parts.truth is None else _Psnr(parts.operator, parts.truth, space)
     ways = _Ways(callbacks, say, metric, after, sooner, begun)
-    done = _attempt(job, parts, noise.noise, ways)
+    done, noise = _without_grain(job, parts, _attempt(job, parts, noise.noise, ways), noise, space, ways)
     result, plain = done.result, space.encoded(parts.operator.visible(done.x0))
     # what the person has, stripes and all
     initial = parts.operator.visible(parts.operator.initial(y)) if striped else plain
     seen = parts._replace(y=space.encoded(parts.y))
     outside = guard.beyond(job, seen, space.encoded(parts.operator.visible(result.x)), plain)
-    if bool(outside.any()) and job.sigma is None and noise.noise.scaled(guard.GENTLER) is not noise.noise:
+    if bool(outside.any()) and _raisable(job, noise):
         say(f"{guard.OUTSIDE}: once more with {guard.GENTLER:g} times the noise")
         gentler = _attempt(job, parts, noise.noise.scaled(guard.GENTLER), ways._replace(after=None)).result.x
         result = replace(result, x=torch.where(outside.view(-1, 1, 1, 1), gentler, result.x))
@@ -193,6 +193,52 @@ def run(
     if finding is not None:
         result = replace(result, maps=finding.maps)
     return Restoration(restored, restored, initial, parts.truth, result, done.used.solver, record)
+
+
+def _raisable(job: Job, noise: settle.Level) -> bool:
+    """Whether sigma was not told, and can be raised."""
+    return job.sigma is None and not isinstance(job.noise, Noise) and noise.noise.scaled(2.0) is not noise.noise
+
+
+def _without_grain(
+    job: Job, parts: Parts, done: _Done, noise: settle.Level, space: lights.Space, ways: _Ways
+) -> tuple[_Done, settle.Level]:
+    """Solved again with more noise, step by step, where the result may have amplified some; and the noise then.
+
+    Where the grain stays it is the picture's own, and the first result is returned.
+    """
+
+    def left(found: _Done) -> Tensor:
+        return guard.left(job, parts, space.encoded(parts.operator.visible(found.result.x)))
+
+    first = left(done)
+    sigma = torch.as_tensor(noise.noise.level(parts.y)).flatten().to(first)
+    grainy = first > (guard.SIGMAS * sigma).clamp_min(guard.GRAIN)
+    if not bool(grainy.any()):
+        return done, noise
+    if not _raisable(job, noise):
+        ways.say("The result has grain: it may be amplified noise. If so, raise --sigma.")
+        return done, noise
+    again = ways._replace(after=None, say=lambda line: None)  # the same choices would be said again
+    factors, found, now = torch.ones_like(first), done, first
+    for _ in range(guard.STEPS):
+        more = grainy & (now > guard.SMOOTH)
+        factors = torch.where(more, guard.STEP * factors, factors)
+        ways.say(f"The result has grain: once more with {settle.shown(factors)} times the noise")
+        found, before = _attempt(job, parts, noise.noise.scaled(settle.compact(factors)), again), now
+        now = left(found)
+        if not bool((grainy & (now > guard.SMOOTH) & (now < guard.STAYS * before)).any()):
+            break
+    fades = grainy & (now < guard.FADES * first)
+    if not bool(fades.any()):
+        ways.say("The grain stays, so it is taken for texture, and the first result is kept.")
+        return done, noise
+    factors = torch.where(fades, factors, 1.0)
+    source = f"{noise.source}; raised {settle.shown(factors)} times, since it was amplified"
+    raised = settle.Level(noise.noise.scaled(settle.compact(factors)), source)
+    if bool((grainy & ~fades).any()):  # of a batch, some pictures have grain that stays
+        found = _attempt(job, parts, raised.noise, again)
+    return found, raised
 
 
 def _both(first: Callable[[str], None], second: Callable[[str], None]) -> Callable[[str], None]:

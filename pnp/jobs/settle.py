@@ -125,7 +125,7 @@ def _mostly_jpeg(job: Job, parts: Parts) -> float | None:
 
 def _before_jpeg(job: Job, parts: Parts) -> float:
     """The std of the white noise before JPEG: √(σ² − hidden²)₊, σ what shows by `noises.level.seen_in_file`."""
-    seen = seen_in_file(parts.y, parts.operator.known(), job.floor, job.hidden, pixelwise=False)[0]
+    seen = seen_in_file(parts.y, parts.operator.known(), job.floor, job.hidden, pixelwise=True)[0]
     return float((seen.square() - job.hidden**2).clamp_min(0).sqrt().median())
 
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import checks, linalg
+from .jpeg import YCC
 
 FLOOR = 1e-4  # a tenth of the rounding noise of 8-bit pictures: what a picture without noise gets
 WINDOWS = 30_000  # as many windows are looked at: more cost time and gain nothing
@@ -165,19 +166,32 @@ def over_sizes(y: Tensor, sigma: Tensor, *, pixelwise: bool, jpeg: bool = False)
     the high frequencies by which s_1 is read, and s_2 and s_4 are larger.  s_k counts where it is well above the level
     before, and as strong in a tenth of the windows as in the flattest (`COUNTS`); else the level before stays.  s_4
     does not count without s_2, nor where s_4/s_2 > s_2/s_1: the spectrum of smoothed noise flattens towards low
-    frequencies, texture's does not.
+    frequencies, texture's does not.  Where noise is amplified, the noise that all channels share counts (`_strongest`).
     y: (B, C, H, W), without missing pixels; sigma: (B,), as by `estimate_sigma`.
     """
     if min(y.shape[-2:]) < LEAST_SIDES[0]:
         return sigma, torch.ones_like(sigma)
-    found = [
-        _sizes(x, float(s), *(COUNTS_IN_BLOCKS if jpeg and not pixelwise else COUNTS))
-        for x, s in zip(y.detach().to("cpu", torch.float64), sigma, strict=True)
-    ]
+    look = _sizes if pixelwise else _strongest
+    counts = COUNTS_IN_BLOCKS if jpeg and not pixelwise else COUNTS
+    found = [look(x, float(s), *counts) for x, s in zip(y.detach().to("cpu", torch.float64), sigma, strict=True)]
     levels = torch.tensor(found, dtype=torch.float64).to(sigma)  # (B, 3)
     size = 1 + (levels[:, 1] > levels[:, 0]) + 2 * (levels[:, 2] > levels[:, 1])
     level = levels.square().mean(1).sqrt() if pixelwise or jpeg else levels.amax(1)
-    return torch.where(size > 1, level, sigma), size
+    return torch.where(size > 1, level, levels[:, 0]), size
+
+
+def _strongest(y: Tensor, sigma: float, margin: float, flat: float) -> tuple[float, float, float]:
+    """`_sizes` of the channels, or of brightness where its noise is far stronger, scaled as if they were independent.
+
+    JPEG takes the noise of colours away and leaves that of brightness, which all channels share.
+    """
+    channels = _sizes(y, sigma, margin, flat)
+    if len(y) != 3:
+        return channels
+    weights = torch.tensor(YCC[0], dtype=y.dtype).view(3, 1, 1)
+    bright = (weights * y).sum(0, keepdim=True) / weights.norm()
+    levels = _sizes(bright, _coarse(bright, 1)[0], margin, flat)
+    return levels if math.hypot(*levels) > margin * math.hypot(*channels) else channels
 
 
 def _sizes(y: Tensor, sigma: float, margin: float, flat: float) -> tuple[float, float, float]:
@@ -198,6 +212,18 @@ def _coarse(y: Tensor, k: int) -> tuple[float, float]:
     spectra = _spectra(means, torch.ones_like(means, dtype=torch.bool))
     level = k * _level(spectra)
     return level, math.inf if spectra is None else k * spectra.variance((0.1,)) ** 0.5 / level
+
+
+def grain(x: Tensor) -> Tensor:
+    """The noise of the flattest tenth of the windows of pictures (B, C, H, W) at half size, (B,).
+
+    A denoiser at the right sigma leaves less than 0.5/255 where a picture is flat; noise that was amplified and not
+    taken for noise is 8 to 60/255, and shows little at full size.  Pictures of fewer than 32 pixels a side: 0.
+    """
+    if min(x.shape[-2:]) < 32:
+        return x.new_zeros(len(x))
+    level, uneven = torch.tensor([_coarse(each, 2) for each in x.detach().to("cpu", torch.float64)]).T
+    return (level * uneven.nan_to_num(0, 0, 0)).to(x)
 
 
 def _pairs(y: Tensor, known: Tensor | None) -> list[tuple[Tensor, Tensor]]:
