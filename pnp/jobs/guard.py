@@ -19,8 +19,8 @@ BEYOND = 1.2 / 255  # rms beyond black and white: right kernels leave up to 0.4/
 # six of seven wrong ones, whose results all lost, 0.1 to 0.5
 SHARE = 0.06
 GENTLER = 4.0  # by what sigma is raised where a result goes beyond
-# `grain` of a restored picture, five kinds of file of 4 train pictures, sigma from 0.35 to 1.3 of the best: what lost 3 dB
-# or more for too small a sigma had 8 to 65/255, what was near the best at most 0.6, a picture full of texture up to 6
+# `grain` of a restored picture, five kinds of file of 4 train pictures, sigma from 0.35 to 1.3 of the best: what lost 3
+# dB or more for too small a sigma had 8 to 65/255, what was near the best at most 0.6, a picture full of texture to 6
 GRAIN, SIGMAS, SMOOTH = 5 / 255, 2.0, 1 / 255  # above that, and above so many sigma, it may be noise; below, it is not
 STEP, STEPS = 1.4, 3  # by what sigma is raised where a result has grain, and how often at most
 FADES, STAYS = 0.5, 0.9  # of the grain is left, or less, where it was noise; or more, where it is texture
