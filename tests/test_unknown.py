@@ -198,7 +198,7 @@ def test_a_kernel_that_is_not_believed_leaves_the_picture(
 
 @pytest.mark.parametrize(
     "nats, agreed, said",
-    [(0.06, False, ""), (0.04, True, ""), (0.04, False, "differ"), (0.02, True, "too little")],
+    [(0.09, False, ""), (0.075, True, ""), (0.075, False, "differ"), (0.05, True, "too little")],
 )
 def test_a_kernel_is_believed_by_evidence_or_by_some_and_agreement(
     nats: float, agreed: bool, said: str, monkeypatch: pytest.MonkeyPatch
@@ -207,7 +207,7 @@ def test_a_kernel_is_believed_by_evidence_or_by_some_and_agreement(
     evidence = Evidence(unknown._part(y), dither=DITHER, clipped=1.0)
     fit = evidence.explain(ValidBlur(torch.ones(1, 1, dtype=torch.float64)))
     assert fit is not None
-    fit = fit._replace(cost=fit.cost - nats * len(evidence.seen), spread=1.0)
+    fit = fit._replace(cost=fit.cost - nats * unknown.heard(fit), spread=1.0)
     kernel, other = kernels.shake(13.0, seed=4), kernels.motion(13.0, 20.0)
     runs = [blind.Found(k, fit, None) for k in (kernel, kernel if agreed else other)]  # type: ignore[arg-type]
     monkeypatch.setattr(blind, "estimates", lambda *_: runs)
