@@ -35,7 +35,7 @@ NUMERICS = {
     "noise level": 2,  # its estimate, in the keys of those cells alone that are not told it
     "lam": 1,  # the search for it, in the keys of those cells alone that make one
     "scores": 1,  # PSNR and SSIM
-    "kernel": 2,  # how an unknown one is found, in the keys of those cells alone that ask for it
+    "kernel": 3,  # how an unknown one is found, in the keys of those cells alone that ask for it
     "files": 3,  # what a file tells of itself, and its light, in the keys of those cells alone that read one
 }
 
