@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import IO, Any
@@ -366,7 +367,7 @@ def _outcomes(
         try:
             for done, (future, outcome) in enumerate(as_completed(list(futures), with_results=True), 1):
                 future.release()
-                doing("result", done, len(futures), lambda key=futures[future]: _called(missing[key]))
+                doing("result", done, len(futures), partial(_called, missing[futures[future]]))
                 yield futures[future], outcome
         finally:
             client.cancel(list(futures))
@@ -374,7 +375,7 @@ def _outcomes(
 
 def _called(cell: Cell) -> str:
     """A cell for a person who waits."""
-    return f"{cell.method.name}, {column(cell.task, cell.sigma, cell.noise)}, {Path(cell.picture).stem}"
+    return f"{cell.method.name}, {column(cell.task.name, cell.sigma, cell.noise)}, {Path(cell.picture).stem}"
 
 
 def _threads() -> int:
