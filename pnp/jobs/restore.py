@@ -154,6 +154,7 @@ def run(
     job = replace(job, tables=None) if striped else job  # y is no longer what JPEG has written
     doing("estimating the noise")
     noise = settle.level(job, parts, say)
+    parts = settle.counted(parts, noise.noise, say)
     doing(f"looking at the {parts.operator.called}")
     parts, finding = unknown.found(job, parts, say)
     if finding is not None and finding.point:
