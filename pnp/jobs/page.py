@@ -135,7 +135,11 @@ def _measured(record: Mapping[str, Any]) -> str:
 
 def _sets(record: Mapping[str, Any], seen: Pictures, which: Sequence[int]) -> list[tuple[str, list[Shown]]]:
     """For each page its pictures side by side, together within the budget."""
-    stacks = [(_measured(record), seen.before, "psnr_initial"), ("restored", seen.restored, "psnr"), ("truth", seen.truth, "")]
+    stacks = [
+        (_measured(record), seen.before, "psnr_initial"),
+        ("restored", seen.restored, "psnr"),
+        ("truth", seen.truth, ""),
+    ]
     there = [(i, name, x[i], score) for i in which for name, x, score in stacks if x is not None and i < len(x)]
     scores, sets = record.get("metrics") or {}, {i: [] for i in which}  # type: dict[str, Any], dict[int, list[Shown]]
     for i, name, x, score in there:
