@@ -19,6 +19,9 @@ PLANAR = 0.02  # share of pixels that may differ from the colours of a mask
 ALIKE = 0.15  # of a channel: nearer colours are one
 LIKE = 0.3  # to a colour that is only named: paint comes in many reds
 SOFT = 0.4  # at the rim of a brush stroke
+# pixels around paint in a JPEG, the share of its colour from which they count, and pixels of the ground around: on a
+# scratched photograph of quality 90 this finds all of the paint, and 500 of 20 000 changed pixels stay
+BLEED, BLED, AROUND = 5, 0.1, 33
 EXACT = 0.9  # share of the pixels near a colour that have one value exactly, where no JPEG changed it
 NEAR, TWO_TONED = 0.08, 0.75  # of the two tones of a soft mask; as many of its pixels must be so near
 FLAT = 0.03  # of white: a range of values that is one colour
@@ -68,7 +71,8 @@ def paint(x: Tensor, colour: str) -> Tensor:
     """1 where a picture (C, H, W) in [0, 1] was painted in this colour, with the soft rim of its strokes: (1, H, W).
 
     colour: a name of `COLOURS`, or #rrggbb.  A name stands for the most frequent value like it: of a
-    brush. Where pixels near that value are not of it exactly, as after JPEG, they all count.
+    brush. Where pixels near that value are not of it exactly, as after JPEG, they all count, and those around
+    them that the paint has coloured.
     """
     key = torch.tensor(_rgb(colour), dtype=x.dtype, device=x.device).view(3, 1, 1)
     x = x.expand(3, -1, -1)
@@ -78,11 +82,32 @@ def paint(x: Tensor, colour: str) -> Tensor:
     values, counts = x[:, like[0]].unique(dim=1, return_counts=True)
     apart = _apart(x, values[:, counts.argmax()].view(3, 1, 1))
     exact = int(counts.max()) >= max(4, EXACT * int((apart < ALIKE).sum()))
-    core = apart < (1e-3 if exact else ALIKE)
-    rim = core
-    for _ in range(1 if exact else 2):  # JPEG halves the resolution of colours
-        rim = rim | (_grown(rim) & (apart < SOFT))
-    return rim.to(x.dtype)
+    if not exact:
+        return _bled(x, like | (apart < ALIKE), key).to(x.dtype)
+    core = apart < 1e-3
+    return (core | (_grown(core) & (apart < SOFT))).to(x.dtype)
+
+
+def _bled(x: Tensor, core: Tensor, key: Tensor) -> Tensor:
+    """The paint with the pixels beside it whose colour JPEG has drawn towards it: it halves the resolution of colours.
+
+        ⟨x − b, key − b⟩/‖key − b‖² > BLED,   b the mean of what is around and far from the paint
+
+    Near the paint what is drawn by more than a half is paint, too.
+    """
+    near = torch.nn.functional.max_pool2d(core.to(x)[None], 4 * BLEED + 1, 1, 2 * BLEED)
+    around = _means(torch.cat([x[None] * (1 - near), 1 - near], 1))[0]
+    ground = torch.where(around[3:] > 0.02, around[:3] / around[3:].clamp_min(0.02), x.mean((1, 2), keepdim=True))
+    way = key - ground
+    share = ((x - ground) * way).sum(0, keepdim=True) / way.square().sum(0, keepdim=True)
+    core, drawn = core | ((near[0] > 0) & (share > 0.5)), share > BLED
+    for _ in range(BLEED):
+        core = core | (_grown(core) & drawn)
+    return core
+
+
+def _means(x: Tensor) -> Tensor:
+    return torch.nn.functional.avg_pool2d(x, AROUND, 1, AROUND // 2, count_include_pad=False)
 
 
 def is_colour(text: str) -> bool:

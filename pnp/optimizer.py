@@ -1,11 +1,31 @@
-"""The optimiser of `pnp train`, and of a deep image prior."""
+"""Optimisers: Muon for `pnp train` and a deep image prior, L-BFGS for fits of a few numbers."""
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
 from torch import Tensor
+
+
+class LBFGS(torch.optim.LBFGS):
+    """torch's, with the line search of Wolfe's conditions, and without the import of torch's compiler.
+
+    That import takes one to three seconds, and a fit takes less.   Liu & Nocedal 1989.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)  # the wrapper imports the compiler
+
+    def __init__(self, variable: Tensor, steps: int, *, remembered: int, draws: int | None = None) -> None:
+        super().__init__([variable], max_iter=steps, max_eval=draws, history_size=remembered,
+                         line_search_fn="strong_wolfe")  # fmt: skip
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradient; `set_to_none` is torch's."""
+        for group in self.param_groups:
+            for variable in group["params"]:
+                variable.grad = None
 
 
 class Muon(torch.optim.Optimizer):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +26,7 @@ from pnp.benchmark.suite import Cell, Data, Suite
 from pnp.files import pictures
 from pnp.parameters import rules
 from pnp.priors import store
+from pnp.progress import Doing, heard
 from pnp.registry import DENOISERS, NOISES, OPERATORS, PRIORS, SOLVERS, STOPS, Registry, Spec, SpecError
 
 Ran = tuple[Path, list[run.Row]]  # the folder of the results, and the rows
@@ -65,6 +67,30 @@ def ran(tiny: Suite, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp("bench")
     rows = run.run(tiny, Data.of(tiny, None), folder / "tiny.jsonl", pictures=folder / "pictures")
     return folder, rows
+
+
+def test_a_run_tells_how_many_results_there_are_and_of_what(tiny: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+
+    class Future:
+        def release(self) -> None: ...
+
+    class Client:
+        def submit(self, *_: object, **__: object) -> Future:
+            return Future()
+
+        def cancel(self, futures: list[Future]) -> None: ...
+
+    monkeypatch.setattr(run, "_client", lambda *_: nullcontext(Client()))
+    monkeypatch.setattr(distributed, "as_completed", lambda futures, with_results: [(f, None) for f in futures])
+    wanted = dict(enumerate(suite.cells(tiny, Data.of(tiny, None))))
+    told: list[Doing] = []
+    with heard(told.append):
+        assert [key for key, _ in run._outcomes(wanted, 1, 1, None, keep=False)] == list(wanted)  # type: ignore[arg-type]
+    results = [now for now in told if now.what == "result"]
+    assert [(now.done, now.total) for now in results] == [(i + 1, len(wanted)) for i in wanted]
+    cell = wanted[0]
+    assert results[0].told() == f"{cell.method.name}, {cell.task.name} @ {cell.sigma:g}, {Path(cell.picture).stem}"
 
 
 def test_a_worker_sends_back_its_machine_and_its_pictures(tiny: Suite) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
+
 import pytest
 import torch
 
 import pnp
 from pnp.jobs.evidence import judge
 from pnp.operators import ValidBlur, kernels
+from pnp.optimizer import LBFGS
 from pnp.samples import photograph
 
 
@@ -58,3 +62,22 @@ def test_the_verdict_on_the_right_kernel_does_not_doubt_it_and_the_picture_gains
     assert "wrong" not in done.record.verdict[0]
     error = (done.restored - sharp).square().mean()
     assert error < 0.5 * (y - sharp).square().mean()
+
+
+def test_a_fit_does_without_the_import_of_torch_s_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrapped = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    monkeypatch.delattr(wrapped, "__dynamo_disable", raising=False)  # of another test
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)
+    x = torch.zeros(2, requires_grad=True)
+
+    def cost() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = (x - torch.tensor([3.0, -1.0])).square().sum()
+        value.backward()
+        return value
+
+    optimizer = LBFGS(x, 20, remembered=4)
+    optimizer.step(cost)
+    torch.testing.assert_close(x.detach(), torch.tensor([3.0, -1.0]))
+    with pytest.raises(ImportError):  # what torch's own does
+        torch.optim.LBFGS([x])

@@ -432,3 +432,9 @@ def test_a_page_alone_is_the_same_as_a_stack_of_one() -> None:
     y = photograph("camera")[..., 100:132, 200:232] + 0.05 * torch.randn(1, 1, 32, 32)
     one, alone = (run(Job("identity", "tv", each_page=each), y) for each in (False, True))
     assert torch.equal(one.restored, alone.restored)
+
+
+def test_a_batch_of_numpy_pictures_with_colours_last_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"looks like \(B, H, W, C\); expected \(B, C, H, W\)"):
+        as_pixels(np.zeros((2, 20, 30, 3), np.uint8))
+    assert as_pixels(np.zeros((2, 3, 20, 30), np.uint8)).x.shape == (2, 3, 20, 30)

@@ -98,3 +98,16 @@ def test_few_photons_are_restored_to_more_than_they_were(prior: str, noise: str)
     assert done.noise == noise and done.metrics is not None and wrong.metrics is not None
     assert done.metrics["psnr"][0] > done.metrics["psnr_initial"][0] + 2
     assert done.metrics["psnr"][0] > wrong.metrics["psnr"][0] + 0.5
+
+
+def test_the_read_out_may_leave_samples_below_black_and_a_wrong_offset_may_not() -> None:
+    x = photograph("camera")[..., 100:148, 100:148]
+    y = Poisson(0.02).draw(x, torch.Generator().manual_seed(0))
+    y = y + 0.005 * torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+    assert bool((y < 0).any())
+    said: list[str] = []
+    told = {"operator": "identity", "prior": "tv", "noise": Poisson(0.02), "lam": 1.0, "iterations": 2}
+    done = pnp.restore(y, **told, say=said.append)
+    assert any("below black" in line for line in said) and bool(done.restored.isfinite().all())
+    with pytest.raises(ValueError, match="smaller camera offset"):
+        pnp.restore(y - 0.3, **told)

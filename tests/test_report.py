@@ -170,6 +170,8 @@ def test_the_python_lines_of_a_record_make_the_same_picture(folder: Path, case: 
     assert pnp("solve", *SCRIPTS[case], "-o", str(output)) == 0
     record = json.loads(Path("out/r-report", report.NAME).read_text())
     assert record["command"][1:3] == ["solve", SCRIPTS[case][0]]
+    assert "device=" not in record["python"] and ("each_page" in record["python"]) is (case == "movie")
+    assert ("measured, enlarged" in Path("out/r-report/report.html").read_text()) is (case == "simulated")
     before = output.read_bytes()
     output.unlink()
     exec(compile(record["python"], "again.py", "exec"), {})

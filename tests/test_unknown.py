@@ -214,12 +214,33 @@ def test_a_kernel_is_believed_that_explains_much_and_fits(
     assert found.sure is not bool(said) and said in found.said
 
 
-@pytest.mark.parametrize("op", ["blur:kernel=estimate", "blur:kernel=disk,radius=?"])
+@pytest.mark.parametrize("op", ["blur:kernel=estimate,size=15", "blur:kernel=disk,radius=?"])
 def test_a_sharp_picture_comes_back_unchanged(op: str) -> None:
-    picture = (photograph("camera")[0, 0, 100:356, 100:356] * 255).round().byte().numpy()
+    picture = (photograph("camera")[0, 0, 100:292, 100:292] * 255).round().byte().numpy()
     done = pnp.restore(picture, operator=op, prior="tv")
     assert np.array_equal(done.picture, picture)
     assert "Nothing to estimate" in done.record.verdict[0] or "not sure" in done.record.verdict[0]
+
+
+def test_a_point_ends_the_run_before_anything_is_solved(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    picture = (photograph("camera")[0, 0, 100:228, 100:228] * 255).round().byte().numpy()
+    Image.fromarray(picture).save(tmp_path / "sharp.png")
+    _run("solve", tmp_path / "sharp.png", "--op", "blur:std=?", "--prior", "tv", "--truth", tmp_path / "sharp.png")
+    said = capsys.readouterr()
+    text = said.out + said.err
+    assert "Nothing to estimate" in text and "nothing was solved" in text
+    assert not any(word in text for word in ("raised", "lam:", "solver:", "light:", "residual"))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "sharp-restored.png")), picture)
+    record = json.loads((tmp_path / "sharp-restored-report" / "result.json").read_text())
+    assert record["iterations"] == [0] and record["metrics"]["psnr"] == record["metrics"]["psnr_initial"]
+    assert (tmp_path / "sharp-restored-report" / "report.html").is_file()
+
+
+def test_a_truth_of_another_size_is_told_before_a_kernel_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unknown, "found", lambda *_: pytest.fail("too late"))
+    picture = photograph("camera")[..., 100:228, 100:228]
+    with pytest.raises(ValueError, match="the truth has shape"):
+        pnp.restore(picture, operator="blur:std=?", prior="tv", truth=photograph("camera")[..., :100, :100])
 
 
 @pytest.mark.parametrize("op", ["blur:kernel=estimate", "blur:std=?"])

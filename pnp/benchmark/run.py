@@ -10,11 +10,13 @@ import random
 from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import IO, Any
 
 from ..files import atomic
+from ..progress import doing
 from ..registry import DENOISERS, NOISES, OPERATORS, PRIORS, SOLVERS, Registry, Spec, SpecError
 from .keys import key as key_of
 from .keys import key_of_set
@@ -352,6 +354,7 @@ def _outcomes(
     missing: dict[str, Cell], workers: int, threads: int | None, scheduler: str | None, keep: bool
 ) -> Iterator[tuple[str, Outcome]]:
     threads = threads or _threads()
+    doing("starting the workers")
     with _client(workers, scheduler) as client:
         from distributed import as_completed
 
@@ -360,12 +363,19 @@ def _outcomes(
             client.submit(solve_cell, cell, threads, keep and cell.picture == first, pure=False): key
             for key, cell in missing.items()
         }
+        doing("waiting for the first result")
         try:
-            for future, outcome in as_completed(list(futures), with_results=True):
+            for done, (future, outcome) in enumerate(as_completed(list(futures), with_results=True), 1):
                 future.release()
+                doing("result", done, len(futures), partial(_called, missing[futures[future]]))
                 yield futures[future], outcome
         finally:
             client.cancel(list(futures))
+
+
+def _called(cell: Cell) -> str:
+    """A cell for a person who waits."""
+    return f"{cell.method.name}, {column(cell.task.name, cell.sigma, cell.noise)}, {Path(cell.picture).stem}"
 
 
 def _threads() -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import one_line_errors
+from .progress import shown
 
 if TYPE_CHECKING:
     from ..benchmark.suite import Data, Suite
@@ -80,7 +81,6 @@ def _suite(
     from dataclasses import replace
 
     from rich.console import Console
-    from rich.progress import Progress
 
     from ..benchmark import report as reports
     from ..benchmark import run as runner
@@ -106,14 +106,9 @@ def _suite(
         _verify(wanted, found, path, verify, workers=workers, threads=threads, scheduler=scheduler)
     if prune or verify is not None:
         return
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(wanted.title, total=None)
-
-        def say(done: int, total: int, row: runner.Row) -> None:
-            bar.update(task, completed=done, total=total, description=f"{row.method}, {row.task}, {row.picture}")
-
+    with shown():
         places = {"workers": workers, "threads": threads, "scheduler": scheduler, "pictures": pictures}
-        rows = runner.run(wanted, found, path, say=say, **places)  # type: ignore[arg-type]
+        rows = runner.run(wanted, found, path, **places)  # type: ignore[arg-type]
     if not found.own or limit is not None:
         wanted = replace(wanted, published=())  # those figures are of other pictures
     Console(width=None if sys.stdout.isatty() else 200).print(reports.table(wanted, rows))
@@ -139,7 +134,8 @@ def _prune(wanted: Suite, found: Data, path: Path) -> None:
 def _verify(wanted: Suite, found: Data, path: Path, count: int, **places: Any) -> None:
     from ..benchmark import run as runner
 
-    pairs = runner.verify(wanted, found, path, count, **places)
+    with shown():
+        pairs = runner.verify(wanted, found, path, count, **places)
     other = [(row, now) for row, now in pairs if runner.differs(row, now)]
     for row, now in other:
         what = now.skipped or f"{now.psnr:.3f} dB"

@@ -19,7 +19,7 @@ def doctor(files: tuple[Path, ...], as_json: bool, debug: bool) -> None:
     """Say what a picture is, and what to try.
 
     It looks for size, range, noise, JPEG quality, stripes, clipped pixels, paint and blur. It writes nothing. A blur is
-    a suspicion: soft pictures look blurred.
+    a suspicion: a soft picture looks blurred, and a short motion is not seen.
     """
     with one_line_errors(debug):
         from ..files import pictures

@@ -61,5 +61,5 @@ def completed(arguments: list[str], options: str) -> str:
 
 def told(path: Path, diagnosis: Diagnosis, command: str) -> str:
     """A diagnosis as lines of text."""
-    lines = {**diagnosis.lines, "try": command or "nothing: the picture looks as it should"}
+    lines = {**diagnosis.lines, "try": command or "nothing: the file shows no noise, no blur and no paint"}
     return "\n".join([str(path), *(f"  {name + ':':9s} {text}" for name, text in lines.items())])

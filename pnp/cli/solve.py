@@ -219,8 +219,8 @@ def _restore(
     from ..jobs import again, checkpoint, of_file, run
     from ..jobs.movie import restore_movie
 
-    script = again.lines(job, plan.source, plan.output, span, truth)
     picture, pixels = _load(job, plan, span)
+    script = again.lines(job, plan.source, plan.output, span, truth, pages=len(pixels))
     interrupts.check()
     _check_targets(job, plan, truth, pages=len(pixels))
     if picture is not None:

@@ -55,6 +55,7 @@ class Picture:
     hidden: float = 0.0  # std of what JPEG has rounded away beside, in image units
     range: Range | None = None  # the values of the file that are 0 and 1 here; None: 0 and the peak
     tables: Tables | None = None  # how a JPEG was quantised, where its blocks lie as in the file and 255 is 1
+    quantised: Tables | None = None  # the same, however it was turned
 
     @property
     def ends(self) -> Range:
@@ -269,7 +270,7 @@ def _picture(stored: Stored, range: Wanted, holes: bool = False) -> Picture:
     lost = (12**-0.5 * step if counted else 0.0, stored.error * step)  # a uniform error has a std of 1/√12
     as_stored = stored.orientation == 1 and ends == Range(0.0, 255.0)
     tables = stored.tables if as_stored else None
-    return Picture(x, alpha, stored.format, dtype, stored.peak, stored.meta, *lost, ends, tables)
+    return Picture(x, alpha, stored.format, dtype, stored.peak, stored.meta, *lost, ends, tables, stored.tables)
 
 
 def _planes(samples: np.ndarray, ends: Range, orientation: int) -> Tensor:

@@ -11,11 +11,13 @@ from .job import Job
 OF_FILE = ("floor", "hidden", "tables", "range", "curve", "camera")  # what `of_file` reads
 
 
-def lines(job: Job, source: Path | None, output: Path, span: Wanted, truth: Path | None = None) -> str:
+def lines(
+    job: Job, source: Path | None, output: Path, span: Wanted, truth: Path | None = None, *, pages: int = 1
+) -> str:
     """A script for the folder in which the command ran.
 
-    job: as it was asked for, before `of_file`.  source: the picture; None for the bundled one.  span: its range, as it
-    was asked for.
+    job: as it was asked for, before `of_file`.  source: the picture, of so many pages; None for the bundled one.
+    span: its range, as it was asked for.
     """
     measurement = job.size is not None and source is not None and source.suffix.lower() == ".npy"
     file = source is not None and not measurement
@@ -27,7 +29,7 @@ def lines(job: Job, source: Path | None, output: Path, span: Wanted, truth: Path
     imports += ["from pnp.jobs.movie import restore_movie"] if job.recursive else []
     imports += ["from pnp.samples import photograph"] if source is None else []
 
-    body, like, pixels = [_job(job)], "", "picture"
+    body, like, pixels = [_job(job, several=pages > 1)], "", "picture"
     if file:
         wanted = repr(span) if isinstance(span, str) else f"Range({span.black!r}, {span.white!r})"
         body.insert(0, f"picture = pictures.read({str(source)!r}, {wanted}, holes=True)")
@@ -50,8 +52,13 @@ def lines(job: Job, source: Path | None, output: Path, span: Wanted, truth: Path
     return "\n".join([*imports, "", *body, ""])
 
 
-def _job(job: Job) -> str:
+def _job(job: Job, several: bool) -> str:
     """`job = Job(...)` with the settings that are not its defaults, each on a line of its own."""
-    given = [f"    {field.name}={getattr(job, field.name)!r}," for field in fields(job)
-             if field.name not in OF_FILE and getattr(job, field.name) != field.default]  # fmt: skip
+    said = {field.name: getattr(job, field.name) for field in fields(job)
+            if field.name not in OF_FILE and getattr(job, field.name) != field.default}  # fmt: skip
+    if said.get("device") == "cpu":  # where pictures are read to
+        del said["device"]
+    if not several:
+        said.pop("each_page", None)  # it is about pages
+    given = [f"    {name}={value!r}," for name, value in said.items()]
     return "\n".join(["job = Job(", *given, ")"])

@@ -13,15 +13,13 @@ from ..files.pictures import Picture
 from ..noises import find_stripes
 from ..noises.level import of_file
 from ..operators.mask_files import COLOURS
-from ..operators.unknown import Unknown
-from ..registry import OPERATORS
-from . import unknown
+from .suspected import Suspicion, suspected
 
 NOISY = 0.02  # of the picture's range: less is hardly seen
 PAINTED = (0.001, 0.2)  # share of the pixels that have one pure colour
 SMALL = 300  # pixels a side
 CLIPPED = 0.01  # share of the pixels at an end: worth a word
-SOFT = 1.0  # std in pixels: less is what JPEG and lenses do to any picture
+POOR = 75  # quality of a JPEG whose blocks are seen
 SIDE = 512  # a part of this side is looked at for a blur
 # the first row of the luminance table that the JPEG standard recommends, for quality 50
 STANDARD = (16.0, 11.0, 10.0, 16.0, 24.0, 40.0, 51.0, 61.0)
@@ -58,8 +56,9 @@ def examine(picture: Picture, path: str) -> Diagnosis:
         lines["missing"] = f"{int((~known).any(1).sum())} pixels are NaN"
     if clipped := _clipped(seen, known):
         lines["clipped"] = clipped
-    if picture.tables is not None:
-        lines["jpeg"] = f"quality about {quality(picture.tables[0][0])}"
+    best = None if picture.quantised is None else quality(picture.quantised[0][0])
+    if best is not None:
+        lines["jpeg"] = f"quality about {best}"
     sigma, said = _noise(picture, seen, known)
     lines["noise"] = said
     if (stripes := find_stripes(seen, known)) is not None:
@@ -67,8 +66,9 @@ def examine(picture: Picture, path: str) -> Diagnosis:
     if ink := painted(seen[0]):
         lines["paint"] = f"part of the picture is pure {ink}"
     blur = None if ink else _blur(picture, seen)
-    lines["blur"] = blur or "none that shows"
-    return Diagnosis(lines, path, _options(x, sigma, ink, blur is not None, picture))
+    lines["blur"] = "none that shows" if blur is None else blur.said
+    poor = best is not None and best < POOR
+    return Diagnosis(lines, path, _options(x, sigma, ink, "" if blur is None else blur.operator, poor))
 
 
 def quality(steps: tuple[float, ...]) -> int:
@@ -108,27 +108,17 @@ def _noise(picture: Picture, x: Tensor, known: Tensor) -> tuple[float, str]:
     return level, f"sigma {level:.3g}, {255 * level:.2g}/255 ({source})"
 
 
-def _blur(picture: Picture, x: Tensor) -> str | None:
-    """A word on a blur that the spectrum shows; None where it shows none."""
+def _blur(picture: Picture, x: Tensor) -> Suspicion | None:
+    """What the middle of the picture shows of a blur."""
     top, left = (max(0, (n - SIDE) // 2) for n in x.shape[-2:])
-    part = x[..., top : top + SIDE, left : left + SIDE]
-    operator = OPERATORS.build("blur:std=?", shape=tuple(part.shape[1:]), measured=True, border="valid")
-    asked = operator.unknown()
-    assert isinstance(asked, Unknown)
-    try:
-        kernel = unknown.numbers(asked, part[0], picture.hidden)
-    except ValueError:
-        return None
-    if kernel.point or kernel.values["std"] < SOFT:
-        return None
-    return f"about as wide as a Gaussian of std {kernel.values['std']:.2g}" + ("" if kernel.sure else ", not sure")
+    return suspected(x[0, :, top : top + SIDE, left : left + SIDE], picture.hidden)
 
 
-def _options(x: Tensor, sigma: float, ink: str | None, blurred: bool, picture: Picture) -> str:
+def _options(x: Tensor, sigma: float, ink: str | None, blur: str, poor: bool) -> str:
     if ink:
         return f"--op identity --mask {ink}"
-    if blurred:
-        return '--op "blur:kernel=disk,radius=?"'  # some shells take a bare ? for files of any letter
-    if sigma > NOISY or picture.tables is not None:
+    if blur:
+        return f'--op "{blur}"' if "?" in blur else f"--op {blur}"  # some shells take a bare ? for files of any letter
+    if sigma > NOISY or poor:
         return "--op identity"
     return "--op downsample:factor=2" if min(x.shape[-2:]) < SMALL else ""

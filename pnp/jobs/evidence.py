@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..core.certificate import LOOSE, Convergence
 from ..operators.base import Operator
+from ..optimizer import LBFGS
 
 SIDE = 256  # a crop of this side is looked at: the cost is bounded
 LEAST_SIDE = 96
@@ -140,7 +141,7 @@ class Evidence:
             value.backward()
             return value
 
-        optimizer = torch.optim.LBFGS([p], max_iter=25, history_size=8, line_search_fn="strong_wolfe")
+        optimizer = LBFGS(p, 25, remembered=8)
         with torch.enable_grad():
             optimizer.step(cost)
         return p.detach()

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..files.curves import Curve
 from ..operators.base import Operator
+from ..optimizer import LBFGS
 from .evidence import crop
 
 SIDE = 192  # of the crop that is explained: less than a second for two
@@ -74,8 +75,7 @@ def _fit(operator: Operator, curve: Curve | None, y: Tensor, sigma: float, *, wh
         raise ValueError("made for another size")
     weight = _counted(operator, z, y, whole=whole) / (2 * sigma**2)
     z = z.clone().requires_grad_()
-    optimizer = torch.optim.LBFGS([z], max_iter=ITERATIONS, max_eval=ITERATIONS * 5 // 4, history_size=6,
-                                  line_search_fn="strong_wolfe")  # fmt: skip
+    optimizer = LBFGS(z, ITERATIONS, remembered=6, draws=ITERATIONS * 5 // 4)
 
     def seen() -> Tensor:
         return operator(z) if curve is None else curve.encode(operator(curve.decode(z)))

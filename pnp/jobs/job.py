@@ -278,6 +278,11 @@ def as_pixels(picture: Any, range: Any = None) -> Pixels:
         raise ValueError(f"picture has shape {picture.shape}; expected (H, W), (H, W, 1) or (H, W, 3).")
     if picture.ndim not in (2, 3, 4):
         raise ValueError(f"picture has shape {picture.shape}; expected (H, W), (H, W, C) or (B, C, H, W).")
+    if picture.ndim == 4 and picture.shape[3] in (1, 3) and picture.shape[1] not in (1, 3):
+        raise ValueError(
+            f"picture has shape {picture.shape}, which looks like (B, H, W, C); expected (B, C, H, W). "
+            "Pass np.moveaxis(picture, -1, 1), or the pictures one by one."
+        )
     if picture.ndim == 4:
         return _pixels(picture, range)
     flat = picture.ndim == 2

@@ -125,9 +125,21 @@ def _pages(count: int) -> list[int]:
     return [round(i * (count - 1) / (PAGES - 1)) for i in range(PAGES)]
 
 
+def _measured(record: Mapping[str, Any]) -> str:
+    """What the measured picture is called: one that was small is shown as large as the restored one."""
+    large = record["shape"]["image"][-2:]
+    small = record["shape"].get("measurement", large)[-2:]
+    enlarged = all(1 < n < m for n, m in zip(small, large, strict=True))
+    return "measured, enlarged" if enlarged else "measured"
+
+
 def _sets(record: Mapping[str, Any], seen: Pictures, which: Sequence[int]) -> list[tuple[str, list[Shown]]]:
     """For each page its pictures side by side, together within the budget."""
-    stacks = [("measured", seen.before, "psnr_initial"), ("restored", seen.restored, "psnr"), ("truth", seen.truth, "")]
+    stacks = [
+        (_measured(record), seen.before, "psnr_initial"),
+        ("restored", seen.restored, "psnr"),
+        ("truth", seen.truth, ""),
+    ]
     there = [(i, name, x[i], score) for i in which for name, x, score in stacks if x is not None and i < len(x)]
     scores, sets = record.get("metrics") or {}, {i: [] for i in which}  # type: dict[str, Any], dict[int, list[Shown]]
     for i, name, x, score in there:

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from .. import metrics
+from ..core.certificate import Convergence
 from ..core.loop import Callback, solve
 from ..core.problem import Problem
+from ..core.recording import Recorder
 from ..core.result import Memory, Result, Status
 from ..core.solver import Solver
 from ..core.stopping import Seconds, StopRule, Tolerance
@@ -33,6 +35,7 @@ from .job import Job, Parts, as_pixels, build, truth_pixels
 from .record import Chosen, Light, Record, history_of, numbers, objective_of, rounded, scores, settings_of
 
 UNJUDGED = "The noise level is not known, so the residual is not judged."
+UNSOLVED = "nothing was solved"
 EXPLAINED = "A blur leads from the restored picture back to the measured one. This does not make every detail right."
 
 
@@ -146,12 +149,17 @@ def run(
     for line in parts.said:
         say(line)
     y = parts.y
+    _check_truth(parts, parts.operator.visible(y.new_zeros(len(y), *parts.operator.image_shape(tuple(y.shape[1:])))))
     parts, striped = offsets.subtracted(job, parts, say)
     job = replace(job, tables=None) if striped else job  # y is no longer what JPEG has written
     doing("estimating the noise")
     noise = settle.level(job, parts, say)
+    parts = settle.counted(parts, noise.noise, say)
     doing(f"looking at the {parts.operator.called}")
     parts, finding = unknown.found(job, parts, say)
+    if finding is not None and finding.point:
+        measured = parts.operator.visible(parts.operator.initial(y))
+        return _unchanged(job, parts, noise, finding, striped, measured, begun, said)
     if finding is not None:
         noise = settle.at_least(job, parts, noise, finding.error, say)
     else:
@@ -249,6 +257,44 @@ def _both(first: Callable[[str], None], second: Callable[[str], None]) -> Callab
         second(line)
 
     return say
+
+
+def _unchanged(
+    job: Job,
+    parts: Parts,
+    noise: settle.Level,
+    finding: unknown.Finding,
+    striped: dict[str, float],
+    initial: Tensor,
+    begun: float,
+    said: list[str],
+) -> Restoration:
+    """The measured picture without its stripes: what was unknown turned out to do nothing, so nothing is solved."""
+    problem = Problem(parts.operator, parts.y, parts.prior, noise.noise)
+    used = settle.solver(job, parts, problem, settle.rule_for(job, parts, noise.noise), lambda line: None)
+    x = problem.initial()
+    plain, count = parts.operator.visible(x), len(x)
+    result = Result(
+        x,
+        (Status.CONVERGED,) * count,
+        (f"the {parts.operator.called} is a point",) * count,
+        (0,) * count,
+        (0,) * count,
+        0.0,
+        Recorder((), {}).history(),
+        Convergence(None, x.new_zeros(count), True, problem, x),
+        problem,
+        Memory({}, {}),
+        finding.maps,
+    )
+    sigma = Chosen(numbers(settle.compact(problem.sigma)), noise.source)
+    seconds = {"before": time.perf_counter() - begun, "solve": 0.0, "total": time.perf_counter() - begun}
+    verdict = [unknown.doubt(finding, job.guard, parts.y, plain)] * count
+    lam, light = Chosen(1.0, f"without a say: {UNSOLVED}"), Light("srgb", UNSOLVED)
+    record = _record(job, parts, used, result, sigma, lam, light, seconds, verdict, initial, plain)
+    record = replace(record, theory=UNSOLVED, residual_over_noise=None, residual_whiteness=None,
+                     stripes=striped or None, kernel=finding.to_json(), said=said)  # fmt: skip
+    return Restoration(plain, plain, initial, parts.truth, result, used.solver, record)
 
 
 class _Ways(NamedTuple):

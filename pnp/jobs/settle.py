@@ -46,6 +46,7 @@ FAR_FROM_UNIT = 2.0  # mean of a picture's |values|
 FEW_PHOTONS = 2.0  # on average: a denoiser beside their own likelihood gained −0.1 to 3.8 dB below, −0.3 to 0 above
 # white noise in JPEG's error, and the share of it that `survived`: colour JPEGs with more lost up to 1 dB by its model
 MOSTLY, SURVIVES = 0.5, 0.5
+READ_OUT = 0.05  # of the brightest sample: a camera's noise in the dark, and not an offset
 BLIND = "neither known nor used"
 
 Say = Callable[[str], None]
@@ -105,6 +106,19 @@ def level(job: Job, parts: Parts, say: Say) -> Level:
         return Level(_of_few(job, parts, photons) or Gaussian(sigma), source)
     clipped = find(parts.y, sigma, parts.operator.known()) is not None or parts.saturated is not None
     return Level(ClippedGaussian(sigma, parts.saturated) if clipped else Gaussian(sigma), source)
+
+
+def counted(parts: Parts, noise: Noise, say: Say) -> Parts:
+    """The parts with 0 for what the noise of the read-out has left below it, where the noise counts photons.
+
+    Where y goes further down, black is not where it was told to be: `Poisson` refuses that.
+    """
+    y = parts.y
+    below = y < 0
+    if not isinstance(noise, Poisson) or not bool(below.any()) or float(y.min()) < -READ_OUT * float(y.max()):
+        return parts
+    say(f"noise: {float(below.float().mean()):.2%} of the samples are below black and count as no photon")
+    return parts._replace(y=y.clamp_min(0))
 
 
 def _mostly_jpeg(job: Job, parts: Parts) -> float | None:

@@ -46,7 +46,7 @@ class Poisson(Noise):
         low = float(y.min())
         if low < -1e-5 * max(1.0, float(y.abs().max())):
             raise ValueError(f"y goes down to {low:.3g}, but photon counts are never negative. "
-                             "Subtract a smaller camera offset, or use gaussian noise.")  # fmt: skip
+                             "Subtract a smaller camera offset (--range), or use gaussian noise.")  # fmt: skip
         checks.per_image(self.gain, "gain", len(y))
         return replace(self, gain=self.gain.to(y) if isinstance(self.gain, Tensor) else self.gain, known=known)
 
