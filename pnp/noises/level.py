@@ -28,8 +28,8 @@ AGREES, AT_LEAST = 1.3, 0.45
 AWAY, MANY = 3.0, 0.1  # stds, and share of the windows
 LEAST_SHARE = 0.6  # of the variance that clipping leaves: where it seems to be less, the means of windows mislead
 # a coarse level counts from so many times the finer one, if that of the flattest tenth of windows is less than so many
-# times that of the flattest: more is texture, or in the JPEG of a blurred picture blocks of which nothing is left
-COUNTS, COUNTS_IN_BLOCKS = (1.3, 1.2), (1.2, 2.0)
+# times that of the flattest, and that at full size, too: more is texture, or blocks of which JPEG has left nothing
+COUNTS, COUNTS_IN_JPEG, COUNTS_IN_BLURRED = (1.3, 1.2, math.inf), (1.3, 1.2, 1.3), (1.2, 2.0, math.inf)
 # 56 blurred or halved training JPEGs, with noise of 0, 2 or 4 of 255, lost 0.2 dB to their best sigma on average so,
 # at most 0.9; 0.5 and up to 2.2 where all of it was added to what was seen, 0.3 and up to 2.9 with SEEN = 1 (unet)
 AMPLIFIED, SEEN = 1.25, 0.5
@@ -172,7 +172,7 @@ def over_sizes(y: Tensor, sigma: Tensor, *, pixelwise: bool, jpeg: bool = False)
     if min(y.shape[-2:]) < LEAST_SIDES[0]:
         return sigma, torch.ones_like(sigma)
     look = _sizes if pixelwise else _strongest
-    counts = COUNTS_IN_BLOCKS if jpeg and not pixelwise else COUNTS
+    counts = COUNTS if not jpeg else COUNTS_IN_JPEG if pixelwise else COUNTS_IN_BLURRED
     found = [look(x, float(s), *counts) for x, s in zip(y.detach().to("cpu", torch.float64), sigma, strict=True)]
     levels = torch.tensor(found, dtype=torch.float64).to(sigma)  # (B, 3)
     size = 1 + (levels[:, 1] > levels[:, 0]) + 2 * (levels[:, 2] > levels[:, 1])
@@ -180,24 +180,24 @@ def over_sizes(y: Tensor, sigma: Tensor, *, pixelwise: bool, jpeg: bool = False)
     return torch.where(size > 1, level, levels[:, 0]), size
 
 
-def _strongest(y: Tensor, sigma: float, margin: float, flat: float) -> tuple[float, float, float]:
+def _strongest(y: Tensor, sigma: float, margin: float, flat: float, fine: float) -> tuple[float, float, float]:
     """`_sizes` of the channels, or of brightness where its noise is far stronger, scaled as if they were independent.
 
     JPEG takes the noise of colours away and leaves that of brightness, which all channels share.
     """
-    channels = _sizes(y, sigma, margin, flat)
+    channels = _sizes(y, sigma, margin, flat, fine)
     if len(y) != 3:
         return channels
     weights = torch.tensor(YCC[0], dtype=y.dtype).view(3, 1, 1)
     bright = (weights * y).sum(0, keepdim=True) / weights.norm()
-    levels = _sizes(bright, _coarse(bright, 1)[0], margin, flat)
+    levels = _sizes(bright, _coarse(bright, 1)[0], margin, flat, fine)
     return levels if math.hypot(*levels) > margin * math.hypot(*channels) else channels
 
 
-def _sizes(y: Tensor, sigma: float, margin: float, flat: float) -> tuple[float, float, float]:
+def _sizes(y: Tensor, sigma: float, margin: float, flat: float, fine: float) -> tuple[float, float, float]:
     """s_1, s_2, s_4 of one picture (C, H, W); what does not count is the one before."""
     half, even = _coarse(y, 2)
-    if half <= margin * sigma or even >= flat:
+    if half <= margin * sigma or even >= flat or (math.isfinite(fine) and _coarse(y, 1)[1] >= fine):
         return sigma, sigma, sigma
     if min(y.shape[-2:]) < LEAST_SIDES[1]:
         return sigma, half, half
