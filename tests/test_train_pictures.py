@@ -46,7 +46,7 @@ def test_the_shares_of_a_photograph_add_up_to_one(there: set[str], mixture: Mixt
 
 
 def test_a_mixture_says_which_share_is_wrong() -> None:
-    for shares, says in (({"jitter": 1.5}, "--jitter is 1.5"), ({"jpeg": 0.7, "whole": 0.7}, "at most 1 together")):
+    for shares, says in (({"jitter": 1.5}, "jitter is 1.5"), ({"jpeg": 0.7, "whole": 0.7}, "at most 1 together")):
         with pytest.raises(ValueError, match=says):
             Mixture(**shares)
 

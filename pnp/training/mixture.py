@@ -26,7 +26,7 @@ class Mixture:
     def __post_init__(self) -> None:
         for name, share in asdict(self).items():
             if not 0 <= share <= 1:
-                raise ValueError(f"--{name} is {share:g}; expected a share from 0 to 1.")
+                raise ValueError(f"{name} is {share:g}; expected a share from 0 to 1.")
         if self.jpeg + self.whole > 1:
             raise ValueError(f"jpeg and whole are {self.jpeg:g} and {self.whole:g}; expected at most 1 together.")
 
