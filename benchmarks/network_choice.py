@@ -70,7 +70,8 @@ def mean_shift(folder: Path, steps: int) -> dict[str, Any]:
     shipped = store.load("unet-grey")
     settings = TrainSettings("unet", steps=steps, levels=(LEVEL, LEVEL), lr=5e-4)
     cpu, judging = torch.device("cpu"), judges(folder)
-    objective = Denoising.of(shipped, judging, judging, (LEVEL, LEVEL), settings.largest())
+    level, mixture = (LEVEL, LEVEL), settings.mixture
+    objective = Denoising.of(shipped, judging, judging, level, settings.largest(), mixture)
     with torch.inference_mode():
         before = objective.judge(run.in_format(shipped, cpu), cpu)["psnr"]
     own = trained(settings, folder, initial=shipped)[1]["psnr"]

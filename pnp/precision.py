@@ -17,6 +17,7 @@ LearningPrecision = Literal["auto", "float32", "bfloat16"]  # small gradients va
 MARGIN = 0.8  # a shorter format must take less than this share of the time, else what is equally fast would flip
 ROUNDS = 9
 SECONDS = 0.05  # nothing is timed later than this: a slow or busy processor gets fewer rounds, or keeps float32
+PATIENCE = 20  # times as long where gradients are taken: a run of minutes or hours follows
 
 
 class Choice(NamedTuple):
@@ -58,11 +59,16 @@ def _fastest(device: torch.device, threads: int, learning: bool) -> Choice:
     took = times(known, device, learning)
     best = known[0]
     if not all(map(math.isfinite, took.values())):
-        return Choice(torch.float32, f"not every format could be timed within {1e3 * SECONDS:.0f} ms")
+        return Choice(torch.float32, f"not every format could be timed within {1e3 * limit(learning):.0f} ms")
     for dtype in known[1:]:
         best = dtype if took[dtype] < MARGIN * took[best] else best
     others = [f"{1e3 * took[d]:.2f} ms in {Choice(d, '').name}" for d in known if d != best]
     return Choice(best, f"measured: {1e3 * took[best]:.2f} ms against {', '.join(others)}")
+
+
+def limit(learning: bool) -> float:
+    """Seconds after which no timing begins."""
+    return SECONDS * PATIENCE if learning else SECONDS
 
 
 def offered(device: torch.device, learning: bool) -> tuple[torch.dtype, ...]:
@@ -81,8 +87,8 @@ def offered(device: torch.device, learning: bool) -> tuple[torch.dtype, ...]:
 def times(dtypes: tuple[torch.dtype, ...], device: torch.device, learning: bool) -> dict[torch.dtype, float]:
     """Least seconds of a 3×3 convolution of 64 channels in each format, as in the networks here.
 
-    The formats take turns, so that a busy machine slows all of them; the first round is a warm-up.  Once SECONDS are
-    spent no further call begins; a format that was not timed by then has inf.
+    The formats take turns, so that a busy machine slows all of them; the first round is a warm-up.  Past the
+    `limit` no further call begins; a format that was not timed by then has inf.
     """
     side = 32 if device.type == "cpu" else 256  # on a GPU a small one would time the launch alone
     begun, took = time.perf_counter(), {dtype: float("inf") for dtype in dtypes}
@@ -91,7 +97,7 @@ def times(dtypes: tuple[torch.dtype, ...], device: torch.device, learning: bool)
         for k in range(1 + ROUNDS):
             for dtype, call in calls.items():
                 start = time.perf_counter()
-                if start - begun > SECONDS:
+                if start - begun > limit(learning):
                     return took
                 call()
                 if k:

@@ -272,7 +272,7 @@ def test_em_recovers_a_known_mixture_and_raises_the_likelihood_of_what_it_has_no
     scores, best = [], likelihood(TRUE_WEIGHTS, TRUE_COVARIANCES)
     for steps in (0, 2, 10, 150):
         for _ in range(steps):
-            run.advance(Denoising(None, [], "gaussian", (0.0, 0.1)), 0.0)  # type: ignore[arg-type]
+            run.advance(Denoising(None, {}, "gaussian", (0.0, 0.1)), 0.0)  # type: ignore[arg-type]
         scores.append(likelihood(run.weights, run.covariances()))
     assert all(a < b + 2e-3 for a, b in pairwise(scores)), scores
     assert scores[0] < best - 0.3 and abs(scores[-1] - best) < 5e-3

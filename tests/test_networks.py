@@ -22,7 +22,7 @@ from pnp.priors.network import NearestLevel, NetworkDenoiser, networks, shipped
 from pnp.registry import DENOISERS, SpecError
 from pnp.samples import photograph
 from pnp.training.objectives.denoising import drawn
-from pnp.training.patches import PatchPool
+from pnp.training.patches import PatchPool, sizes
 from pnp.training.run import TrainSettings, resumed, start, train
 
 
@@ -165,22 +165,24 @@ def test_training_improves_on_doing_nothing(tmp_path: Path, pictures: list[Path]
     assert reached["50"] > 14.2 + 3 and reached["25"] > 20.2 + 1.5  # the noise alone is at 14.15 and 20.17 dB
 
 
-def test_most_patches_of_a_large_photograph_are_from_a_small_copy() -> None:
-    """Red noise on grey: the copies are smaller, and their JPEG files keep half of the colour's resolution."""
+def test_a_large_photograph_is_drawn_in_sizes_of_which_one_has_been_a_jpeg_file() -> None:
+    """Red noise on grey: the copies are smaller, and the JPEG file keeps half of the colour's resolution."""
     draw = torch.Generator().manual_seed(0)
     red = 128 + 60 * torch.randn(1, 520, 640, generator=draw)
     picture = torch.cat([red, torch.full((2, 520, 640), 128)]).clamp(0, 255).to(torch.uint8)
-    small = picture[:, :200, :300]
-    pool = PatchPool([picture, small])
-    sizes = pool.sizes[0]
-    assert [tuple(p.shape) for p in sizes[:2]] == [(3, 520, 640), (3, 260, 320)] and sizes[0] is picture
-    assert all(330 <= p.shape[1] <= 480 and abs(p.shape[2] / p.shape[1] - 640 / 520) < 0.01 for p in sizes[2:])
-    assert len(sizes) == 8 and len(pool.sizes[1]) == 1 and torch.equal(pool.sizes[1][0], small)
-    reds = sizes[2][0].float() - sizes[2][2].float()  # in cells of two pixels: colour's finest detail
-    within = [(p[:, 0:-1:2] - p[:, 1::2]).std() for p in (reds[:, : reds.shape[1] // 2 * 2], picture[0].float())]
-    assert float(within[0]) < 0.3 * float(within[1])
-    assert pool.draw(5, 64, draw).shape == (5, 3, 64, 64)
-    assert PatchPool([picture[:1]]).draw(2, 64, draw).shape == (2, 1, 64, 64)
+    found = sizes(picture, number=0)
+    assert found["whole"] is picture and found["halved"].shape == (3, 260, 320)
+    assert 330 <= found["jpeg"].shape[1] <= 480 and found["small"].shape == (3, 260, 320)  # at least twofold
+    assert all(abs(p.shape[2] / p.shape[1] - 640 / 520) < 0.01 for p in found.values())
+
+    def finest(p: Tensor) -> float:  # how much of the colour is finer than cells of two pixels
+        p = p[:, : p.shape[1] // 2 * 2, : p.shape[2] // 2 * 2].float()
+        colour = p[0] - p[2]
+        return float((colour[:, 0::2] - colour[:, 1::2]).std() / colour.std())
+
+    assert finest(found["jpeg"]) < 0.5 * finest(found["small"])
+    assert set(sizes(picture[:, :300, :300], 0)) == {"whole", "halved"} and set(sizes(picture[:, :200], 0)) == {"whole"}
+    assert PatchPool([picture]).draw(5, 64, draw).shape == (5, 3, 64, 64)
 
 
 def test_a_failing_checkpoint_leaves_the_former_one(tmp_path: Path, pictures: list[Path], monkeypatch) -> None:

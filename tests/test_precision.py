@@ -124,6 +124,11 @@ def test_the_least_time_counts_and_a_warm_up_does_not(monkeypatch: pytest.Monkey
     monkeypatch.setattr(precision, "SECONDS", 0.0)
     precision.times((F32, BF16), CPU, False)
     assert calls == {F32: 1, BF16: 0}  # the first call has used it up
+    calls.update({F32: 0, BF16: 0})
+    monkeypatch.setattr(precision, "SECONDS", 0.04)  # the first call of a busy machine takes longer
+    assert float("inf") in precision.times((F32, BF16), CPU, False).values()
+    calls.update({F32: 0, BF16: 0})
+    assert float("inf") not in precision.times((F32, BF16), CPU, True).values()  # training waits for it
 
 
 def test_a_format_that_was_not_timed_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:

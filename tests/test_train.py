@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from pnp.priors import store
 from pnp.priors.nets import DnCNN, Network
 from pnp.registry import SpecError
 from pnp.training import em
+from pnp.training.mixture import Mixture
 from pnp.training.objectives import Denoising
 from pnp.training.patches import PatchPool, held_out, read_pictures
 from pnp.training.run import PATIENCE, TrainSettings, log, parse_network, resumed, start, step, train
@@ -44,7 +45,7 @@ def pictures(tmp_path: Path) -> list[Path]:
 
 
 def examples() -> Denoising:
-    return Denoising(PatchPool([torch.from_numpy(camera()[None].copy())]), [], "gaussian", (0.0, 55 / 255))
+    return Denoising(PatchPool([torch.from_numpy(camera()[None].copy())]), {}, "gaussian", (0.0, 55 / 255))
 
 
 @pytest.mark.parametrize("n", [2, 3, 31, 32, 33, 64])
@@ -103,13 +104,17 @@ def test_the_largest_patch_fits_into_every_picture() -> None:
     large = settings(patch=128, growth=((0.2, 16), (0.6, 2)))
     assert large.largest() == 512  # more than a small copy has
     pictures = [torch.randint(256, (1, *size), dtype=torch.uint8) for size in ((100, 500), (2060, 2050))]
-    with_copies = PatchPool(pictures, large.largest())
-    assert [len(sizes) for sizes in with_copies.sizes] == [1, 8]
-    assert all(min(p.shape[1:]) >= 512 for sizes in with_copies.sizes for p in sizes)
+    with_copies = PatchPool(pictures, large.largest(), Mixture(jpeg=0.3, whole=0.1))
+    assert [len(sizes) for sizes in with_copies.sizes] == [1, 4]
+    assert all(min(p.shape[1:]) >= 512 for sizes in with_copies.sizes for _, p in sizes)
     assert with_copies.draw(8, 512, torch.Generator()).shape == (8, 1, 512, 512)
 
 
-@pytest.mark.parametrize("net", [{}, {"net": "epll", "config": {"components": 4, "size": 4}}], ids=["descent", "em"])
+@pytest.mark.parametrize(
+    "net",
+    [{}, {"mixture": Mixture(jitter=0.5, synthetic=0.5)}, {"net": "epll", "config": {"components": 4, "size": 4}}],
+    ids=["descent", "jitter and rendered", "em"],
+)
 def test_an_interrupted_run_resumes_exactly(
     tmp_path: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch, net: dict[str, object]
 ) -> None:
@@ -143,6 +148,8 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path, pictures: list[Path]) 
         ({"levels": (0.0, 0.1)}, r"--levels is \(0.0, 0.1\), but \(0.0, 0.2"),
         ({"mode": "greedy"}, "--mode is greedy, but joint"),
         ({"seed": 1}, "--seed is 1, but 0"),
+        ({"synthetic": 0.3}, "--synthetic is 0.3, but 0.0"),
+        ({"patch": (64, 160)}, r"--patch is \(64, 160\), but \(32, 64\)"),
     ]:
         with pytest.raises(ValueError, match=message):
             resumed(tmp_path / "run", given)
@@ -152,6 +159,16 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path, pictures: list[Path]) 
         resumed(tmp_path / "nowhere", {})
     (tmp_path / "run/checkpoint.pt").write_bytes(b"damaged")
     with pytest.raises(ValueError, match=r"cannot read .*checkpoint\.pt"):
+        resumed(tmp_path / "run", {})
+
+
+def test_a_run_of_an_earlier_version_is_refused(tmp_path: Path, pictures: list[Path]) -> None:
+    train(settings(steps=2), pictures, tmp_path / "run")
+    path = tmp_path / "run/checkpoint.pt"
+    stored = torch.load(path, weights_only=True)
+    del stored["settings"]["mixture"]
+    torch.save(stored, path)
+    with pytest.raises(ValueError, match=r"cannot resume .*earlier version of pnp .* start a new run"):
         resumed(tmp_path / "run", {})
 
 
@@ -270,8 +287,10 @@ def test_the_command_trains_resumes_records_and_its_weights_restore(
     assert "--seed is 3, but 2 in run" in capsys.readouterr().err
     record = store.manifest(Path("run"))["dncnn-grey"]
     expected = {"architecture": "dncnn", "mode": "joint", "lr": 1e-3, "seed": 2, "sigma": [0.0, 55 / 255], "steps": 5}
-    expected |= {"data": ["photos"], "licence": "CC0", "validation": {"data": ["photos"], "pictures": 1}}
+    expected |= {"data": ["photos"], "licence": "CC0", "patch": [64, 128], "mixture": asdict(Mixture())}
     assert {k: record[k] for k in expected} == expected and "init" not in record
+    assert record["validation"]["data"] == ["photos"] and set(record["psnr"]) == {"15", "25", "50"}
+    assert record["validation"]["pictures"] == 1 + 1 + 8 * (len(record["origins"]) - 2)  # of one photograph
     solve = ["solve", "photos/0.png", "--simulate", "--op", "blur:std=1", "--lam", "1", "--iterations", "2"]
     assert pnp(*solve, "--prior", "dncnn:weights=run/dncnn-grey.safetensors", "--report", "out") == 0
     assert files.read("out/0-restored.png").pixels.shape == (1, 1, 150, 160)
@@ -296,7 +315,7 @@ def test_fine_tuned_weights_keep_the_record_of_the_first(
     record = store.manifest(Path("b"))["dncnn-grey"]
     assert record["init"] == first["sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
     assert record["data"] == ["photos"] and record["licence"] == "CC0; unknown" and record["steps"] == 2 + 4
-    assert record["validation"] == {"data": ["photos"], "pictures": 1}
+    assert record["validation"]["data"] == ["photos"]
 
 
 def test_weights_without_a_record_count_as_unknown(
@@ -311,6 +330,29 @@ def test_weights_without_a_record_count_as_unknown(
     record = store.manifest(Path("run"))["dncnn-grey"]
     assert record["data"] == ["unknown", "photos"] and record["licence"] == "unknown; CC0" and record["steps"] == 2
     assert record["init"] == hashlib.sha256(Path("kair.pth").read_bytes()).hexdigest()
+
+
+def test_the_command_takes_shares_and_sides_and_tells_them(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["train", "dncnn:depth=4,width=6", "--data", "photos", "--out", "run"]
+    shares = ["--synthetic", "0.5", "--jitter", "0.25", "--jpeg", "0"]
+    assert pnp(*command, "--steps", "2", *shares, "--patch", "16..40", "--precision", "float32") == 0
+    record = store.manifest(Path("run"))["dncnn-grey"]
+    assert record["mixture"] == asdict(Mixture(jpeg=0, jitter=0.25, synthetic=0.5)) and record["patch"] == [16, 40]
+    assert pnp(*command, "--resume", "--steps", "3", *shares, "--patch", "16..40") == 0
+    assert pnp(*command, "--resume", "--jitter", "0.5") == 2
+    assert "--jitter is 0.5, but 0.25 in run" in capsys.readouterr().err
+    for wrong, says in (
+        (["--patch", "40..16"], "patches are 40..16 pixels; expected LOW..HIGH"),
+        (["--patch", "big"], "expected LOW..HIGH or one side in pixels"),
+        (["--synthetic", "1.5"], "1.5 is not in the range"),
+    ):
+        assert pnp(*command[:-1], "other", "--steps", "2", *wrong) == 2
+        assert says in capsys.readouterr().err
+    assert pnp("train", "epll", "--data", "photos", "--out", "other", "--steps", "2", "--patch", "16") == 2
+    assert "--patch does not apply to epll" in capsys.readouterr().err
 
 
 def test_noise_levels_are_not_for_a_network_that_has_its_own(

@@ -91,6 +91,17 @@ def levels(context: click.Context, parameter: click.Parameter, value: str | None
         raise click.BadParameter(f"{value!r}: expected LOW..HIGH or one level, e.g. 0..55/255.") from None
 
 
+def sides(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """LOW..HIGH, or one side, in whole pixels."""
+    if value is None:
+        return None
+    low, dots, high = value.partition("..")
+    try:
+        return int(low), int(high if dots else low)
+    except ValueError:
+        raise click.BadParameter(f"{value!r}: expected LOW..HIGH or one side in pixels, e.g. 64..160.") from None
+
+
 @contextmanager
 def one_line_errors(debug: bool) -> Iterator[None]:
     """Errors become one line and their exit code; warnings become notes."""

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..progress import doing
-from .options import levels, one_line_errors, seconds
+from .options import levels, one_line_errors, seconds, sides
 from .progress import shown
 
 
@@ -22,6 +22,16 @@ from .progress import shown
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for checkpoint, log and weights.")
 @click.option("--levels", callback=levels, metavar="LOW..HIGH", help="Noise levels. Default: 0..55/255 for denoisers.")
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate. Default: set by the network.")
+@click.option("--synthetic", type=click.FloatRange(0, 1), help="Share of patches from rendered pictures: dead leaves, "
+              "drawings, text. Default: 0.")  # fmt: skip
+@click.option("--jitter", type=click.FloatRange(0, 1), help="Share of photographs' patches with other colours. "
+              "Default: 0.")  # fmt: skip
+@click.option("--jpeg", type=click.FloatRange(0, 1), help="Share of photographs' patches that were a JPEG file. "
+              "Default: 0.25.")  # fmt: skip
+@click.option("--patch", callback=sides, metavar="LOW..HIGH", help="Side of a patch in pixels, growing. Default: set "
+              "by the network.")  # fmt: skip
+@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), help="Number format. Default: auto, "
+              "the fastest here.")  # fmt: skip
 @click.option("--mode", help="How trd is trained: joint, greedy or greedy+joint. Default: joint.")
 @click.option("--init", metavar="WEIGHTS", help="First weights: a file, or the name of shipped ones.")
 @click.option("--licence", help="Licences of the data, for the record. Default: unknown.")
@@ -51,27 +61,37 @@ def _train(
     **given: Any,
 ) -> None:
     import datetime
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     from ..priors import store
     from ..priors.nets import ARCHITECTURES
     from ..training import run
+    from ..training.mixture import Mixture
     from ..training.objectives import OBJECTIVES
 
     name, config = run.parse_network(net)
-    files = OBJECTIVES[ARCHITECTURES[name].objective].files
-    pictures, judges = files(data), files(val) if val else None
+    objective = OBJECTIVES[ARCHITECTURES[name].objective]
+    pictures, judges = objective.files(data), objective.files(val) if val else None
     given["channels"] = None if channels is None else int(channels)
     given = {"net": name, "config": config, **{k: v for k, v in given.items() if v is not None}}
-    for option in ("levels", "lr", "mode"):
+    for option in ("levels", "lr", "mode", "patch", "precision"):
         if option in given and option not in run.learner(name).options:
+            raise ValueError(f"--{option} does not apply to {name}. Leave it out.")
+    shares: dict[str, Any] = {k: given.pop(k) for k in ("jpeg", "jitter", "synthetic") if k in given}
+    for option in shares:
+        if not objective.mixed:
             raise ValueError(f"--{option} does not apply to {name}. Leave it out.")
     if "levels" in given and ARCHITECTURES[name](**config).level is not None:
         raise ValueError(f"--levels does not apply to {name}, which has one noise level. Use {name}:sigma=25/255.")
     if init is not None and resume:
         raise ValueError("--init starts a new run, and --resume continues the run in --out. Pass one of the two.")
     initial = None if init is None else store.load_file(init) if Path(init).suffix else store.load(init)
-    settings = run.resumed(out, given) if resume else run.TrainSettings(**given)
+    if resume:
+        settings = run.resumed(out, {**given, **shares})
+    else:
+        if "patch" in given:
+            given |= run.growing(*given["patch"])
+        settings = run.TrainSettings(**given, mixture=Mixture(**shares))
     before = settings.sources if initial is None else _origin(initial, init)
     same = resume and set(_folders(pictures)) <= set(before.get("data", []))
     sources = _sources(before, _folders(pictures), licence or ("" if same else "unknown"))
@@ -89,6 +109,7 @@ def _train(
     record: dict[str, Any] = {
         "architecture": settings.net,
         **run.learner(name).record(settings, trained),
+        **({"mixture": asdict(settings.mixture)} if objective.mixed else {}),
         "seed": settings.seed,
         **settings.sources,
         "steps": settings.sources.get("steps", 0) + last["step"],

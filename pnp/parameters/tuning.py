@@ -44,6 +44,7 @@ HEAD = (
     "# Default parameters by `pnp tune`, for `pnp solve --rules`: a row goes before the shipped one of the same kind,",
     "# task and asked-for solver (`pnp list rules`).",
 )
+SIZES = ("whole", "halved", *6 * ["jpeg"])  # of the large photographs, in turn
 STEPS = {"lam": (1.6, 1.25), "start": (1.5, 1.2), "end": (1.4, 1.15), "floor": (1.6, 1.25)}  # factors, coarse then fine
 
 
@@ -60,7 +61,7 @@ class Case:
 def crops(paths: Sequence[Path], count: int, side: int, channels: int) -> Tensor:
     """The central squares of `count` pictures spread over the list, (count, channels, side, side).
 
-    Six in eight large photographs are taken as a small copy, one as its half, as the networks saw them in training.
+    Six in eight large photographs are taken as a small copy out of a JPEG file, one as its half, one as it is.
     """
     found: list[Tensor] = []
     for path in paths[:: max(1, len(paths) // count)]:
@@ -69,7 +70,8 @@ def crops(paths: Sequence[Path], count: int, side: int, channels: int) -> Tensor
         picture = read_pictures([path], channels)[0]
         if min(picture.shape[1:]) >= side:
             seen = sizes(picture, len(found), side)
-            found.append(pictures.crop_centre(seen[len(found) % len(seen)][None].float() / 255, side))
+            size = SIZES[len(found) % len(SIZES)] if "jpeg" in seen else "whole"
+            found.append(pictures.crop_centre(seen[size][None].float() / 255, side))
     if not found:
         raise ValueError(f"no picture has {side}×{side} pixels or more. Add larger pictures, or lower --side.")
     return torch.cat(found)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +17,7 @@ from ..priors.nets import Network, PatchMixture
 from ..priors.patches import EPLL
 from .learner import Learner
 from .objectives import Denoising, Objective
-from .objectives.denoising import JUDGED
+from .objectives.denoising import JUDGED, by_origin
 from .patches import PatchPool
 
 if TYPE_CHECKING:
@@ -92,14 +94,14 @@ class EM(Learner):
 
     def judge(self, objective: Objective, last: bool) -> dict[str, Any]:
         """log p of a patch, the mean in nats; at the end the PSNR of EPLL in dB, too, at three noise levels."""
-        pictures = _photographs(objective).pictures
+        origins = _photographs(objective).origins
         weights, covariances = self.weights, self.covariances()
         evidence = []
-        for picture in pictures:
+        for picture in chain(*origins.values()):
             c = self.net.coefficients(unfold(picture[None].float() / 255, self.net.size, stride=STRIDE)[0])
             evidence.append(float(log_densities(c, weights, covariances).logsumexp(0).mean()))
         found = {"log_likelihood": sum(evidence) / len(evidence)}
-        return {**found, "psnr": self._gains(pictures)} if last else found
+        return {**found, **self._gains(origins)} if last else found
 
     def finish(self) -> Network:
         variances, axes = torch.linalg.eigh(self.covariances())
@@ -146,16 +148,15 @@ class EM(Learner):
         return self.net.coefficients(patches.transpose(0, 1).flatten(1))
 
     @torch.inference_mode()
-    def _gains(self, pictures: list[Tensor]) -> dict[str, float]:
-        denoiser, result = EPLL(self.finish()), {}
-        for sigma in JUDGED:
-            values = []
-            for picture in pictures:
-                clean = crop_centre(picture, CENTRE)[None].float() / 255
-                noise = sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-                values.append(float(psnr(denoiser(clean + noise, sigma).clamp(0, 1), clean)))
-            result[f"{255 * sigma:.0f}"] = sum(values) / len(values)
-        return result
+    def _gains(self, origins: dict[str, list[Tensor]]) -> dict[str, Any]:
+        denoiser = EPLL(self.finish())
+
+        def gain(sigma: float, picture: Tensor) -> float:
+            clean = crop_centre(picture, CENTRE)[None].float() / 255
+            noise = sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+            return float(psnr(denoiser(clean + noise, sigma).clamp(0, 1), clean))
+
+        return by_origin(origins, {f"{255 * sigma:.0f}": partial(gain, sigma) for sigma in JUDGED})
 
 
 def _photographs(objective: Objective) -> Denoising:

@@ -22,7 +22,7 @@ class Learner(ABC):
     state() and load() hold all of it: a run that is restored goes on as if nothing had happened.
     """
 
-    options: frozenset[str] = frozenset()  # which of lr, levels and mode mean something to it
+    options: frozenset[str] = frozenset()  # which of lr, levels, mode, patch and precision mean something to it
     net: Network
     step: int = 0
     elapsed: float = 0.0

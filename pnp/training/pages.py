@@ -68,6 +68,14 @@ def typeset(words: list[str], file: Path, size: int, page: tuple[int, int]) -> t
     return torch.from_numpy(np.array(canvas))[None].float() / 255, lines
 
 
+def installed(most: int = 64) -> list[Path]:
+    """Fonts of this machine, at most so many of them, spread over all in the order of names."""
+    from matplotlib.font_manager import findSystemFonts
+
+    found = sorted(Path(p) for p in findSystemFonts() if p.endswith((".ttf", ".otf")))
+    return found[:: -(-len(found) // most)] if found else []
+
+
 def scripts(file: Path) -> list[str]:
     """Which scripts a font has; none of a file that is not a font."""
     try:

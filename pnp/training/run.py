@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from ..files import atomic
 from ..optimizer import Muon
-from ..precision import autocast, choose
+from ..precision import LearningPrecision, autocast, choose
 from ..priors.nets import ARCHITECTURES, Network
 from ..registry import Spec, SpecError, convert, unknown
 from .em import EM
 from .learner import Learner
+from .mixture import Mixture
 from .objectives import OBJECTIVES, Objective
 from .patches import held_out
 
@@ -48,12 +49,14 @@ class TrainSettings:
     config: dict[str, Any] = field(default_factory=dict)  # arguments of the architecture
     batch: int | None = None  # None: as the objective says
     patch: int | None = None  # side in pixels
-    growth: tuple[tuple[float, int], ...] = ((0.6, 2), (0.8, 4))  # (progress, factor in pixels of a patch)
+    growth: tuple[tuple[float, float], ...] = ((0.6, 2), (0.8, 4))  # (progress, factor in pixels of a patch)
     lr: float | None = None  # peak; None: the architecture's own
     weight_decay: float = 1e-3
     clip: float = 0.1
     ema: float = 0.999
     levels: tuple[float, float] | None = None  # noise is drawn between these; None: as the objective says
+    mixture: Mixture = field(default_factory=Mixture)  # what the patches are drawn from
+    precision: LearningPrecision = "auto"
     mode: Mode = "joint"  # of a network in stages: all at once, one after the other (greedy), or first so, then all
     seed: int = 0
     sources: dict[str, Any] = field(default_factory=dict)  # data, licences, earlier steps, for the record
@@ -65,6 +68,8 @@ class TrainSettings:
             raise ValueError(unknown("network", self.net, list(ARCHITECTURES)))
         if self.mode not in get_args(Mode):
             raise ValueError(unknown("mode", self.mode, list(get_args(Mode))))
+        if self.precision not in get_args(LearningPrecision):
+            raise ValueError(unknown("precision", self.precision, list(get_args(LearningPrecision))))
         if self.levels is not None and (not 0 <= self.levels[0] <= self.levels[1] < math.inf or self.levels[1] == 0):
             raise ValueError(f"noise levels are {self.levels}; expected LOW..HIGH, 0 <= LOW <= HIGH, HIGH above 0.")
 
@@ -81,7 +86,7 @@ class TrainSettings:
         factor = max([f for at, f in self.growth if progress >= at], default=1)
         kind = self.objective()
         batch, patch = self.batch or kind.batch, self.patch or kind.patch
-        return max(1, batch // factor), int(patch * math.sqrt(factor)) // 8 * 8
+        return max(1, int(batch / factor)), int(patch * math.sqrt(factor)) // 8 * 8
 
     def largest(self) -> int:
         """The side of the largest patch of the run."""
@@ -101,6 +106,14 @@ class TrainSettings:
         if progress < warm:
             return peak * (0.01 + 0.99 * progress / warm)
         return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, (progress - warm) / (1 - warm)))))
+
+
+def growing(low: int, high: int) -> dict[str, Any]:
+    """Settings of patches of `low` pixels a side that end with `high`, by way of the geometric mean."""
+    if not 8 <= low <= high:
+        raise ValueError(f"patches are {low}..{high} pixels; expected LOW..HIGH, 8 <= LOW <= HIGH.")
+    pixels = (high / low) ** 2
+    return {"patch": low, "growth": ((0.6, math.sqrt(pixels)), (0.8, pixels))}
 
 
 def parse_network(spec: str) -> tuple[str, dict[str, Any]]:
@@ -134,7 +147,7 @@ def _argument(text: str, hint: Any, where: str) -> Any:
 class Run(Learner):
     """Descent: everything that a checkpoint holds, so that restoring it continues as if nothing had happened."""
 
-    options = frozenset({"lr", "levels", "mode"})
+    options = frozenset({"lr", "levels", "mode", "patch", "precision"})
     settings: TrainSettings
     device: torch.device
     net: Network
@@ -169,7 +182,7 @@ class Run(Learner):
         if last:
             _enter_phase(self.settings, self, 1.0)
         with torch.inference_mode():
-            return objective.judge(in_format(self.average, self.device), self.device)
+            return objective.judge(in_format(self.average, self.device, self.settings.precision), self.device)
 
     def finish(self) -> Network:
         _enter_phase(self.settings, self, 1.0)
@@ -177,7 +190,8 @@ class Run(Learner):
 
     @classmethod
     def record(cls, settings: TrainSettings, net: Network) -> dict[str, Any]:
-        return {"sigma": levels(settings, net), "mode": settings.mode, "lr": settings.peak()}
+        found = {"sigma": levels(settings, net), "mode": settings.mode, "lr": settings.peak()}
+        return {**found, "patch": (settings.shape(0)[1], settings.largest())}
 
     def state(self) -> dict[str, Any]:
         return {
@@ -245,7 +259,8 @@ def train(
     judging = {p.resolve() for p in validation}
     data = [p for p in data if p.resolve() not in judging]
     run = start(settings, device, initial)
-    objective = settings.objective().of(run.net, data, validation, levels(settings, run.net), settings.largest())
+    kind = settings.objective()
+    objective = kind.of(run.net, data, validation, levels(settings, run.net), settings.largest(), settings.mixture)
     out.mkdir(parents=True, exist_ok=True)
     if resume:
         run.load(_stored(out)[1])
@@ -316,7 +331,8 @@ def step(settings: TrainSettings, run: Run, objective: Objective, progress: floa
     Raises RuntimeError after PATIENCE gradients that are not finite.
     """
     rate = settings.rate(_enter_phase(settings, run, progress))
-    loss = objective.loss(in_format(run.net, device), *settings.shape(progress), run.generator, device)
+    net = in_format(run.net, device, settings.precision)
+    loss = objective.loss(net, *settings.shape(progress), run.generator, device)
     run.net.zero_grad()
     loss.backward()
     length = float(nn.utils.clip_grad_norm_(run.net.parameters(), settings.clip))
@@ -344,11 +360,13 @@ def levels(settings: TrainSettings, net: Network) -> tuple[float, float]:
     return settings.levels or settings.objective().levels
 
 
-def in_format(net: Network, device: torch.device) -> Callable[[Tensor, Tensor | float], Tensor]:
-    """N(x, sigma) in the number format that learns fastest there, its result in float32."""
+def in_format(
+    net: Network, device: torch.device, precision: LearningPrecision = "auto"
+) -> Callable[[Tensor, Tensor | float], Tensor]:
+    """N(x, sigma) in a number format, by default the one that learns fastest there, its result in float32."""
 
     def call(x: Tensor, sigma: Tensor | float) -> Tensor:
-        with autocast(choose("auto", device, learning=True).dtype, device):
+        with autocast(choose(precision, device, learning=True).dtype, device):
             return net(x.contiguous(memory_format=torch.channels_last), sigma).float()
 
     return call
@@ -419,10 +437,18 @@ def resumed(out: Path, given: dict[str, Any]) -> TrainSettings:
     given: settings that are asked for now.  Raises ValueError where one differs from the run's, or without a run.
     """
     stored = _stored(out)[0]
+    if "mixture" not in stored:
+        raise ValueError(
+            f"cannot resume {out}: an earlier version of pnp began it and drew its patches in another way. "
+            "Finish it with that version, or start a new run in another --out."
+        )
+    stored["mixture"] = Mixture(**stored["mixture"])
     stored["growth"] = tuple(tuple(g) for g in stored["growth"])
     stored["levels"] = None if stored["levels"] is None else tuple(stored["levels"])
     settings = TrainSettings(**stored)
-    had = {"network": settings.net, **{f"--{k}": stored[k] for k in ("channels", "mode", "seed")}}
+    had = {"network": settings.net, **{f"--{k}": stored[k] for k in ("channels", "mode", "seed", "precision")}}
+    had |= {f"--{share}": value for share, value in asdict(settings.mixture).items()}
+    had["--patch"] = settings.shape(0)[1], settings.largest()
     had["--lr"], had["--levels"] = settings.peak(), settings.levels or settings.objective().levels
     now = {"network" if k == "net" else f"--{k}": v for k, v in given.items()}
     if now.get("network") == settings.net:

@@ -41,8 +41,3 @@ def resaved(picture: Tensor, rng: np.random.Generator, quality: tuple[int, int])
     file = io.BytesIO()
     Image.fromarray(picture[0].numpy()).save(file, "JPEG", quality=int(rng.integers(*quality)))
     return torch.from_numpy(np.array(Image.open(file)))[None].float() / 255
-
-
-def rng_of(generator: torch.Generator) -> np.random.Generator:
-    """NumPy's generator, seeded by torch's."""
-    return np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))

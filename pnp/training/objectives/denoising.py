@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...files.pictures import crop_centre
 from ...priors.nets import Network
-from ..patches import PatchPool, read_pictures
+from ..mixture import Mixture
+from ..origins import origins
+from ..patches import PatchPool, pool_of, read_pictures
+from ..synthetic import printers
 from .base import Net, Objective, peak_snr
 
 JUDGED = (15 / 255, 25 / 255, 50 / 255)
@@ -23,16 +28,26 @@ class Denoising(Objective):
     noise: gaussian, or poisson with gain sigma².
     """
 
-    def __init__(self, pool: PatchPool, pictures: list[Tensor], noise: str, levels: tuple[float, float]) -> None:
-        self.pool, self.pictures, self.noise, self.range = pool, pictures, noise, levels
-        self.judges = len(pictures)
+    mixed = True
+
+    def __init__(
+        self, pool: PatchPool, origins: dict[str, list[Tensor]], noise: str, levels: tuple[float, float]
+    ) -> None:
+        self.pool, self.origins, self.noise, self.range = pool, origins, noise, levels
+        self.judges = sum(map(len, origins.values()))
 
     @classmethod
     def of(
-        cls, network: Network, data: list[Path], validation: list[Path], levels: tuple[float, float], largest: int
+        cls,
+        network: Network,
+        data: list[Path],
+        validation: list[Path],
+        levels: tuple[float, float],
+        largest: int,
+        mixture: Mixture,
     ) -> Denoising:
-        pool = PatchPool(read_pictures(data, network.channels), max(128, largest))
-        judges = [crop_centre(p, 256) for p in read_pictures(validation, network.channels)][:24]
+        pool = pool_of(data, network.channels, max(128, largest), mixture)
+        judges = origins(read_pictures(validation, network.channels), printers()[1])
         return cls(pool, judges, network.noise, levels)
 
     def loss(self, net: Net, batch: int, side: int, generator: torch.Generator, device: torch.device) -> Tensor:
@@ -42,18 +57,27 @@ class Denoising(Objective):
         noise = drawn(clean, sigma, generator, self.noise)
         return ((net(clean + noise, sigma) - noise).square() / (sigma + 1 / 255)).mean()
 
-    def judge(self, net: Net, device: torch.device) -> dict[str, dict[str, float]]:
-        """Mean PSNR in dB per noise level; the same seeded noise every time."""
+    def judge(self, net: Net, device: torch.device) -> dict[str, Any]:
+        """Mean PSNR in dB per noise level: psnr over the origins, each of which counts alike, and that of each."""
         low, high = self.range
-        scores = {}
-        for sigma in [s for s in JUDGED if low <= s <= high] or [high]:
-            values = []
-            for picture in self.pictures:
-                clean = picture[None].to(device).float() / 255
-                noisy = clean + drawn(clean, torch.tensor(sigma), torch.Generator().manual_seed(0), self.noise)
-                values.append(peak_snr(noisy - net(noisy, sigma), clean))
-            scores[f"{255 * sigma:.0f}"] = sum(values) / len(values)
-        return {"psnr": scores}
+        levels = [s for s in JUDGED if low <= s <= high] or [high]
+        return by_origin(self.origins, {f"{255 * s:.0f}": partial(self._gain, net, device, s) for s in levels})
+
+    def _gain(self, net: Net, device: torch.device, sigma: float, picture: Tensor) -> float:
+        """PSNR in dB of one picture; the same seeded noise every time."""
+        clean = picture[None].to(device).float() / 255
+        noisy = clean + drawn(clean, torch.tensor(sigma), torch.Generator().manual_seed(0), self.noise)
+        return peak_snr(noisy - net(noisy, sigma), clean)
+
+
+def by_origin(origins: dict[str, list[Tensor]], scores: dict[str, Callable[[Tensor], float]]) -> dict[str, Any]:
+    """{"psnr": {score: mean over the origins}, "origins": {origin: {score: mean over its pictures}}}."""
+    each = {
+        origin: {name: sum(map(score, pictures)) / len(pictures) for name, score in scores.items()}
+        for origin, pictures in origins.items()
+    }
+    mean = {name: sum(found[name] for found in each.values()) / len(each) for name in scores}
+    return {"psnr": mean, "origins": each}
 
 
 def drawn(clean: Tensor, sigma: Tensor, generator: torch.Generator, noise: str = "gaussian") -> Tensor:

@@ -11,9 +11,10 @@ from torch import Tensor
 from ...operators import kernels
 from ...priors.nets import Network
 from ...priors.nets.motion import LENGTHS, motions, soft_label
-from ..patches import PatchPool, read_pictures
+from ..mixture import Mixture
+from ..patches import PatchPool, pool_of, read_pictures, rng_of
 from .base import Net, Objective
-from .degrade import Files, blurred, rng_of
+from .degrade import Files, blurred
 
 MARGIN = 16  # of a patch, the reach of every motion
 QUALITY = (75, 99)  # of JPEG, which half of the patches go through
@@ -28,7 +29,7 @@ class Motion(Objective):
     After Sun, Cao, Xu & Ponce 2015, section 3, whose labels are the 73 motions alone.
     """
 
-    batch, patch, levels = 32, 64, (0.0, 3 / 255)
+    batch, patch, levels, mixed = 32, 64, (0.0, 3 / 255), True
 
     def __init__(self, pool: PatchPool, judging: PatchPool, levels: tuple[float, float], judges: int) -> None:
         self.pool, self.camera, self.judges = pool, Files(levels, 0.5, QUALITY), judges
@@ -36,11 +37,17 @@ class Motion(Objective):
 
     @classmethod
     def of(
-        cls, network: Network, data: list[Path], validation: list[Path], levels: tuple[float, float], largest: int
+        cls,
+        network: Network,
+        data: list[Path],
+        validation: list[Path],
+        levels: tuple[float, float],
+        largest: int,
+        mixture: Mixture,
     ) -> Motion:
         side = max(128, largest) + 2 * MARGIN
-        pools = [PatchPool(read_pictures(paths, network.channels), side) for paths in (data, validation)]
-        return cls(pools[0], pools[1], levels, len(validation))
+        judging = PatchPool(read_pictures(validation, network.channels), side)
+        return cls(pool_of(data, network.channels, side, mixture), judging, levels, len(validation))
 
     def loss(self, net: Net, batch: int, side: int, generator: torch.Generator, device: torch.device) -> Tensor:
         y, ways = self.drawn(self.pool, batch, side, generator)

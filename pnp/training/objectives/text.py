@@ -12,9 +12,11 @@ from torch import Tensor
 
 from ...operators import kernels
 from ...priors.nets import Network
+from ..mixture import Mixture
 from ..pages import Printer
+from ..patches import rng_of
 from .base import Net, Objective, peak_snr
-from .degrade import Files, blurred, rng_of
+from .degrade import Files, blurred
 
 SHAKE = (5.0, 21.0)  # pixels
 RADIUS = (0.5, 10.0)  # of defocus, in pixels
@@ -56,7 +58,13 @@ class Text(Objective):
 
     @classmethod
     def of(
-        cls, network: Network, data: list[Path], validation: list[Path], levels: tuple[float, float], largest: int
+        cls,
+        network: Network,
+        data: list[Path],
+        validation: list[Path],
+        levels: tuple[float, float],
+        largest: int,
+        mixture: Mixture,
     ) -> Text:
         return cls(Printer(data), Printer(validation), levels)
 
