@@ -42,6 +42,9 @@ NARROW = (0.5, 1.0)  # std in pixels of a kernel with a form, and without one: s
 # without a blur, six of them textures and pages, none had more than 0.004 but brick, (0.055, 1.95), and text,
 # (0.020, 3.81).  For each of all frequencies right kernels had 0.014 to 0.10: a smooth picture shows a blur at few.
 GAIN, SURE = 0.065, 0.12
+# Or so many for each of all frequencies: of the same pictures all that had as much, and a spread below MISFIT, gained;
+# those that lost had at most 0.039.
+MUCH = 0.045
 FITS, MISFIT = 1.3, 2.0
 PART = 400  # side of the crop that such a kernel is estimated from
 CLIPPED = (0.001, 0.03, 0.2)  # share of its pixels, as little as can be
@@ -274,7 +277,7 @@ def candidates(y: Tensor, largest: int | None = None) -> tuple[Kernel, Result]:
     said = f"{kernel.shape[0]}×{kernel.shape[1]} pixels, estimated from the picture"
     if point is None or best.fit is None or gain < GAIN * heard(point):
         why = "; the picture's spectrum tells too little"
-    elif best.fit.spread > (FITS if gain < SURE * heard(point) else MISFIT):
+    elif best.fit.spread > (FITS if gain < min(SURE * heard(point), MUCH * len(evidence.seen)) else MISFIT):
         why = "; the picture's spectrum is not that of such a blur"
     else:
         why = ""
