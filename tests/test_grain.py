@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pnp.core.loop import Callback
 from pnp.jobs import Job, Restoration, guard, run, settle
 from pnp.noises.level import grain
 from pnp.operators import ValidBlur, kernels
@@ -29,7 +31,9 @@ def noisy(clean: Tensor) -> Tensor:
     return u + NOISE * torch.randn(u.shape, generator=torch.Generator().manual_seed(0))
 
 
-def restored(y: Tensor, monkeypatch: pytest.MonkeyPatch, factor: float, **more: Any) -> tuple[Restoration, list[str]]:
+def restored(
+    y: Tensor, monkeypatch: pytest.MonkeyPatch, factor: float, callbacks: Sequence[Callback] = (), **more: Any
+) -> tuple[Restoration, list[str]]:
     """By a level that is wrong by a factor."""
     right, said = settle.level, list[str]()
 
@@ -38,7 +42,7 @@ def restored(y: Tensor, monkeypatch: pytest.MonkeyPatch, factor: float, **more: 
         return level._replace(noise=level.noise.scaled(factor))
 
     monkeypatch.setattr(settle, "level", wrong)
-    return run(Job(BLUR, "unet", **more), y, say=said.append), said
+    return run(Job(BLUR, "unet", **more), y, callbacks=callbacks, say=said.append), said
 
 
 def error(done: Restoration, clean: Tensor) -> float:
@@ -66,11 +70,27 @@ def test_of_a_batch_the_grainy_picture_alone_is_raised(
     assert isinstance(values, list) and values[0] > 0.7 * NOISE and values[1] == pytest.approx(alone.record.sigma.value)
 
 
-def test_a_sigma_that_was_told_is_not_changed(noisy: Tensor) -> None:
+@pytest.mark.parametrize("told", [{"sigma": NOISE / 2}, {"noise": f"gaussian:sigma={NOISE / 2}"}])
+def test_a_sigma_that_was_told_is_not_changed(noisy: Tensor, told: dict[str, Any]) -> None:
     said: list[str] = []
-    done = run(Job(BLUR, "unet", sigma=NOISE / 2), noisy, say=said.append)
-    assert done.record.sigma.value == NOISE / 2
+    done = run(Job(BLUR, "unet", **told), noisy, say=said.append)
+    assert done.record.sigma.value == pytest.approx(NOISE / 2)
     assert any("raise --sigma" in line for line in said)
+
+
+def test_a_run_of_limited_time_is_not_repeated(noisy: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a second solve without any time left, which has no grain and no detail."""
+    done, said = restored(noisy, monkeypatch, 0.5, seconds=1e4)
+    assert any("raise --sigma" in line for line in said) and "amplified" not in done.record.sigma.source
+
+
+def test_a_run_that_was_interrupted_is_not_repeated(noisy: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(snapshot: Any) -> None:
+        if snapshot.k == 7:
+            raise KeyboardInterrupt
+
+    done, said = restored(noisy, monkeypatch, 0.5, callbacks=[ended])
+    assert done.record.status == ["interrupted"] and not any("grain" in line for line in said)
 
 
 def test_grain_that_stays_is_texture(noisy: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:

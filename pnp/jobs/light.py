@@ -58,7 +58,7 @@ def of(job: Job, parts: Parts, noise: Level, say: Say) -> tuple[Space, Parts, Le
     if not any(linear):
         return Space(None, which, job.hidden, chosen), parts, noise
     slopes = torch.where(which.flatten(), _slope(curve, y, parts.operator.known()), 1.0)
-    there = Level(noise.noise.scaled(compact(slopes)), f"{noise.source}, in linear light")
+    there = noise._replace(noise=noise.noise.scaled(compact(slopes)), source=f"{noise.source}, in linear light")
     say(f"sigma: {shown(torch.as_tensor(there.noise.level(y)))} in linear light")
     space = Space(curve, which, job.hidden * float(slopes.mean()), chosen)
     return space, parts._replace(y=space.decoded(y)), there

@@ -205,7 +205,7 @@ def run(
 
 def _raisable(job: Job, noise: settle.Level) -> bool:
     """Whether sigma was not told, and can be raised."""
-    return job.sigma is None and not isinstance(job.noise, Noise) and noise.noise.scaled(2.0) is not noise.noise
+    return job.sigma is None and noise.noise.scaled(2.0) is not noise.noise
 
 
 def _without_grain(
@@ -213,7 +213,8 @@ def _without_grain(
 ) -> tuple[_Done, settle.Level]:
     """Solved again with more noise, step by step, where the result may have amplified some; and the noise then.
 
-    Where the grain stays it is the picture's own, and the first result is returned.
+    Where the grain stays it is the picture's own, and the first result is returned.  So it is where somebody has ended
+    the run, or has said how long it may take: a solve that was cut short has little grain, and little else.
     """
 
     def left(found: _Done) -> Tensor:
@@ -222,9 +223,9 @@ def _without_grain(
     first = left(done)
     sigma = torch.as_tensor(noise.noise.level(parts.y)).flatten().to(first)
     grainy = first > (guard.SIGMAS * sigma).clamp_min(guard.GRAIN)
-    if not bool(grainy.any()):
+    if not bool(grainy.any()) or Status.INTERRUPTED in done.result.status:
         return done, noise
-    if not _raisable(job, noise):
+    if not _raisable(job, noise) or noise.told or job.seconds is not None:
         ways.say("The result has grain: it may be amplified noise. If so, raise --sigma.")
         return done, noise
     again = ways._replace(after=None, say=lambda line: None)  # the same choices would be said again
@@ -234,6 +235,9 @@ def _without_grain(
         factors = torch.where(more, guard.STEP * factors, factors)
         ways.say(f"The result has grain: once more with {settle.shown(factors)} times the noise")
         found, before = _attempt(job, parts, noise.noise.scaled(settle.compact(factors)), again), now
+        if Status.INTERRUPTED in found.result.status:
+            ended = replace(done.result, status=found.result.status, reason=found.result.reason)
+            return done._replace(result=ended), noise
         now = left(found)
         if not bool((grainy & (now > guard.SMOOTH) & (now < guard.STAYS * before)).any()):
             break
@@ -243,7 +247,7 @@ def _without_grain(
         return done, noise
     factors = torch.where(fades, factors, 1.0)
     source = f"{noise.source}; raised {settle.shown(factors)} times, since it was amplified"
-    raised = settle.Level(noise.noise.scaled(settle.compact(factors)), source)
+    raised = noise._replace(noise=noise.noise.scaled(settle.compact(factors)), source=source)
     if bool((grainy & ~fades).any()):  # of a batch, some pictures have grain that stays
         found = _attempt(job, parts, raised.noise, again)
     return found, raised

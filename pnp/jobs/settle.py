@@ -53,10 +53,11 @@ Say = Callable[[str], None]
 
 
 class Level(NamedTuple):
-    """A noise with its level, and where that comes from."""
+    """A noise with its level, and where that comes from.  told: whether the level was told with the noise."""
 
     noise: Noise
     source: str
+    told: bool = False
 
 
 class Used(NamedTuple):
@@ -95,7 +96,7 @@ def level(job: Job, parts: Parts, say: Say) -> Level:
     if isinstance(given, Noise):
         if job.sigma is not None:
             raise SpecError(f"{given.name} noise is given with its level; leave --sigma out.")
-        return Level(given, "of the noise that was given")
+        return Level(given, "of the noise that was given", told=True)
     if given is not None and parts.saturated is not None:
         raise SpecError("saturated pixels have a noise of their own. Leave --noise out.")
     sigma, source, photons = _sigma(job, parts, say)
@@ -192,7 +193,7 @@ def beside_error(job: Job, level: Level, judgements: list[Judgement], say: Say) 
         return level
     error = "the error of the kernel"
     say(f"sigma: raised {shown(factors)} times for {error}")
-    return Level(level.noise.scaled(compact(factors)), f"{level.source}, raised for {error}")
+    return level._replace(noise=level.noise.scaled(compact(factors)), source=f"{level.source}, raised for {error}")
 
 
 def at_least(job: Job, parts: Parts, level: Level, error: float, say: Say) -> Level:
@@ -202,7 +203,8 @@ def at_least(job: Job, parts: Parts, level: Level, error: float, say: Say) -> Le
         return level
     say(f"sigma: raised to {error:g} for the error of the {parts.operator.called} that was found")
     factors = (error / sigma).clamp_min(1)
-    return Level(level.noise.scaled(compact(factors)), f"{level.source}, raised for the error of the operator")
+    source = f"{level.source}, raised for the error of the operator"
+    return level._replace(noise=level.noise.scaled(compact(factors)), source=source)
 
 
 def _of_few(job: Job, parts: Parts, photons: PoissonGaussian) -> Noise | None:

@@ -21,7 +21,7 @@ SOFT = 1.0  # std in pixels of a Gaussian: less is what JPEG and lenses do to an
 PLAIN = 1.4  # below it a Gaussian may be a soft lens, or a motion: of 8 sharp photographs one had 1.3
 WIDTHS = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6)  # of Gaussians, std in pixels
 FINER = (1.2, 1.1)  # steps around the best of them
-RADII = tuple(1.3 * 1.07**i for i in range(13))  # of disks, in stds of the Gaussian; that of a disk is half its radius
+RADII = tuple(1.3 * 1.07**i for i in range(13))  # of disks, in stds of the Gaussian: a disk has half its radius
 LENGTHS, TURNS = tuple(2.6 * 1.28**i for i in range(5)), range(0, 180, 15)  # of motions, in the same units, and degrees
 DOUBLE = (1.75, 1.85, 1.93, 2.0, 2.07, 2.15)  # half a length shares its zeros
 # the operator that finds the numbers of each form, and what a person calls such a blur
