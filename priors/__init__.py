@@ -11,6 +11,7 @@ from .dip import DIP
 from .direct import Direct
 from .moreau import Moreau
 from .network import NetworkDenoiser
+from .none import NoPrior
 from .patches import EPLL, PatchPrior
 from .pnp import PnP
 from .projector import Projector
@@ -34,6 +35,7 @@ __all__ = [
     "InvariantWaveletL1",
     "Moreau",
     "NetworkDenoiser",
+    "NoPrior",
     "NonLocalMeans",
     "PatchPrior",
     "PnP",

@@ -121,7 +121,7 @@ def test_a_background_gives_photons_a_slope_for_gradient_steps() -> None:
     expected = reference(problem)
     for solver in (FISTA(iterations=1500), ProximalGradient(iterations=4000)):
         torch.testing.assert_close(solve(problem, solver, stop=()).x, expected, atol=1e-4, rtol=0)
-    with pytest.raises(TypeError, match="FISTA needs the curvature of the noise; Poisson offers prox, slope"):
+    with pytest.raises(TypeError, match="FISTA needs the curvature of the noise; Poisson offers prox, pulls, slope"):
         solve(replace(problem, noise=Poisson(0.02)), FISTA())
     with pytest.raises(TypeError, match="Anderson needs the step of the noise"):
         solve(problem.weighted(1.0), Anderson())
@@ -283,4 +283,5 @@ def test_what_makes_no_sense_is_refused(make: object, says: str) -> None:
 
 def test_solvers_declare_what_they_need_of_the_noise() -> None:
     assert Solver.needs_noise == ("prox",) and FISTA.needs_noise == ("curvature",)
-    assert Poisson(0.1).offers() == {"slope", "prox"} and Poisson(0.1, 0.1).offers() == {"slope", "prox", "curvature"}
+    assert Poisson(0.1).offers() == {"slope", "prox", "pulls"}
+    assert Poisson(0.1, 0.1).offers() == {"slope", "prox", "pulls", "curvature"}

@@ -486,8 +486,8 @@ class Halving(Prior):
 
 
 def elsewhere(spec: str) -> bool:
-    """Whether its limit is another one (HQS), or it is a descent that comes near alone."""
-    return spec.startswith(("hqs", "descent", "admm-descent")) or "optimizer" in spec
+    """Whether its limit is another one (HQS, RL of x >= 0), or it is a descent that comes near alone."""
+    return spec.startswith(("hqs", "descent", "admm-descent", "rl")) or "optimizer" in spec
 
 
 @pytest.mark.parametrize("spec", EXAMPLES)

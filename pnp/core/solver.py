@@ -29,10 +29,11 @@ class Solver:
 
     needs: what is called on the prior, any of prox, grad, value, split, restore.
     needs_noise: what is called on the data term (`Problem.offers`): prox (of the noise, split from A where f∘A has no
-    exact one), slope, curvature (its step goes by a Lipschitz constant), step (an exact prox of f∘A, no split).
+    exact one), slope, pulls, curvature (its step goes by a Lipschitz constant), step (an exact prox of f∘A, no split).
     splits: a sum is taken term by term, so each term needs what `needs` says rather than the sum.
     descends: it moves what `Prior.parametrise` gives, so that it fits a prior that says what draws the picture.
     needs_operator: False for one that makes a picture of the measurement alone.
+    assumes: the noise to take, by its name, where nobody told one; None: what the picture shows.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("prox",)
@@ -40,6 +41,7 @@ class Solver:
     splits: ClassVar[bool] = False
     descends: ClassVar[bool] = False
     needs_operator: ClassVar[bool] = True
+    assumes: ClassVar[str | None] = None
 
     @property
     def constrained(self) -> bool:

@@ -102,6 +102,8 @@ def level(job: Job, parts: Parts, say: Say) -> Level:
     sigma, source, photons = _sigma(job, parts, say)
     if given is not None:
         return Level(NOISES.build(given, sigma=sigma), source)
+    if (assumed := _assumed(job, parts, sigma, say)) is not None:
+        return Level(assumed, source)
     counted = photons is not None and bool(photons.counted.all())
     if photons is not None and counted and parts.saturated is None:  # no pixel is clipped: 0 is a count, too
         return Level(_of_few(job, parts, photons) or Gaussian(sigma), source)
@@ -213,9 +215,8 @@ def _of_few(job: Job, parts: Parts, photons: PoissonGaussian) -> Noise | None:
         return None
     noise = Poisson(compact(_settled(job, photons.gain)))
     offers = Problem(parts.operator, parts.y, parts.prior, noise).offers()
-    rule = rules.find(parts.prior, parts.operator, None, job.rules)
-    used = [parts.asked.solver] if parts.asked is not None else [] if rule is None else [rule.own()]
-    return noise if all(fits(solver, parts.prior, offers) for solver in used) else None
+    used = _wanted(job, parts)
+    return noise if used is None or fits(used, parts.prior, offers) else None
 
 
 def _gain(job: Job, parts: Parts, say: Say) -> float | Tensor:
@@ -236,6 +237,25 @@ def _gain(job: Job, parts: Parts, say: Say) -> float | Tensor:
     gain = _settled(job, gain)
     say(f"noise: photons of gain {shown(gain)} (estimated from the measurement{_for_all(job, parts.y)})")
     return compact(gain)
+
+
+def _assumed(job: Job, parts: Parts, sigma: float | Tensor, say: Say) -> Noise | None:
+    """The noise that the solver is made for, as strong as this sigma on average; None where it names none."""
+    used = _wanted(job, parts)
+    if used is None or used.assumes is None or parts.saturated is not None or not parts.operator.pictorial:
+        return None
+    mean = parts.y.clamp_min(0).flatten(1).mean(1)
+    gain = torch.as_tensor(sigma, dtype=mean.dtype, device=mean.device).flatten() ** 2 / mean.clamp_min(1e-12)
+    say(f"noise: {used.assumes}, as {type(used).__name__} assumes; gain {shown(gain)}")
+    return NOISES.build(used.assumes, gain=compact(gain))
+
+
+def _wanted(job: Job, parts: Parts) -> Solver | None:
+    """The solver that was asked for, or that the table has for this prior and operator."""
+    if parts.asked is not None:
+        return parts.asked.solver
+    rule = rules.find(parts.prior, parts.operator, None, job.rules)
+    return None if rule is None else rule.own()
 
 
 def _settled(job: Job, found: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ class Noise(ABC):
         slope(u, y)      the derivative of value with respect to u
         prox(v, y, tau)  argmin_u value(u, y) + ‖u − v‖²/(2 tau), exact; tau a variance: a number or (B, 1, 1, 1)
         curvature(y)     a Lipschitz constant of slope, a number or (B, 1, 1, 1)
+        pulls(u, y)      (a, b) of slope = a − b, both >= 0 where u >= 0: what draws u down, and what draws it up
         completed(u, y)  E[ỹ | y, u], of noise that has cut a ỹ = u + level · n: what y would have been before
 
     A member that leaves one out does not override it.  What each image says of itself (which pixels were clipped, how
@@ -56,6 +57,9 @@ class Noise(ABC):
     def curvature(self, y: Tensor) -> float | Tensor:
         return float("inf")
 
+    def pulls(self, u: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError(f"{self.name} noise has no slope in two parts.")
+
     def completed(self, u: Tensor, y: Tensor) -> Tensor:
         raise NotImplementedError(f"{self.name} noise cuts nothing.")
 
@@ -68,8 +72,8 @@ class Noise(ABC):
         return batched(self.level(y))
 
     def offers(self) -> set[str]:
-        """Which of slope, prox, curvature and completed this noise has."""
-        every = ("slope", "prox", "curvature", "completed")
+        """Which of slope, prox, curvature, pulls and completed this noise has."""
+        every = ("slope", "prox", "curvature", "pulls", "completed")
         return {m for m in every if getattr(type(self), m) is not getattr(Noise, m)}
 
     def scaled(self, factor: float | Tensor) -> Noise:

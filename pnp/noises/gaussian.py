@@ -51,6 +51,11 @@ class Gaussian(Noise):
         """1/sigma²."""
         return 1 / self.sigma**2
 
+    def pulls(self, u: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """u/sigma² and y/sigma²; what of y is below 0 draws down."""
+        variance = per_image(self.sigma, u) ** 2
+        return (u + (-y).clamp_min(0)) / variance, y.clamp_min(0) / variance
+
     def scaled(self, factor: float | Tensor) -> Noise:
         return replace(self, sigma=self.sigma * factor)
 

@@ -64,8 +64,14 @@ class Poisson(Noise):
         return torch.where(w < 0, torch.inf, terms).flatten(1).sum(1) / batched(self.gain)
 
     def slope(self, u: Tensor, y: Tensor) -> Tensor:
-        least = 1e-6 * self.gain  # a brightness far below one photon: the slope stays finite at 0
-        return (1 - y / (u + self.background).clamp_min(least)) / self.gain
+        down, up = self.pulls(u, y)
+        return down - up
+
+    def pulls(self, u: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """1/gain and y/(w gain)."""
+        gain = per_image(self.gain, u)
+        least = 1e-6 * gain  # a brightness far below one photon: the slope stays finite at 0
+        return (0 * u + 1) / gain, y.clamp_min(0) / torch.maximum(u + self.background, 0 * u + least) / gain
 
     def prox(self, v: Tensor, y: Tensor, tau: float | Tensor) -> Tensor:
         t = per_image(tau, v) / self.gain

@@ -14,6 +14,7 @@ from .lbfgs import LBFGS
 from .mean_shift import MeanShift
 from .primal_dual import ChambollePock, CondatVu
 from .proximal import FISTA, ProximalGradient
+from .richardson_lucy import RichardsonLucy
 
 __all__ = [
     "ADMM",
@@ -30,6 +31,7 @@ __all__ = [
     "GradientDescent",
     "MeanShift",
     "ProximalGradient",
+    "RichardsonLucy",
     "Solver",
     "fits",
     "gd",

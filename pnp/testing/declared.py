@@ -95,5 +95,9 @@ class Plain(Noise):
         self._asked("prox")
         return self.noise.prox(v, y, tau)
 
+    def pulls(self, u: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        self._asked("pulls")
+        return self.noise.pulls(u, y)
+
     def curvature(self, y: Tensor) -> float | Tensor:
         return self.noise.curvature(y) if "curvature" in self.declared else float("inf")  # there is always an answer

@@ -11,7 +11,7 @@ from .common import DTYPES, Kept, alike, expect, gaussian, near, pictures, raise
 SIDE = 6  # of the images whose pixels are looked at one by one
 TAUS = (0.003, 0.3)  # one for each image of a batch
 KINKS = "A kink of value exactly there would be bad luck: it is a random image."
-PARTS = ("slope", "prox", "curvature")
+PARTS = ("slope", "prox", "curvature", "pulls")
 
 
 def check_noise(noise: Noise, *, device: str | torch.device = "cpu") -> None:
@@ -21,6 +21,7 @@ def check_noise(noise: Noise, *, device: str | torch.device = "cpu") -> None:
         slope      [value(u + h eᵢ) − value(u − h eᵢ)]/(2 h) at each pixel i
         prox       value(p) + ‖p − v‖²/(2 tau) is least at p, against p ± 1e-6 to 0.1, v, y, their middle, at each pixel
                    by itself, for tau from 0.0003 to 1 and (B, 1, 1, 1)
+        pulls      both parts >= 0, and slope their difference, for u from 0 to 100
         curvature  |slope(a) − slope(b)| <= curvature |a − b| for a, b from 0 to 1, and more than a hundredth of it
                    somewhere; of a noise that works on blocks: the norms over an image
         expected   the root mean square of misfit(u, y) at the truth u, within 5 %, over the measured samples
@@ -38,7 +39,7 @@ def check_noise(noise: Noise, *, device: str | torch.device = "cpu") -> None:
             run(part, noise, like)
             unchanged(noise, own, "begin or draw")
     like = torch.empty(0, dtype=torch.float64, device=device)
-    for part in (_slope, _prox, _curvature, _expected):
+    for part in (_slope, _pulls, _prox, _curvature, _expected):
         run(part, noise, like)
 
 
@@ -207,6 +208,27 @@ def _slope(noise: Noise, like: Tensor) -> None:
     found = _at(begun.slope(u, y), pixels)
     near(found, expected, "slope(u, y) is not the derivative of value(u, y) in u, pixel by pixel",
          1e-5 * (1 + float(expected.abs().max())), f"Look at its sign, at a factor 2, at sigma². {KINKS}")  # fmt: skip
+
+
+def _pulls(noise: Noise, like: Tensor) -> None:
+    """pulls are the two parts of slope, neither below 0."""
+    u, y, begun = _drawn(noise, like)
+    if "pulls" not in begun.offers():
+        raises(NotImplementedError, lambda: begun.pulls(u, y), "pulls, which offers() leaves out,")
+        return
+    expect("slope" in begun.offers(), "offers() has pulls without slope, whose parts they are.")
+    for at in (u, 0 * u, 100 * u):
+        down, up = begun.pulls(at, y)
+        alike(down, u, u.shape, "the first of pulls(u, y)")
+        alike(up, u, u.shape, "the second of pulls(u, y)")
+        expect(
+            bool((down >= 0).all() and (up >= 0).all()),
+            f"pulls(u, y) go down to {float(torch.minimum(down, up).min()):.3g} where u >= 0; expected both from 0. "
+            "The first draws u down, the second draws it up.",
+        )
+        slope = begun.slope(at, y)
+        near(down - up, slope, "pulls(u, y) are not the two parts of slope(u, y), the first less the second",
+             1e-9 * (1 + float(slope.abs().max())), "Look at their signs and order.")  # fmt: skip
 
 
 def _prox(noise: Noise, like: Tensor) -> None:

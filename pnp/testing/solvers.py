@@ -113,7 +113,7 @@ def _frozen(solver: Solver) -> None:
         replace(solver) == solver, f"{_name(solver)} is not equal to its copy; settings are numbers, text, schedules."
     )
     raises(ValueError, lambda: replace(solver, iterations=0), f"{_name(solver)} with iterations=0")  # type: ignore[call-arg]
-    known = {"prox", "grad", "value", "split", "restore"}, {"prox", "slope", "curvature", "step"}
+    known = {"prox", "grad", "value", "split", "restore"}, {"prox", "slope", "pulls", "curvature", "step"}
     for name, these in zip(("needs", "needs_noise"), known, strict=True):
         said = getattr(solver, name)
         expect(
