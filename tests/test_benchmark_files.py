@@ -201,7 +201,7 @@ def test_a_task_for_each_choice_shares_a_column_and_has_a_key_of_its_own(one: Su
     ]
     named = replace(cells[0], task=replace(cells[0].task, variant="other"))
     assert len({keys.key(c) for c in cells}) == len(cells) and keys.key(named) == keys.key(cells[0])
-    assert {("part", "files", keys.NUMERICS["files"]), ("kind of file", "jpeg", 2)} <= set(keys.parts(cells[0]))
+    assert {("part", "files", keys.NUMERICS["files"]), ("kind of file", "jpeg", 3)} <= set(keys.parts(cells[0]))
     assert ("camera", "resize", 1) in keys.parts(cells[-1]) and ("view", "cut", 1) in keys.parts(
         replace(cells[0], view="cut")
     )

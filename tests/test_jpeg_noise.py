@@ -18,7 +18,8 @@ from pnp.files.ranges import Range
 from pnp.jobs import Job, run
 from pnp.jobs.job import of_file
 from pnp.noises import Gaussian, Jpeg, Quantised
-from pnp.noises.jpeg import survived
+from pnp.noises import level as levels
+from pnp.noises.jpeg import density, survived
 from pnp.operators import Blur, Identity, kernels
 from pnp.parameters import rules
 from pnp.priors import Tikhonov
@@ -183,3 +184,41 @@ def test_the_table_has_a_row_for_it() -> None:
     several = own.strength(torch.tensor([0.02, 0.04]).view(2, 1, 1, 1))
     assert [float(s.flatten()[1]) for s in map(torch.as_tensor, several)] == pytest.approx([0.054, 0.02])
     assert rules.find(prior, Identity(), "hqs", noise=Jpeg.rules) == plain
+
+
+@pytest.mark.parametrize(("quality", "colour"), [(10, True), (50, True), (10, False)])
+def test_the_density_of_the_error_is_that_of_the_encoder(quality: int, colour: bool, tmp_path: Path) -> None:
+    """√(Σ e²/Σ e), e the mean square of what each coefficient of Y has lost, from the picture before the encoder."""
+    x = crop("coffee", 256, 256)
+    x = x if colour else x.mean(1, keepdim=True)
+    picture = read(written(x, tmp_path / "x.jpg", quality, subsampling=0))
+    assert picture.tables is not None
+    tables = Quantised(*picture.tables)
+    weights = torch.tensor(jpeg_parts(x.shape[1]), dtype=torch.float64)
+    dct = levels.linalg.dct_basis(8)
+    planes = torch.einsum("kc,bchw->bkhw", weights, ((x * 255).round() / 255 - picture.pixels).double())
+    lost = planes.unfold(2, 8, 8).unfold(3, 8, 8).flatten(4) @ dct.T
+    e = lost.square().mean((0, 2, 3))  # (components, 64)
+    seen = torch.linalg.inv(weights).square().sum(0)[:, None]
+    expected = ((seen * e.square()).sum() / (seen * e).sum()).sqrt()
+    found = levels.DENSE * float(density(picture.pixels, tables))  # of sparse coefficients a bound, too high by a half
+    assert found == pytest.approx(float(expected), rel=0.35)
+    other = levels.DENSE * float(density(picture.pixels, Quantised.of_quality(90)))  # the planted fault
+    assert other < 0.65 * float(expected)
+
+
+def jpeg_parts(channels: int) -> tuple[tuple[float, ...], ...]:
+    return levels.YCC if channels == 3 else ((1.0,),)
+
+
+def test_a_deconvolution_counts_the_error_where_it_is_dense(tmp_path: Path) -> None:
+    y = Blur(kernels.gaussian(1.5, 9))(crop("coffee", 192, 192))
+    picture = read(written(y, tmp_path / "y.jpg", 10))
+    assert picture.tables is not None
+    tables = Quantised(*picture.tables)
+    least = levels.DENSE * float(density(picture.pixels, tables))
+    lost = picture.rounding, picture.hidden
+    plain, told = (float(levels.of_file(picture.pixels, None, *lost, tables=t)[0]) for t in (None, tables))
+    assert plain < least == pytest.approx(told)
+    alone = levels.of_file(picture.pixels, None, picture.rounding, picture.hidden, pixelwise=True, tables=tables)[0]
+    assert float(alone) < least  # nothing is amplified there

@@ -187,7 +187,7 @@ class Png(FileKind):
         return _by_pillow(y, "PNG")
 
 
-@FILES.register("jpeg", version=2, examples=("jpeg:quality=85", "jpeg:quality=85,chroma=420"))
+@FILES.register("jpeg", version=3, examples=("jpeg:quality=85", "jpeg:quality=85,chroma=420"))
 @dataclass(frozen=True)
 class Jpeg(FileKind):
     """JPEG of this quality (libjpeg's scale), colour whole (444) or at half the resolution (420).

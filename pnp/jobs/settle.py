@@ -286,7 +286,8 @@ def _sigma(job: Job, parts: Parts, say: Say) -> tuple[float | Tensor, str, Poiss
     pixelwise = parts.operator.pixelwise
     # a weight that fits the residual to sigma would take out as much of the picture as sigma counts beside white noise
     lost = (0.0, 0.0) if pixelwise and parts.prior.closed_convex else (job.floor, job.hidden)
-    sigma, photons, source = of_file(*parts.operator.planes(parts.y), *lost, pixelwise=pixelwise)
+    tables = None if job.tables is None else Quantised(*job.tables)
+    sigma, photons, source = of_file(*parts.operator.planes(parts.y), *lost, pixelwise=pixelwise, tables=tables)
     if added is not None and float((sigma / added).log().abs().max()) > 0.3:
         warnings.warn(f"the estimated sigma is far from the noise that was added, {added}.", stacklevel=2)
     sigma = _settled(job, sigma)

@@ -276,6 +276,23 @@ def survived(y: Tensor, tables: Quantised) -> Tensor:
     return middle.gather(1, flat).mean(1).to(y)
 
 
+def density(y: Tensor, tables: Quantised) -> Tensor:
+    """The std of JPEG's error at the frequencies that have most of it, of pictures (B, C, H, W), (B,).
+
+        √(Σ_k e_k²/Σ_k e_k),   e_k = min(q_k²/12, mean of c_k²)
+
+    Σ runs over the frequencies k of each component, weighted by what R, G and B see of it; c_k are its coefficients, in
+    image units.  A deconvolution meets the error where the picture is, which is where e is large: at low quality that
+    is far above the mean over all frequencies, most of which are empty.
+    """
+    grid = grid_of(tables, y.shape[1])
+    double = y.detach().cpu().double()
+    power = (grid.blocks(_stored(double, grid) - 128 / LEVELS) @ grid.matrix.T).square().mean(1)  # (B, m)
+    error = torch.minimum(power, grid.steps**2 / 12)
+    weight = grid.inverse.square().sum(0)
+    return ((weight * error.square()).sum(1) / (weight * error).sum(1).clamp_min(1e-30)).sqrt().to(y)
+
+
 def _variances(stored: Tensor, grid: Grid, own: Tensor, kinds: int) -> Tensor:
     """Λ (m,), from the multiples of their steps (N, m) that a file has stored; own: the white noise's (m,)."""
     size = len(grid.kinds)
