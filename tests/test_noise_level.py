@@ -133,7 +133,8 @@ def test_what_a_file_has_lost_goes_into_the_level_of_a_solve_each_in_its_way() -
 def test_photons_do_not_hide_the_noise_that_a_jpeg_has_left_at_half_size(tmp_path: Path) -> None:
     """What is left at full size grows with brightness by chance.  Planted: its level, a tenth of the noise."""
     y = saved(camera() + 4 / 255 * torch.randn(1, 1, 256, 256, generator=seeded()), tmp_path / "y.jpg", quality=75)
-    photons = noise_level.PoissonGaussian(*(torch.tensor([v]) for v in (1e-5, 1e-4, 0.5, 1.0)), torch.tensor([False]))
+    numbers = (torch.tensor([v]) for v in (1e-5, 1e-4, 0.5, 1.0))
+    photons = noise_level.PoissonGaussian(*numbers, torch.tensor([False]), torch.zeros(1))
     fine = torch.tensor([4e-4])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(noise_level, "estimate_noise", lambda *_: (fine, photons))

@@ -7,8 +7,6 @@ with decode the transfer curve of the file.  What comes out, and every score, is
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
@@ -18,29 +16,9 @@ from .gradients import Fit, Way, explain, piece
 from .job import LINEAR, Job, Parts
 from .record import Light
 from .settle import Level, Say, compact, shown
+from .space import Space
 
 NATS = 20.0  # of cost by which one is better: less tells nothing
-
-
-class Space(NamedTuple):
-    """The values in which a solve runs.
-
-    curve: None where all images stay in the values of the file.  linear: which images do not, (B, 1, 1, 1).
-    hidden: what JPEG has rounded away, there.  chosen: for the record.
-    """
-
-    curve: Curve | None
-    linear: Tensor
-    hidden: float
-    chosen: Light
-
-    def encoded(self, x: Tensor) -> Tensor:
-        """Values of the file."""
-        return x if self.curve is None else torch.where(self.linear, self.curve.encode(x), x)
-
-    def decoded(self, x: Tensor) -> Tensor:
-        """Values in which the solve runs."""
-        return x if self.curve is None else torch.where(self.linear, self.curve.decode(x), x)
 
 
 def of(job: Job, parts: Parts, noise: Level, say: Say) -> tuple[Space, Parts, Level]:

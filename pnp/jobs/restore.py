@@ -27,12 +27,13 @@ from ..parameters.rules import Rule
 from ..priors.base import Denoiser, Prior
 from ..progress import doing
 from ..registry import Spec
-from . import guard, settle, turned, unknown
+from . import guard, settle, stabilised, turned, unknown
 from . import light as lights
 from . import stripes as offsets
 from .evidence import verdicts
 from .job import Job, Parts, as_pixels, build, truth_pixels
 from .record import Chosen, Light, Record, history_of, numbers, objective_of, rounded, scores, settings_of
+from .space import Space
 
 UNJUDGED = "The noise level is not known, so the residual is not judged."
 UNSOLVED = "nothing was solved"
@@ -165,30 +166,33 @@ def run(
     else:
         parts = turned.righted(job, parts, noise, say)
     doing("looking at the light")
-    space, parts, noise = lights.of(job, parts, noise, say)
+    told = parts
+    space, parts, noise = stabilised.of(job, parts, noise, say) or lights.of(job, parts, noise, say)
     judgements = settle.judged(replace(job, hidden=space.hidden), parts, noise.noise)
     noise = settle.beside_error(job, noise, judgements, say)
     metric = None if parts.truth is None else _Psnr(parts.operator, parts.truth, space)
     ways = _Ways(callbacks, say, metric, after, sooner, begun)
     done, noise = _without_grain(job, parts, _attempt(job, parts, noise.noise, ways), noise, space, ways)
     result, plain = done.result, space.encoded(parts.operator.visible(done.x0))
-    # what the person has, stripes and all
-    initial = parts.operator.visible(parts.operator.initial(y)) if striped else plain
-    seen = parts._replace(y=space.encoded(parts.y))
-    outside = guard.beyond(job, seen, space.encoded(parts.operator.visible(result.x)), plain)
+    # what the person has, stripes and noise and all
+    initial = parts.operator.visible(parts.operator.initial(y)) if striped or space.unbiased else plain
+    outside = guard.beyond(job, told, space.encoded(parts.operator.visible(result.x)), plain)
     if bool(outside.any()) and _raisable(job, noise):
         say(f"{guard.OUTSIDE}: once more with {guard.GENTLER:g} times the noise")
         gentler = _attempt(job, parts, noise.noise.scaled(guard.GENTLER), ways._replace(after=None)).result.x
         result = replace(result, x=torch.where(outside.view(-1, 1, 1, 1), gentler, result.x))
         source = f"{noise.source}; times {guard.GENTLER:g} where the result went far beyond black and white"
         noise = noise._replace(source=source)
-        outside = guard.beyond(job, seen, space.encoded(parts.operator.visible(result.x)), plain)
+        outside = guard.beyond(job, told, space.encoded(parts.operator.visible(result.x)), plain)
     doubt = unknown.doubt(finding, job.guard, parts.y, parts.operator.visible(result.x))
     result, kept = guard.kept(job, parts, result, done.x0, judgements, outside, doubt)
     if Status.INTERRUPTED not in result.status:  # then somebody waits for the end
         doing("checking the result")
     total = time.perf_counter() - begun - (0 if metric is None else metric.seconds)
     restored = space.encoded(parts.operator.visible(result.x))
+    if space.unbiased and any(kept):
+        which = torch.tensor([bool(why) for why in kept], device=y.device).view(-1, 1, 1, 1)
+        restored = torch.where(which, initial, restored)
     problem = result.problem
     sigma = Chosen(None if noise.source == settle.BLIND else numbers(settle.compact(problem.sigma)), noise.source)
     seconds = {"before": done.before, "solve": result.seconds, "total": total}
@@ -209,7 +213,7 @@ def _raisable(job: Job, noise: settle.Level) -> bool:
 
 
 def _without_grain(
-    job: Job, parts: Parts, done: _Done, noise: settle.Level, space: lights.Space, ways: _Ways
+    job: Job, parts: Parts, done: _Done, noise: settle.Level, space: Space, ways: _Ways
 ) -> tuple[_Done, settle.Level]:
     """Solved again with more noise, step by step, where the result may have amplified some; and the noise then.
 
@@ -481,7 +485,7 @@ def _with_what_is_known(result: Result, problem: Problem, say: Callable[[str], N
 class _Psnr:
     """Of what the operator shows of an image, in the values of the file; seconds: what asking for it has taken."""
 
-    def __init__(self, operator: Operator, truth: Tensor, space: lights.Space) -> None:
+    def __init__(self, operator: Operator, truth: Tensor, space: Space) -> None:
         self.operator, self.truth, self.space, self.seconds = operator, truth, space, 0.0
 
     def __call__(self, x: Tensor) -> Tensor:

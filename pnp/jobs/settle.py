@@ -53,11 +53,15 @@ Say = Callable[[str], None]
 
 
 class Level(NamedTuple):
-    """A noise with its level, and where that comes from.  told: whether the level was told with the noise."""
+    """A noise with its level, and where that comes from.  told: whether the level was told with the noise.
+
+    photons: how it grows with brightness, where nothing was told.
+    """
 
     noise: Noise
     source: str
     told: bool = False
+    photons: PoissonGaussian | None = None
 
 
 class Used(NamedTuple):
@@ -106,9 +110,10 @@ def level(job: Job, parts: Parts, say: Say) -> Level:
         return Level(assumed, source)
     counted = photons is not None and bool(photons.counted.all())
     if photons is not None and counted and parts.saturated is None:  # no pixel is clipped: 0 is a count, too
-        return Level(_of_few(job, parts, photons) or Gaussian(sigma), source)
+        few = _of_few(job, parts, photons)
+        return Level(Gaussian(sigma), source, photons=photons) if few is None else Level(few, source)
     clipped = find(parts.y, sigma, parts.operator.known()) is not None or parts.saturated is not None
-    return Level(ClippedGaussian(sigma, parts.saturated) if clipped else Gaussian(sigma), source)
+    return Level(ClippedGaussian(sigma, parts.saturated) if clipped else Gaussian(sigma), source, photons=photons)
 
 
 def counted(parts: Parts, noise: Noise, say: Say) -> Parts:
@@ -189,7 +194,7 @@ def _hides(known: Tensor | None) -> bool:
 
 def beside_error(job: Job, level: Level, judgements: list[Judgement], say: Say) -> Level:
     """The noise with the error of the operator counted in, where its level was not told."""
-    factors = _settled(job, torch.tensor([judgement.factor for judgement in judgements]))
+    factors = settled(job, torch.tensor([judgement.factor for judgement in judgements]))
     told = job.sigma is not None or isinstance(job.noise, Noise)
     if told or not bool((factors > 1).any()):
         return level
@@ -213,7 +218,7 @@ def _of_few(job: Job, parts: Parts, photons: PoissonGaussian) -> Noise | None:
     """Poisson noise, where a denoiser meets few photons and its solver can take it; None: white noise does as well."""
     if not parts.prior.denoises or float((photons.mean / photons.gain).max()) >= FEW_PHOTONS:
         return None
-    noise = Poisson(compact(_settled(job, photons.gain)))
+    noise = Poisson(compact(settled(job, photons.gain)))
     offers = Problem(parts.operator, parts.y, parts.prior, noise).offers()
     used = _wanted(job, parts)
     return noise if used is None or fits(used, parts.prior, offers) else None
@@ -234,7 +239,7 @@ def _gain(job: Job, parts: Parts, say: Say) -> float | Tensor:
             f"The noise of {which} does not grow with its brightness, so it is not photon noise. "
             "Leave --noise out, or give the gain: --noise poisson:gain=..."
         )
-    gain = _settled(job, gain)
+    gain = settled(job, gain)
     say(f"noise: photons of gain {shown(gain)} (estimated from the measurement{_for_all(job, parts.y)})")
     return compact(gain)
 
@@ -258,7 +263,7 @@ def _wanted(job: Job, parts: Parts) -> Solver | None:
     return None if rule is None else rule.own()
 
 
-def _settled(job: Job, found: Tensor) -> Tensor:
+def settled(job: Job, found: Tensor) -> Tensor:
     """What each page shows, (B,); of pages of one instrument their median, (1,)."""
     return found if job.each_page else found.quantile(0.5).view(1)
 
@@ -290,7 +295,7 @@ def _sigma(job: Job, parts: Parts, say: Say) -> tuple[float | Tensor, str, Poiss
     sigma, photons, source = of_file(*parts.operator.planes(parts.y), *lost, pixelwise=pixelwise, tables=tables)
     if added is not None and float((sigma / added).log().abs().max()) > 0.3:
         warnings.warn(f"the estimated sigma is far from the noise that was added, {added}.", stacklevel=2)
-    sigma = _settled(job, sigma)
+    sigma = settled(job, sigma)
     say(f"sigma: {shown(sigma)} ({source}{_for_all(job, parts.y)})")
     return compact(sigma), "estimated", photons
 

@@ -22,10 +22,13 @@ SHARES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # of the windows, the flatt
 CUT = 1e-3  # of the pixels: as many have the darkest or the brightest value where noise was clipped there
 FAR = 1e3  # image units, far beyond any picture
 FLAT = 0.05  # of the windows of about one brightness, by which noise that grows with it is read
+MOST_PEDESTAL = 0.1  # image units
 MOST_COUNTS, DARK = 2500, 0.1  # photons: of the brightest pixel; of a group of windows that tells nothing
 # of variance/(gain · mean) over the groups: lowest quartile and median within this factor of 1, none below the other
 AGREES, AT_LEAST = 1.3, 0.45
 AWAY, MANY = 3.0, 0.1  # stds, and share of the windows
+DARK_SHARE, PEDESTAL = 0.25, 0.2  # of the pixels, which a pedestal is no brighter than; of what a line leaves unexplained
+PEDESTALS = (0.2, 0.4, 0.6, 0.8, 0.9, 1.0)  # that are tried, in shares of the brightest that can be
 LEAST_SHARE = 0.6  # of the variance that clipping leaves: where it seems to be less, the means of windows mislead
 # a coarse level counts from so many times the finer one, if that of the flattest tenth of windows is less than so many
 # times that of the flattest, and that at full size, too: more is texture, or blocks of which JPEG has left nothing
@@ -64,11 +67,11 @@ def estimate_sigma(y: Tensor, known: Tensor | None = None) -> Tensor:
 
 
 class PoissonGaussian(NamedTuple):
-    """Noise of variance gain · picture + offset²: photon counts and read-out.
+    """Noise of variance gain · (picture − black) + offset²: photon counts and read-out.
 
-    gain, offset: (B,), in image units.  mean: of the measured pixels.  fit: how well the line explains the variances
-    of the groups of windows, 1 for all of their spread, 0 for none.  counted: whether the values are whole photons, so
-    that the gain is the step between them.
+    gain, offset, black: (B,), in image units.  mean: of the measured pixels.  fit: how well the line explains the
+    variances of the groups of windows, 1 for all of their spread, 0 for none.  counted: whether the values are whole
+    photons, so that the gain is the step between them.  black: a pedestal of the camera, where the line shows one.
     """
 
     gain: Tensor
@@ -76,14 +79,19 @@ class PoissonGaussian(NamedTuple):
     mean: Tensor
     fit: Tensor
     counted: Tensor
+    black: Tensor
+
+    def variance(self, x: Tensor) -> Tensor:
+        """Of the noise where the picture is x, (B,)."""
+        return self.gain * (x - self.black).clamp_min(0) + self.offset**2
 
     def sigma(self) -> Tensor:
         """The standard deviation of white noise with the same mean variance over the picture, (B,)."""
-        return (self.gain * self.mean + self.offset**2).sqrt().clamp_min(FLOOR)
+        return self.variance(self.mean).sqrt().clamp_min(FLOOR)
 
     def dominates(self, sigma: Tensor) -> Tensor:
         """Whether it explains the picture better than white noise of std sigma, (B,): mostly photons, and visibly."""
-        mostly = (self.gain * self.mean > 2 * self.offset**2) & (self.fit > 0.8) & (self.sigma() > 1.1 * sigma)
+        mostly = (self.variance(self.mean) > 3 * self.offset**2) & (self.fit > 0.8) & (self.sigma() > 1.1 * sigma)
         return mostly | self.counted
 
 
@@ -92,7 +100,8 @@ def estimate_noise(y: Tensor, known: Tensor | None = None) -> tuple[Tensor, Pois
 
     var = gain · mean + offset²: the windows are sorted by their mean into eight groups of equal size; in each the
     flattest 5 % give a variance as there; the line through the groups, weighted by 1/variance and with neither
-    coefficient below 0, is the answer.  Arguments and errors as in `estimate_sigma`.
+    coefficient below 0, is the answer.  Where a line explains far more that reaches 0 above black, it is that one:
+    var = gain · (mean − black), as where a camera adds a pedestal.  Arguments and errors as in `estimate_sigma`.
     Where all values are whole multiples of one step, and the variance of the groups is about step · mean, by which it
     differs less from group to group than by itself, they are counts of photons: the gain is the step.  Dark pixels
     count there, since a count of 0 is no clipping.
@@ -102,10 +111,16 @@ def estimate_noise(y: Tensor, known: Tensor | None = None) -> tuple[Tensor, Pois
     found = [_spectra(*pair) for pair in pairs]
     means = [float(pixels[mask].mean()) for pixels, mask in pairs]
     counted = [_counted(*pair) for pair in pairs]
-    lines = [(step, 0.0, 1.0) if step else _line(spectra) for step, spectra in zip(counted, found, strict=True)]
+    darkest = [_quantile(pixels[mask], DARK_SHARE) if bool(mask.any()) else 0.0 for pixels, mask in pairs]
+    lines = [
+        (step, 0.0, 1.0) if step else _line(spectra, dark)
+        for step, spectra, dark in zip(counted, found, darkest, strict=True)
+    ]
     gain, variance, fit = torch.tensor(lines, dtype=torch.float64).T.to(y)
     whole = torch.tensor([step > 0 for step in counted], device=y.device)
-    photons = PoissonGaussian(gain, variance.sqrt(), torch.tensor(means).to(y).clamp_min(0), fit, whole)
+    black = torch.where(variance < 0, -variance / gain.clamp_min(1e-30), 0.0)
+    offset, mean = variance.clamp_min(0).sqrt(), torch.tensor(means).to(y).clamp_min(0)
+    photons = PoissonGaussian(gain, offset, mean, fit, whole, black)
     return torch.tensor([_level(spectra) for spectra in found]).to(y), photons
 
 
@@ -222,6 +237,17 @@ def _coarse(y: Tensor, k: int) -> tuple[float, float]:
     spectra = _spectra(means, torch.ones_like(means, dtype=torch.bool))
     level = k * _level(spectra)
     return level, math.inf if spectra is None else k * spectra.variance((0.1,)) ** 0.5 / level
+
+
+def textured(y: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """s_2/sigma, and s_2 in the flattest tenth of the windows over that in the flattest, of pictures (B, C, H, W), (B,).
+
+    Both are near 1 for white noise of std sigma, and large for texture.  Small pictures: 1.
+    """
+    if min(y.shape[-2:]) < LEAST_SIDES[0]:
+        return torch.ones_like(sigma), torch.ones_like(sigma)
+    level, even = torch.tensor([_coarse(x, 2) for x in y.detach().to("cpu", torch.float64)]).T
+    return level.to(sigma) / sigma, even.to(sigma)
 
 
 def grain(x: Tensor) -> Tensor:
@@ -373,14 +399,14 @@ def _groups(spectra: _Spectra) -> list[tuple[_Spectra, _Spectra]]:
     return [(part, part.of(part.energy.argsort()[: part.count(FLAT)])) for part in parts]
 
 
-def _line(spectra: _Spectra | None) -> tuple[float, float, float]:
-    """(gain, offset², fit) of one picture."""
+def _line(spectra: _Spectra | None, dark: float) -> tuple[float, float, float]:
+    """(gain, offset², fit) of one picture; offset² is −gain · black where there is a pedestal."""
     if spectra is None:
         return 0.0, FLOOR**2, 0.0
     groups = _groups(spectra)
-    mean = torch.tensor([float(part.mean.mean()) for part, _ in groups], dtype=torch.float64)
+    mean = torch.tensor([float(flat.mean.mean()) for _, flat in groups], dtype=torch.float64)
     variance = torch.tensor([max(flat.variance((1.0,)), FLOOR**2) for _, flat in groups], dtype=torch.float64)
-    return _positive_line(mean, variance)
+    return _positive_line(mean, variance, dark)
 
 
 def _counted(y: Tensor, known: Tensor) -> float:
@@ -399,6 +425,11 @@ def _counted(y: Tensor, known: Tensor) -> float:
     usual = ratios.quantile(torch.tensor([0.25, 0.5])).log().abs()  # texture adds to some, and nothing takes away
     agrees = float(usual.max()) < math.log(AGREES) and float(ratios.min()) > AT_LEAST
     return step * white if agrees and _scatter(ratios) <= _scatter(variance) else 0.0
+
+
+def _quantile(values: Tensor, share: float) -> float:
+    """Of at most a million of the values: torch takes no more than 16 million."""
+    return float(values[:: max(1, len(values) // 2**20)].quantile(share))
 
 
 def _scatter(values: Tensor) -> float:
@@ -420,17 +451,27 @@ def _step(values: Tensor) -> float:
     return step if float((found / step - whole).abs().max()) < 0.02 else 0.0
 
 
-def _positive_line(x: Tensor, y: Tensor) -> tuple[float, float, float]:
-    """a, b >= 0 that minimise Σ (a x/y + b/y − 1)², and 1 − Σ log²((a x + b)/y) / Σ log²(y/ȳ), ȳ the geometric mean."""
+def _positive_line(x: Tensor, y: Tensor, dark: float) -> tuple[float, float, float]:
+    """a, b >= 0 that minimise Σ (a x/y + b/y − 1)², and 1 − Σ log²((a x + b)/y) / Σ log²(y/ȳ), ȳ the geometric mean.
+
+    b may be below 0, and the line reach 0 at some x up to dark, where that explains PEDESTAL of the rest.
+    """
     from scipy.optimize import nnls
 
     if len(x) < 4:
         return 0.0, float(y.median()) if len(y) else FLOOR**2, 0.0
-    columns = torch.stack([x.clamp_min(0) / y, 1 / y], 1)
-    (a, b), _ = nnls(columns.numpy(), torch.ones_like(y).numpy())
-    left = ((a * x + b) / y).clamp_min(1e-9).log().square().sum()
-    spread = (y.log() - y.log().mean()).square().sum()
-    return float(a), float(b), float(1 - left / spread.clamp_min(1e-12))
+    spread = (y.log() - y.log().mean()).square().sum().clamp_min(1e-12)
+
+    def fit(dark: float) -> tuple[float, float, float]:
+        """The line a (x − dark) + b with a, b >= 0, as a x + b."""
+        columns = torch.stack([(x - dark).clamp_min(0) / y, 1 / y], 1)
+        (a, b), _ = nnls(columns.numpy(), torch.ones_like(y).numpy())
+        left = ((a * (x - dark).clamp_min(0) + b) / y).clamp_min(1e-9).log().square().sum()
+        return float(a), float(b - a * dark), float(1 - left / spread)
+
+    plain = fit(0.0)
+    raised = max((fit(share * min(dark, float(x.min()), MOST_PEDESTAL)) for share in PEDESTALS), key=lambda line: line[2])
+    return raised if raised[2] > plain[2] + (1 - plain[2]) * PEDESTAL and raised[1] < 0 else plain
 
 
 def _corners(known: Tensor, clipped: Tensor) -> tuple[int, int, tuple[Tensor, ...]] | None:
