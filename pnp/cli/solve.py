@@ -51,7 +51,8 @@ if TYPE_CHECKING:
               "full: 0 and the largest value of its type.")  # fmt: skip
 @click.option("--light", type=click.Choice(("auto", "linear", "srgb")), default="auto", show_default=True,
               help="Values in which the picture is solved. linear: in proportion to light, as a lens blurs it. srgb: "
-              "those of the file, as software blurs it. auto: those that explain the picture better.")  # fmt: skip
+              "those of the file, as software blurs it. auto: those that explain the picture better, or in which noise "
+              "that grows with brightness is even.")  # fmt: skip
 @click.option("--mask", metavar="SPEC", shell_complete=files, help="Known pixels of the picture: a mask file (white = "
               "known), a colour of paint (red, #ff0000: missing), saturated, outliers, or a sum of them. none: do not "
               "look for dead, hot and saturated pixels. NaN is always missing.")  # fmt: skip
