@@ -36,7 +36,7 @@ NUMERICS = {
     "lam": 1,  # the search for it, in the keys of those cells alone that make one
     "scores": 1,  # PSNR and SSIM
     "kernel": 3,  # how an unknown one is found, in the keys of those cells alone that ask for it
-    "files": 2,  # what a file tells of itself, and its light, in the keys of those cells alone that read one
+    "files": 3,  # what a file tells of itself, and its light, in the keys of those cells alone that read one
 }
 
 Part = tuple[Any, ...]  # ("solver", "admm", 1), ("rule", {...}), ("weights", sha256), ("file", sha256)
