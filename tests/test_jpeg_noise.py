@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from pnp.core.loop import solve
 from pnp.core.problem import Problem
 from pnp.files.pictures import read
 from pnp.files.ranges import Range
-from pnp.jobs import Job, run
+from pnp.jobs import Job, run, settle
 from pnp.jobs.job import of_file
 from pnp.noises import Gaussian, Jpeg, Quantised
 from pnp.noises import level as levels
@@ -201,9 +203,9 @@ def test_the_density_of_the_error_is_that_of_the_encoder(quality: int, colour: b
     e = lost.square().mean((0, 2, 3))  # (components, 64)
     seen = torch.linalg.inv(weights).square().sum(0)[:, None]
     expected = ((seen * e.square()).sum() / (seen * e).sum()).sqrt()
-    found = levels.DENSE * float(density(picture.pixels, tables))  # of sparse coefficients a bound, too high by a half
+    found = settle.DENSE * float(density(picture.pixels, tables))  # of sparse coefficients a bound, too high by a half
     assert found == pytest.approx(float(expected), rel=0.35)
-    other = levels.DENSE * float(density(picture.pixels, Quantised.of_quality(90)))  # the planted fault
+    other = settle.DENSE * float(density(picture.pixels, Quantised.of_quality(90)))  # the planted fault
     assert other < 0.65 * float(expected)
 
 
@@ -212,13 +214,15 @@ def jpeg_parts(channels: int) -> tuple[tuple[float, ...], ...]:
 
 
 def test_a_deconvolution_counts_the_error_where_it_is_dense(tmp_path: Path) -> None:
-    y = Blur(kernels.gaussian(1.5, 9))(crop("coffee", 192, 192))
-    picture = read(written(y, tmp_path / "y.jpg", 10))
+    x = crop("coffee", 192, 192)
+    picture = read(written(Blur(kernels.gaussian(1.5, 9))(x), tmp_path / "y.jpg", 10))
     assert picture.tables is not None
-    tables = Quantised(*picture.tables)
-    least = levels.DENSE * float(density(picture.pixels, tables))
-    lost = picture.rounding, picture.hidden
-    plain, told = (float(levels.of_file(picture.pixels, None, *lost, tables=t)[0]) for t in (None, tables))
-    assert plain < least == pytest.approx(told)
-    alone = levels.of_file(picture.pixels, None, picture.rounding, picture.hidden, pixelwise=True, tables=tables)[0]
-    assert float(alone) < least  # nothing is amplified there
+    least = settle.DENSE * float(density(picture.pixels, Quantised(*picture.tables)))
+
+    def used(operator: str, **changed: Any) -> float:
+        job = replace(of_file(Job(operator, "nlm", light="srgb", iterations=1), picture), **changed)
+        return float(np.asarray(run(job, picture.pixels).record.sigma.value).max())
+
+    assert used("blur:std=1.5") == pytest.approx(least, rel=1e-4)
+    assert used("blur:std=1.5", tables=None) < 0.95 * least  # the planted fault: the mean over all frequencies
+    assert used("blur:std=1.5", sigma=0.02) == pytest.approx(0.02)  # what was told stays

@@ -57,7 +57,8 @@ def test_a_pedestal_of_the_camera_is_found() -> None:
     x = cells()
     y = (detected(x, GAIN, 0.001, 0.05) * 255).round() / 255
     photons = estimate_noise(y)[1]
-    assert float(photons.black) == pytest.approx(0.05, abs=0.006) and float(photons.gain) == pytest.approx(GAIN, rel=0.2)
+    assert float(photons.black) == pytest.approx(0.05, abs=0.006)
+    assert float(photons.gain) == pytest.approx(GAIN, rel=0.2)
     flat = estimate_noise((0.05 + x + 0.03 * torch.randn(x.shape, generator=seeded(3), dtype=x.dtype)).clamp(0, 1))[1]
     assert float(flat.black) == 0  # white noise has none
 

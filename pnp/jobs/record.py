@@ -23,7 +23,7 @@ class Chosen(NamedTuple):
 
 
 class Light(NamedTuple):
-    """The values in which a picture was solved, `linear`, `stabilised` or `srgb`, one for each if they differ; and why."""
+    """The values in which a picture was solved, `linear`, `stabilised` or `srgb`, one each if they differ; and why."""
 
     value: str | list[str]
     source: str

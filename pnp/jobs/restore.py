@@ -170,6 +170,7 @@ def run(
     space, parts, noise = stabilised.of(job, parts, noise, say) or lights.of(job, parts, noise, say)
     judgements = settle.judged(replace(job, hidden=space.hidden), parts, noise.noise)
     noise = settle.beside_error(job, noise, judgements, say)
+    noise = settle.where_dense(job, told, noise, space.hidden / job.hidden if job.hidden else 1.0, say)
     metric = None if parts.truth is None else _Psnr(parts.operator, parts.truth, space)
     ways = _Ways(callbacks, say, metric, after, sooner, begun)
     done, noise = _without_grain(job, parts, _attempt(job, parts, noise.noise, ways), noise, space, ways)

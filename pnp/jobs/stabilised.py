@@ -19,9 +19,9 @@ from .settle import Level, Say, compact, settled, shown
 from .space import Space
 
 NAME, GROWS = "stabilised", "the noise grows with brightness"
-# fit of the line, and variance of bright places in that of dark ones, at least; `textured` at most: of 8 training pictures
-# noise of photons had fits of 0.5 to 1, and at half size 0.2 to 1.2 sigma, uneven by up to 2.9; white noise fits of up to
-# 0.7, where little is lost; a clean texture 0.93, uneven by 7 to 11, others 2.2 to 4 sigma
+# fit of the line, and variance of bright places in that of dark ones, at least; `textured` at most.  Of 8 training
+# pictures noise of photons had fits of 0.5 to 1, and at half size 0.2 to 1.2 sigma, uneven by up to 2.9; white noise
+# fits of up to 0.7, where little is lost; a clean texture 0.93, uneven by 7 to 11, others 2.2 to 4 sigma
 FITS, UNEVEN, TEXTURE, SPOTTED = 0.6, 1.5, 2.0, 4.0
 ENDS = (0.05, 0.95)  # of the pixels
 

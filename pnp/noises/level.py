@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import checks, linalg
-from .jpeg import YCC, Quantised, density
+from .jpeg import YCC
 
 FLOOR = 1e-4  # a tenth of the rounding noise of 8-bit pictures: what a picture without noise gets
 WINDOWS = 30_000  # as many windows are looked at: more cost time and gain nothing
@@ -27,7 +27,7 @@ MOST_COUNTS, DARK = 2500, 0.1  # photons: of the brightest pixel; of a group of 
 # of variance/(gain · mean) over the groups: lowest quartile and median within this factor of 1, none below the other
 AGREES, AT_LEAST = 1.3, 0.45
 AWAY, MANY = 3.0, 0.1  # stds, and share of the windows
-DARK_SHARE, PEDESTAL = 0.25, 0.2  # of the pixels, which a pedestal is no brighter than; of what a line leaves unexplained
+DARK_SHARE, PEDESTAL = 0.25, 0.2  # of the pixels, which a pedestal is no brighter than; of what a line does not explain
 PEDESTALS = (0.2, 0.4, 0.6, 0.8, 0.9, 1.0)  # that are tried, in shares of the brightest that can be
 LEAST_SHARE = 0.6  # of the variance that clipping leaves: where it seems to be less, the means of windows mislead
 # a coarse level counts from so many times the finer one, if that of the flattest tenth of windows is less than so many
@@ -36,7 +36,6 @@ COUNTS, COUNTS_IN_JPEG, COUNTS_IN_BLURRED = (1.3, 1.2, math.inf), (1.3, 1.2, 1.3
 # 56 blurred or halved training JPEGs, with noise of 0, 2 or 4 of 255, lost 0.2 dB to their best sigma on average so,
 # at most 0.9; 0.5 and up to 2.2 where all of it was added to what was seen, 0.3 and up to 2.9 with SEEN = 1 (unet)
 AMPLIFIED, SEEN = 1.25, 0.5
-DENSE = 0.65  # of `density`: 14 blurred training JPEGs of quality 10 lost 0.03 dB to their best sigma, without it 0.13
 LEAST_SIDES = (128, 192)  # smaller pictures have too few windows at half, and at a quarter of their size
 SPARE = 8  # a window with holes has so many known pixels more than its fit has coefficients
 # (side of a window, degree of what is fitted), the best first; where they are equal no pixel of the window is missing
@@ -125,13 +124,7 @@ def estimate_noise(y: Tensor, known: Tensor | None = None) -> tuple[Tensor, Pois
 
 
 def of_file(
-    y: Tensor,
-    known: Tensor | None = None,
-    floor: float = 0.0,
-    hidden: float = 0.0,
-    *,
-    pixelwise: bool = False,
-    tables: Quantised | None = None,
+    y: Tensor, known: Tensor | None = None, floor: float = 0.0, hidden: float = 0.0, *, pixelwise: bool = False
 ) -> tuple[Tensor, PoissonGaussian, str]:
     """sigma to restore a picture from a file with, (B,); `estimate_noise`'s photons; where sigma is from, in words.
 
@@ -140,16 +133,13 @@ def of_file(
 
     s_1: `estimate_sigma`.  hidden: std of what JPEG has rounded away (`Picture.hidden`), which shows only where noise
     or texture was strong enough to be stored; then it is part of s_1.  pixelwise: as of the operator; others amplify
-    some of the noise, and lose more by a sigma that is too small than by one that is too large: for them it is at least
-    `DENSE` times the `density` of the error, where the tables of the JPEG are given.
+    some of the noise, and lose more by a sigma that is too small than by one that is too large.
     Errors as in `estimate_sigma`.
     """
     level, fine, photons, source = seen_in_file(y, known, floor, hidden, pixelwise=pixelwise)
     if hidden > 0:
         unseen = (hidden**2 - SEEN * fine.square()).clamp_min(0)
         level = (level.square() + (1.0 if pixelwise else AMPLIFIED**2) * unseen).sqrt()
-        if not pixelwise and tables is not None and known is None:
-            level = torch.maximum(level, DENSE * density(y, tables).to(level))
         source += ", with what JPEG has rounded away"
     return level, photons, source
 
@@ -240,7 +230,7 @@ def _coarse(y: Tensor, k: int) -> tuple[float, float]:
 
 
 def textured(y: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """s_2/sigma, and s_2 in the flattest tenth of the windows over that in the flattest, of pictures (B, C, H, W), (B,).
+    """s_2/sigma, and s_2 in the flattest tenth of the windows over that in the flattest, of (B, C, H, W), (B,).
 
     Both are near 1 for white noise of std sigma, and large for texture.  Small pictures: 1.
     """
@@ -470,7 +460,8 @@ def _positive_line(x: Tensor, y: Tensor, dark: float) -> tuple[float, float, flo
         return float(a), float(b - a * dark), float(1 - left / spread)
 
     plain = fit(0.0)
-    raised = max((fit(share * min(dark, float(x.min()), MOST_PEDESTAL)) for share in PEDESTALS), key=lambda line: line[2])
+    most = min(dark, float(x.min()), MOST_PEDESTAL)
+    raised = max((fit(share * most) for share in PEDESTALS), key=lambda line: line[2])
     return raised if raised[2] > plain[2] + (1 - plain[2]) * PEDESTAL and raised[1] < 0 else plain
 
 
