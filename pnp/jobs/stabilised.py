@@ -53,10 +53,17 @@ def of(job: Job, parts: Parts, noise: Level, say: Say) -> tuple[Space, Parts, Le
         coarse, size = over_sizes(there, sigma, pixelwise=True)
         sigma = torch.where(uneven, coarse, sigma)
         source += ", strongest at half size or below" if bool((uneven & (size > 1)).any()) else ""
-    line = f"{shown(gain)} (x − {shown(black)})" if bool((black > 0).any()) else f"{shown(gain)} x"
-    say(f"light: {NAME} ({GROWS}: variance {line} + {shown(read)}²)")
+    say(f"light: {NAME} ({GROWS}: {_line(gain, read, black)})")
     say(f"sigma: {shown(sigma)} ({source})")
     return space, parts._replace(y=there), noise._replace(noise=Gaussian(compact(sigma)), source=source)
+
+
+def _line(gain: Tensor, read: Tensor, black: Tensor) -> str:
+    """The variance of the noise in words."""
+    if len(gain) > 1:
+        return f"gains {shown(gain)}"
+    light = f"(x − {shown(black)})" if float(black) > 0 else "x"
+    return f"variance {shown(gain)} {light}" + (f" + {shown(read)}²" if float(read) > 0 else "")
 
 
 def _wanted(job: Job, parts: Parts) -> bool:
