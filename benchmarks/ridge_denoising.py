@@ -62,7 +62,11 @@ def main() -> None:
         results[str(sigma)] = {"psnr": sum(p for p, _ in every) / len(every), "residual": max(r for _, r in every)}
         print(f"sigma {sigma}: {results[str(sigma)]}", flush=True)
     prior = Ridges(net, 1.0)
-    constants = {"norm_squared": prior.ridge.norm_squared(), "modulus": prior.weakness(), "lipschitz": prior.lipschitz()}
+    constants = {
+        "norm_squared": prior.ridge.norm_squared(),
+        "modulus": prior.weakness(),
+        "lipschitz": prior.lipschitz(),
+    }
     print(constants)
     if not given.quick:
         save("ridge_denoising", results, pictures=len(paths), constants=constants, published=PUBLISHED)

@@ -1,4 +1,4 @@
-"""The weakly convex ridge regulariser as a prior: an explicit function, with a gradient and constants that are known."""
+"""The weakly convex ridge regulariser as a prior: an explicit function with a gradient and known constants."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Ridges(Prior):
 
         ∇g(x) = Wᵀ φ(Wx)/s²,   −rho I <= ∇²g <= L I,   rho = −min φ' ‖W‖²/s² <= 1/s²,   L = max |φ'| ‖W‖²/s²
 
-    net: the filters and the splines; rho and L are computed from them in float64.  strength: s, a number or (B, 1, 1,
-    1), in image units; None: what a rule says (`tuned`), else STRENGTH.  x: (B, C, H, W), each channel by itself.
-    With A = I, noise of std sigma and lam sigma² <= s² the problem is convex; its minimiser for lam = 1 and s = sigma is
-    the denoiser `wcrr`.  Raises ValueError for s <= 0.
+    net: the filters and the splines; rho and L are computed from them in float64.  x: (B, C, H, W), each channel by
+    itself.  strength: s, a number or (B, 1, 1, 1), in image units; None: what a rule says (`tuned`), else STRENGTH.
+    With A = I, noise of std sigma and lam sigma² <= s² the problem is convex; its minimiser for lam = 1 and s = sigma
+    is the denoiser `wcrr`.  Raises ValueError for s <= 0.
     Goujon, Neumayer & Unser 2024, sections 3 and 5.
     """
 

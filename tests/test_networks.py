@@ -57,7 +57,7 @@ def test_any_picture_size_gives_that_size(name: str, size: tuple[int, int]) -> N
     assert network(name)(torch.rand(2, 1, *size), 0.1).shape == (2, 1, *size)
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if name not in ("epll", "wcrr")])  # whose numbers are pictures'
+@pytest.mark.parametrize("name", [name for name in SMALL if name not in ("epll", "wcrr")])  # which know what 1 is
 def test_without_biases_the_noise_scales_with_the_picture(name: str) -> None:
     net, x = network(name).double(), torch.rand(1, 1, 24, 24, dtype=torch.float64)
     torch.testing.assert_close(net(3 * x, 0.3), 3 * net(x, 0.1))

@@ -117,12 +117,13 @@ class Problem:
     def convex(self) -> bool:
         """Whether f + lam g is known to be convex.
 
-        Where g is, or as far as f is curved more than g may be bent down: A = I and lam rho <= 1/sigma², rho the prior's
-        `weakness`.
+        Where g is, or where f is curved more than g may be bent down: A = I and lam rho <= 1/sigma², rho the weakness
+        of the prior.
         """
         if not self.noise.convex:
             return False
-        down = torch.as_tensor(self.lam * self.prior.weakness()) * torch.as_tensor(self.sigma).cpu().double() ** 2
+        lam, sigma = (torch.as_tensor(v, dtype=torch.float64).cpu() for v in (self.lam, self.sigma))
+        down = lam * self.prior.weakness() * sigma**2
         whole = self.noise.quadratic and self.operator.pixelwise and self.operator.known() is None
         return self.prior.closed_convex or (whole and bool((down <= 1 + 1e-9).all()))
 

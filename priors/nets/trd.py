@@ -144,8 +144,11 @@ class TRD(Network):
             order = values.abs().sum(1).argsort(descending=True)
             kernels = stage.kernels().detach().view(-1, self.size, self.size)
             rows.append(Part(f"stage {number}", kernels[order], values[order][:, seen]))
-        return f"all {self.filters} filters of each stage, and influence functions over responses of −150 to 150 grey " \
-            "levels", rows
+        return (
+            f"all {self.filters} filters of each stage, and influence functions over responses of −150 to 150 grey "
+            "levels",
+            rows,
+        )
 
     def receptive_radius(self) -> int:
         """Two filters a stage."""

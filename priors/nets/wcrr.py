@@ -325,8 +325,8 @@ def composed(kernels: list[Tensor]) -> Tensor:
 def peak(whole: Tensor, grid: int) -> Tensor:
     """‖W‖² = max over all frequencies of Σᵢ |ŵᵢ|², at most: whole (filters, 1, side, side).
 
-    The sum is a trigonometric polynomial of degree d = side − 1 along each axis: between the points of a grid of n it is
-    at most 1/cos(π d/n) times the highest of them, once for each axis (Ehlich & Zeller 1964).
+    The sum is a trigonometric polynomial of degree d = side − 1 along each axis: between the points of a grid of n it
+    is at most 1/cos(π d/n) times the highest of them, once for each axis (Ehlich & Zeller 1964).
     """
     return crest(whole, grid) / math.cos(math.pi * (whole.shape[-1] - 1) / grid) ** 2
 
