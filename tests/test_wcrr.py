@@ -107,7 +107,7 @@ def test_the_filters_have_norm_1_and_see_no_brightness() -> None:
     assert still(net).norm_squared() > 1.4
 
 
-@pytest.mark.parametrize("side", [3, 5, 9])
+@pytest.mark.parametrize("side", [5, 9])
 def test_the_norm_is_a_bound_between_the_points_of_the_grid(side: int) -> None:
     bank = torch.randn(4, 1, side, side, dtype=torch.float64)
     fine = torch.fft.rfft2(bank[:, 0], s=(1024, 1024)).abs().square().sum(0).max()
