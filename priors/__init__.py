@@ -17,6 +17,7 @@ from .pnp import PnP
 from .projector import Projector
 from .quadratic import Smooth, Tikhonov
 from .red import RED
+from .ridge import Ridges
 from .sparse import L0, L1, InvariantWaveletL1, WaveletL1
 from .sum import Sum
 from .tv import TV, SmoothTV, WeightedTV
@@ -41,6 +42,7 @@ __all__ = [
     "PnP",
     "Prior",
     "Projector",
+    "Ridges",
     "Simplex",
     "Smooth",
     "SmoothTV",

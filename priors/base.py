@@ -83,6 +83,14 @@ class Prior:
         """A Lipschitz constant of `grad`; inf when there is none or none is known."""
         return float("inf")
 
+    def weakness(self) -> float:
+        """rho for which g + rho/2 ‖x‖² is convex: 0 of a convex g; inf where none is known."""
+        return 0.0 if self.closed_convex else float("inf")
+
+    def tuned(self, strength: float | Tensor) -> Prior:
+        """The same prior at this strength, in image units, where nobody has chosen one; by default as it is."""
+        return self
+
     def smoothing(self) -> float:
         """s of a g that is the negative log-density of pictures blurred by Gaussian noise of std s; 0 for any other."""
         return 0.0

@@ -49,6 +49,12 @@ class Sum(Prior):
     def lipschitz(self) -> float:
         return sum(w * p.lipschitz() for w, p in self.terms)
 
+    def weakness(self) -> float:
+        return sum(w * p.weakness() for w, p in self.terms)
+
+    def tuned(self, strength: float | Tensor) -> Sum:
+        return Sum([(w, p.tuned(strength)) for w, p in self.terms])
+
     def begin(self, x0: Tensor) -> Sum:
         return Sum([(w, p.begin(x0)) for w, p in self.terms])
 

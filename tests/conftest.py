@@ -19,6 +19,7 @@ SMALL: dict[str, dict] = {
     "drunet": {"widths": (4, 6, 8, 10), "blocks": 1},
     "trd": {"size": 3, "stages": 2},
     "epll": {"components": 3, "size": 3},
+    "wcrr": {"layers": (2, 3, 4), "size": 3},
 }
 
 

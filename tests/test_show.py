@@ -46,7 +46,7 @@ def test_show_draws_a_network_for_colour_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("stages", "filters"), [(2, 8), (3, 30)])
 def test_a_diffusion_is_drawn_with_all_its_stages_and_filters(stages: int, filters: int) -> None:
-    figure = figures.diffusion_figure(TRD(size=3, stages=stages, sigma=15 / 255, filters=filters))
+    figure = figures.parts_figure(TRD(size=3, stages=stages, sigma=15 / 255, filters=filters))
     labels = [axis.get_ylabel() for axis in figure.axes]
     assert {label for label in labels if "stage" in label} == {f"stage {t + 1}" for t in range(stages)}
     drawn = [len(axis.lines) - 1 for axis in figure.axes if not axis.images]  # one line is the axis
@@ -61,7 +61,7 @@ def test_show_draws_the_diffusion_nearest_to_sigma(
     options: list[str], level: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = []
-    monkeypatch.setattr(figures, "diffusion_figure", lambda net: drawn.append(net.title()) or figures._figure(2, 2))
+    monkeypatch.setattr(figures, "parts_figure", lambda net, sigma: drawn.append(net.title()) or figures._figure(2, 2))
     assert pnp("show", "trd", "-o", str(tmp_path / "x.png"), *options) == 0
     assert drawn == [f"trd-5x5-5-sigma{level}"]
 

@@ -51,7 +51,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path, held: str) 
     path = exported(tmp_path, "mine", held)
     fits = "unet" if held == "drunet" else held
     for registry in (DENOISERS, PRIORS):
-        for name in ("unet", "dncnn", "trd", "epll"):
+        for name in ("unet", "dncnn", "trd", "epll", "wcrr"):
             if name == fits:
                 registry.build(f"{name}:weights={path}")
                 continue

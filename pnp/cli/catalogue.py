@@ -94,7 +94,7 @@ def _print(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
 @click.command()
 @click.argument("spec")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw an operator or a denoiser at work, or the "
-              "filters and functions of a trained diffusion. PNG, PDF or SVG.")  # fmt: skip
+              "filters and functions of trd and wcrr. PNG, PDF or SVG.")  # fmt: skip
 @click.option("--window", is_flag=True, help="Draw it in a window.")
 @click.option("--sigma", default="25/255", show_default=True, callback=positive, metavar="S", help="Noise level "
               "at which a denoiser is drawn. Of trained diffusions, the nearest one is drawn.")  # fmt: skip
@@ -168,16 +168,16 @@ def _draw(spec: str, kinds: set[str], nets: list[Network], sigma: float, output:
     import math
 
     from ..jobs import figures
-    from ..priors.nets import TRD
     from ..registry import SpecError
 
-    diffusions = [net for net in nets if isinstance(net, TRD)]
+    read = [net for net in nets if net.parts(sigma)[1]]
     if not kinds & {"operators", "denoisers"}:
         raise SpecError(f"cannot draw {spec}. Only operators and denoisers can be drawn.")
     if "operators" in kinds:
         figure = figures.operator_figure(spec)
-    elif diffusions:
-        figure = figures.diffusion_figure(min(diffusions, key=lambda net: abs(math.log(net.level / sigma))))
+    elif read:
+        nearest = min(read, key=lambda net: abs(math.log((net.level or sigma) / sigma)))
+        figure = figures.parts_figure(nearest, sigma)
     else:
         figure = figures.denoiser_figure(spec, sigma)
     if output is None:

@@ -41,9 +41,9 @@ from .progress import shown
 def train(debug: bool, **options: Any) -> None:
     """Train a network on a folder of files.
 
-    The command writes the weights with their record. NETWORK is one of these. unet, dncnn, drunet, trd and epll learn
-    to denoise, from pictures. text learns to deblur pages, from fonts. motion learns to tell the motion that blurred a
-    picture, from pictures. Options follow a colon: unet:widths=32x64x128 or trd:size=7,sigma=25/255.
+    The command writes the weights with their record. NETWORK is one of these. unet, dncnn, drunet, trd, epll and
+    wcrr learn to denoise, from pictures. text learns to deblur pages, from fonts. motion learns to tell the motion that
+    blurred a picture, from pictures. Options follow a colon: unet:widths=32x64x128 or trd:size=7,sigma=25/255.
     """
     with one_line_errors(debug):
         _train(**options)

@@ -113,6 +113,20 @@ class Problem:
         """Whether f is convex and `lipschitz` holds for every picture: what theorems on gradient steps ask of it."""
         return self.noise.convex and self.noise.everywhere and "curvature" in self.noise.offers()
 
+    @property
+    def convex(self) -> bool:
+        """Whether f + lam g is known to be convex.
+
+        Where g is, or where f is curved more than g may be bent down: A = I and lam rho <= 1/sigma², rho the weakness
+        of the prior.
+        """
+        if not self.noise.convex:
+            return False
+        lam, sigma = (torch.as_tensor(v, dtype=torch.float64).cpu() for v in (self.lam, self.sigma))
+        down = lam * self.prior.weakness() * sigma**2
+        whole = self.noise.quadratic and self.operator.pixelwise and self.operator.known() is None
+        return self.prior.closed_convex or (whole and bool((down <= 1 + 1e-9).all()))
+
     def offers(self) -> set[str]:
         """What the data term has: what the noise has (`Noise.offers`), and `step`, where f∘A has an exact prox."""
         return self.noise.offers() | ({"step"} if self.exact else set())

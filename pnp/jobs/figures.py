@@ -1,7 +1,8 @@
-"""What `pnp show` draws: an operator at work, a denoiser at work, and the parts of a trained diffusion."""
+"""What `pnp show` draws: an operator at work, a denoiser at work, and the parts of a network that can be read."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from ..files.atomic import atomic
 from ..files.pictures import check_target
 from ..metrics import psnr
 from ..operators import kernels
-from ..priors.nets.trd import NODES, TRD
+from ..priors.nets import Network
 from ..priors.network import networks
 from ..registry import DENOISERS, OPERATORS
 from ..samples import photograph
@@ -52,30 +53,24 @@ def denoiser_figure(spec: str, sigma: float = 25 / 255) -> Figure:
     return _pictures(spec, titles)
 
 
-def diffusion_figure(net: TRD) -> Figure:
-    """Every filter of every stage and, below it, its influence function φ over the responses that occur."""
-    width, bands = min(net.filters, ROW), -(-net.filters // ROW)
-    figure = _figure(max(5, 1 + 0.6 * width), 1.3 * bands * len(net.stages) + 0.4)
-    axes = figure.subplots(2 * bands * len(net.stages), 1, squeeze=False)[:, 0]
-    for t, stage in enumerate(net.stages):
-        assert not isinstance(stage, Tensor)
-        kernels = stage.kernels().detach().view(-1, net.size, net.size)  # type: ignore[operator]
-        values: Tensor = stage.values.detach()  # type: ignore[operator]
-        order = values.abs().sum(1).argsort(descending=True)  # the filters that act most come first
-        height = float(values.abs().max()) or 1.0
-        for b, part in enumerate(order.split(ROW)):
-            top, bottom = axes[2 * (bands * t + b) :][:2]
-            _filters(top, kernels[part])
-            _functions(bottom, values[part], height)
-            top.set_xlim(0, width)
-            bottom.set_xlim(0, width)
-            top.set_ylabel(f"stage {t + 1}", fontsize=7)
-            bottom.set_ylabel(f"±{height:.1f}", fontsize=6)
-    figure.suptitle(
-        f"{net.title()}: all {net.filters} filters of each stage, and influence functions over responses of "
-        "−150 to 150 grey levels",
-        fontsize=9,
-    )
+def parts_figure(net: Network, sigma: float = 25 / 255) -> Figure:
+    """Every filter that a network can show and, below it, the function that belongs to it (`Network.parts`)."""
+    said, rows = net.parts(sigma)
+    width = min(max(len(row.kernels) for row in rows), ROW)
+    bands = [[(row, at) for at in torch.arange(len(row.kernels)).split(ROW)] for row in rows]
+    count = sum(map(len, bands))
+    figure = _figure(max(5, 1 + 0.6 * width), 1.3 * count + 0.4)
+    axes = iter(figure.subplots(2 * count, 1, squeeze=False)[:, 0])
+    for row, at in itertools.chain(*bands):
+        height = float(row.functions.abs().max()) or 1.0
+        top, bottom = next(axes), next(axes)
+        _filters(top, row.kernels[at])
+        _functions(bottom, row.functions[at], height)
+        top.set_xlim(0, width)
+        bottom.set_xlim(0, width)
+        top.set_ylabel(row.label, fontsize=7)
+        bottom.set_ylabel(f"±{height:.1f}", fontsize=6)
+    figure.suptitle(f"{net.title()}: {said}", fontsize=9)
     return figure
 
 
@@ -88,11 +83,10 @@ def _filters(axis: Any, kernels: Tensor) -> None:
 
 
 def _functions(axis: Any, values: Tensor, height: float) -> None:
-    """Functions (n, nodes) side by side, below the filters that they belong to."""
-    reach = NODES.abs() <= 155
-    place = (NODES[reach] + 155) / 310 * 0.84
+    """Functions (n, points) side by side, below the filters that they belong to."""
+    place = torch.linspace(0, 0.84, values.shape[1])
     starts = torch.arange(len(values))
-    axis.plot((place[:, None] + starts).numpy(), values[:, reach].T.numpy(), color="C0", linewidth=0.9)
+    axis.plot((place[:, None] + starts).numpy(), values.T.numpy(), color="C0", linewidth=0.9)
     axis.axhline(0, color="0.7", linewidth=0.5)
     axis.set(ylim=(-height, height), xticks=[], yticks=[])
 

@@ -331,6 +331,7 @@ def _attempt(job: Job, parts: Parts, noise: Noise, ways: _Ways) -> _Done:
     """The solve for this noise, with what nobody gave settled."""
     say = ways.say
     rule = settle.rule_for(job, parts, noise)
+    parts = settle.tuned(parts, rule, noise.level(parts.y), say)
     problem = Problem(parts.operator, parts.y, settle.above_the_darkest(parts, noise.level(parts.y), say), noise)
     solver, source = settle.solver(job, parts, problem, rule, say)
     stop = settle.stop(job, rule, solver, say)

@@ -353,6 +353,15 @@ def rule_for(job: Job, parts: Parts, noise: Noise) -> Rule | None:
     return rule
 
 
+def tuned(parts: Parts, rule: Rule | None, sigma: float | Tensor, say: Say) -> Parts:
+    """The parts, their prior at the strength that its rule says, where nobody has chosen one."""
+    prior = parts.prior if rule is None else rule.tuned(parts.prior, sigma)
+    if prior is parts.prior or prior.name == parts.prior.name:
+        return parts
+    say(f"prior: {prior.name} (the strength is from the rule for {' and '.join(rules.key(prior, parts.operator))})")
+    return parts._replace(prior=prior)
+
+
 def solver(job: Job, parts: Parts, problem: Problem, rule: Rule | None, say: Say) -> Used:
     """The one that was asked for, else the rule's, else the first that fits; a rule also fills in what it knows.
 
@@ -442,7 +451,8 @@ def first_guess(job: Job, problem: Problem, x0: Tensor, say: Say) -> Tensor:
     if rule is None and not rest[0].closed_convex:
         return x0
     say(f"first guess: by {rest[0].name} alone")
-    alone = problem.beside(rest[0]).weighted(1.0 if rule is None else rule.lam)
+    only = rest[0] if rule is None else rule.tuned(rest[0], problem.sigma)
+    alone = problem.beside(only).weighted(1.0 if rule is None else rule.lam)
     if rule is None:
         plain = SOLVERS.build(default_solver(rest[0], alone.offers()))
         return fit_lam(alone, plain, c=DISCREPANCY, iterations=job.iterations, seconds=_half(job))[1]

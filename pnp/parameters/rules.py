@@ -7,7 +7,8 @@ s_k = √(lam tau_k), falls with the noise level sigma:
 
 start and floor are in image units, end is in units of sigma; where start is below last, s_k = last throughout;
 with `rise` start is at least rise · sigma.  Nothing else that is measured enters.  A row with task+noise for its task
-is for one kind of noise (`Noise.rules`).
+is for one kind of noise (`Noise.rules`).  Where start is empty nothing falls, and last is the strength that the prior
+itself is made for (`Prior.tuned`).
 
 The rows are lines of table.tsv (`pnp list rules` shows them); `pnp tune` finds weight and strength on training pictures
 and writes them into a table of your own, which `pnp solve --rules` reads.  A row whose cell `asked` names a solver is
@@ -72,6 +73,11 @@ class Rule:
             return torch.maximum(lasts, (self.rise * sigma).clamp_min(self.start)), lasts
         last = max(self.end * sigma, self.floor)
         return max(self.start, self.rise * sigma, last), last
+
+    def tuned(self, prior: Prior, sigma: float | Tensor) -> Prior:
+        """The prior at the strength of this row, where the row has one for it and nobody has chosen another."""
+        fixed = not (self.start or self.rise) and (self.end or self.floor)
+        return prior.tuned(self.strength(sigma)[1]) if fixed else prior
 
     def own(self) -> Solver:
         """The solver of this row, as its spec has it: what it is, not how it is set."""

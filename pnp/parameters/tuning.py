@@ -92,7 +92,8 @@ def score(rule: Rule, prior: Prior, measured: list[Case]) -> float:
     """Mean PSNR in dB over the cases."""
     values = []
     for case in measured:
-        problem = Problem(case.operator, case.y, prior, sigma=case.sigma, lam=rule.lam)
+        own = rule.tuned(prior, case.sigma)
+        problem = Problem(case.operator, case.y, own, sigma=case.sigma, lam=rule.lam)
         x = solve(problem, rule.make(case.sigma), stop=(), record=()).x
         values.append(float(psnr(x, case.truth).mean()))
     return sum(values) / len(values)

@@ -1,6 +1,7 @@
 """Solvers: one recursion each.  `pnp solve` looks for one that fits in the order of their `rank`."""
 
 from ..core.solver import Solver, fits, require
+from .accelerated import Accelerated
 from .admm import ADMM
 from .admm_descent import ADMMDescent
 from .anderson import Anderson
@@ -22,6 +23,7 @@ __all__ = [
     "HQS",
     "LBFGS",
     "ADMMDescent",
+    "Accelerated",
     "Anderson",
     "ChambollePock",
     "CondatVu",

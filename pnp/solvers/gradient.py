@@ -80,11 +80,19 @@ class GradientDescent(Solver):
         return {}
 
     def theorem(self, problem: Problem) -> str | None:
-        if not (problem.prior.closed_convex and problem.smooth) or self.tau is not None:
+        if not problem.smooth or self.tau is not None:
             return None
         if self.momentum or self.average or self.envelope is not None:
             return None
-        return "step 1/L and a smooth convex prior: f + lam g falls as 1/k to its minimum (Nesterov 2004, th. 2.1.14)"
+        if problem.prior.closed_convex:
+            return (
+                "step 1/L and a smooth convex prior: f + lam g falls as 1/k to its minimum (Nesterov 2004, th. 2.1.14)"
+            )
+        if problem.prior.weakness() == float("inf"):
+            return None
+        if problem.convex:
+            return "step 1/L and f + lam g convex: it falls as 1/k to its minimum (Nesterov 2004, th. 2.1.14)"
+        return "step 1/L: f + lam g never rises and its gradient tends to 0 (Nesterov 2004, section 1.2.3)"
 
     def _step_size(self, problem: Problem) -> float | Tensor:
         if self.tau is not None:

@@ -52,6 +52,9 @@ class Declared(Prior):
     def lipschitz(self) -> float:
         return self.prior.lipschitz()
 
+    def weakness(self) -> float:
+        return self.prior.weakness()
+
     def smoothing(self) -> float:
         return self.prior.smoothing()
 

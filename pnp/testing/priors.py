@@ -29,7 +29,9 @@ def check_prior(
         prox        of a closed convex g, p = prox(v, tau):  g(z) >= g(p) + ⟨v − p, z − p⟩/tau  at z = p/2, v/2, v,
                     0.99 p, 1.01 p, 1.5 p, p + small noise, the mean of p; tau a number and (B, 1, 1, 1)
         grad        ⟨∇g(x), d⟩ = [g(x + h d) − g(x − h d)]/(2 h), where there is a value
-        lipschitz   of a closed convex g, ‖∇g(x + d) − ∇g(x)‖ <= L ‖d‖ along the steepest d that power iteration finds
+        lipschitz   of a closed convex g, or of one whose weakness is known, ‖∇g(x + d) − ∇g(x)‖ <= L ‖d‖ along the
+                    steepest d that power iteration finds
+        weakness    ⟨∇g(x) − ∇g(z), x − z⟩ >= −rho ‖x − z‖² for pairs near and far
         split       ⟨Kx, q⟩ = ⟨x, Kᵀq⟩;  ‖K‖ <= norm <= 2 ‖K‖;  of a closed convex g, h(Kx) = g(x): the slope of g
                     along d is ⟨w, Kd⟩, w = (Kx − prox of h(Kx, t))/t with a small t
         begin       what it returns remembers, the prior itself does not, and no solve learns of another
@@ -56,7 +58,7 @@ def check_prior(
         run(part, prior, v)
     run(_batch, prior, v, rounding)
     run(_prox, prior, v, gap)
-    for checked in (_grad, _lipschitz, _split):
+    for checked in (_grad, _lipschitz, _weakness, _split):
         run(checked, prior, v, max(gap, rounding))
 
 
@@ -210,7 +212,8 @@ def _grad(prior: Prior, x: Tensor, accuracy: float) -> None:
 def _lipschitz(prior: Prior, x: Tensor, accuracy: float) -> None:
     """No gradient changes faster than lipschitz says."""
     bound = prior.lipschitz()
-    if bound == float("inf") or "grad" not in prior.offers() or not prior.begin(x).closed_convex:
+    known = prior.begin(x).closed_convex or prior.weakness() < float("inf")
+    if bound == float("inf") or "grad" not in prior.offers() or not known:
         return
     flat = x.mean((-2, -1), keepdim=True).expand(x.shape).contiguous()
     for at in (flat, x):
@@ -225,6 +228,27 @@ def _lipschitz(prior: Prior, x: Tensor, accuracy: float) -> None:
             f"grad of {prior.name} changes by {fastest:.4g} times as much as its picture does; lipschitz() says "
             f"{bound:.4g}, expected at least that. Steps of 1/L would run away.",
         )
+
+
+def _weakness(prior: Prior, x: Tensor, accuracy: float) -> None:
+    """g + rho/2 ‖x‖² is convex: its gradient is monotone."""
+    rho = prior.weakness()
+    expect(rho >= 0, f"weakness() of {prior.name} is {rho}; expected 0 or more, or inf.")
+    if rho == float("inf") or "grad" not in prior.offers():
+        return
+    at = prior.grad(x)
+    for size in (1e-3, 1e-2, 0.1, 1.0):
+        d = size * gaussian(*x.shape, seed=11, like=x)
+        for _ in range(8):  # towards the direction that is bent down most
+            bend = prior.grad(x + d) - at
+            below = float((dot(bend, d) / dot(d, d)).min())
+            expect(
+                below >= -rho * (1 + 1e-6) - sqrt(accuracy) * float(norm(at).max()),
+                f"the gradient of {prior.name} falls by {-below:.4g} times as much as its picture rises; weakness() "
+                f"says {rho:.4g}, expected at least that. A problem that is said to be convex would not be.",
+            )
+            d = d * max(rho, prior.lipschitz() if prior.lipschitz() < float("inf") else rho, 1.0) - bend
+            d = size * d / norm(d) * x[0].numel() ** 0.5
 
 
 def _split(prior: Prior, x: Tensor, accuracy: float) -> None:

@@ -47,7 +47,7 @@ class TrainSettings:
     budget: float | None = None
     steps: int | None = None
     config: dict[str, Any] = field(default_factory=dict)  # arguments of the architecture
-    batch: int | None = None  # None: as the objective says
+    batch: int | None = None  # None: as the network says, or else the objective
     patch: int | None = None  # side in pixels
     growth: tuple[tuple[float, float], ...] = ((0.6, 2), (0.8, 4))  # (progress, factor in pixels of a patch)
     lr: float | None = None  # peak; None: the architecture's own
@@ -84,8 +84,8 @@ class TrainSettings:
     def shape(self, progress: float) -> tuple[int, int]:
         """(batch, side of a patch) at this progress, the number of pixels about constant."""
         factor = max([f for at, f in self.growth if progress >= at], default=1)
-        kind = self.objective()
-        batch, patch = self.batch or kind.batch, self.patch or kind.patch
+        net, kind = ARCHITECTURES[self.net], self.objective()
+        batch, patch = self.batch or net.batch or kind.batch, self.patch or net.patch or kind.patch
         return max(1, int(batch / factor)), int(patch * math.sqrt(factor)) // 8 * 8
 
     def largest(self) -> int:

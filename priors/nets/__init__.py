@@ -13,6 +13,7 @@ from .motion import Motion
 from .text import Text
 from .trd import TRD
 from .unet import UNet
+from .wcrr import WCRR
 
 ARCHITECTURES: dict[str, Any] = {
     "unet": UNet,
@@ -22,6 +23,7 @@ ARCHITECTURES: dict[str, Any] = {
     "text": Text,
     "motion": Motion,
     "epll": PatchMixture,
+    "wcrr": WCRR,
 }
 UNTRAINED: dict[str, Any] = {  # fitted to one picture each, by `dip`
     "convdecoder": ConvDecoder,
@@ -33,6 +35,7 @@ __all__ = [
     "ARCHITECTURES",
     "TRD",
     "UNTRAINED",
+    "WCRR",
     "AsUntrained",
     "ConvDecoder",
     "DRUNet",

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+
+
+class Part(NamedTuple):
+    """Filters and the functions that belong to them, for a person to look at.
+
+    label: of the row.  kernels: (n, s, s).  functions: (n, points), each over equally spaced responses about 0.
+    """
+
+    label: str
+    kernels: Tensor
+    functions: Tensor
 
 
 class Network(nn.Module, ABC):
@@ -17,6 +28,8 @@ class Network(nn.Module, ABC):
 
     channels: int = 1
     lr: float = 1.5e-3  # peak learning rate that trains it well
+    batch: int | None = None  # examples of a training step, and the side of their patches; None: as the objective says
+    patch: int | None = None
     tile: int = 512  # a picture of more than tile² pixels is cut into tiles
     level: float | None = None  # the one noise level that it is trained for; None: a range of levels
     noise: str = "gaussian"  # or poisson, with sigma = √gain
@@ -41,6 +54,10 @@ class Network(nn.Module, ABC):
     def title(self) -> str:
         """The name of its weights."""
         return type(self).__name__.lower()
+
+    def parts(self, sigma: float) -> tuple[str, list[Part]]:
+        """What it is made of at a noise level, where that can be read, and a line that says what is drawn."""
+        return "", []
 
 
 class Untrained(nn.Module):

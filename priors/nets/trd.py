@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, fold, unfold
 
 from ... import linalg
-from .base import Network
+from .base import Network, Part
 
 NODES = torch.arange(-310.0, 311.0, 10.0, dtype=torch.float64)  # centres of the radial basis functions, grey levels
 WIDTH = 10.0  # their standard deviation
@@ -134,6 +134,21 @@ class TRD(Network):
     def title(self) -> str:
         kind = "" if self.noise == "gaussian" else f"{self.noise}-"
         return f"trd-{self.size}x{self.size}-{len(self.stages)}-{kind}sigma{255 * self.level:.0f}"
+
+    def parts(self, sigma: float) -> tuple[str, list[Part]]:
+        """Every filter of every stage with its influence function φ over the responses that occur; act most first."""
+        rows, seen = [], NODES.abs() <= 155
+        for number, stage in enumerate(self.stages, 1):
+            assert isinstance(stage, Stage)
+            values = stage.values.detach()
+            order = values.abs().sum(1).argsort(descending=True)
+            kernels = stage.kernels().detach().view(-1, self.size, self.size)
+            rows.append(Part(f"stage {number}", kernels[order], values[order][:, seen]))
+        return (
+            f"all {self.filters} filters of each stage, and influence functions over responses of −150 to 150 grey "
+            "levels",
+            rows,
+        )
 
     def receptive_radius(self) -> int:
         """Two filters a stage."""
