@@ -148,8 +148,8 @@ def test_levels_of_several_sizes_are_averaged_as_variances_or_the_largest_is_tak
 ) -> None:
     """Planted: the mean of the levels."""
     monkeypatch.setattr(noise_level, "_sizes", lambda *_: levels)
-    for pixelwise, expected in ((True, math.hypot(*levels) / 3**0.5), (False, max(levels))):
-        found, at = noise_level.over_sizes(camera(), torch.ones(1), pixelwise=pixelwise)
+    for jpeg, expected in ((True, math.hypot(*levels) / 3**0.5), (False, max(levels))):
+        found, at = noise_level.over_sizes(camera(), torch.ones(1), pixelwise=True, jpeg=jpeg)
         assert float(found) == pytest.approx(expected) and int(at) == size
 
 

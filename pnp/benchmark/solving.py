@@ -48,13 +48,14 @@ class Measured(NamedTuple):
     """What a solver gets and what is known beside.
 
     y: the measurement; truth: what it shows of the clean picture; beyond: what that picture has around it.
-    filed: the file that y was read from, where there is one.
+    filed: the file that y was read from, where the suite has written it.  rounding: that of another file's integers.
     """
 
     y: Tensor
     truth: Tensor
     beyond: Beyond
     filed: Filed | None = None
+    rounding: float = 0.0
 
     @property
     def scale(self) -> float:
@@ -231,8 +232,10 @@ def _measured(cell: Cell, clean: Tensor, folder: Path) -> Measured:
     operator, published = _operator(cell, cell.task.measure, clean), cell.measurement()
     truth, beyond = operator.visible(clean), _beyond(operator, clean)
     if published is not None:
-        y = _pixels(published, cell.task.variable)
-        return Measured(y, clean, Beyond(0, 0, 0, 0)) if y.shape == clean.shape else Measured(y, truth, beyond)
+        y, rounding = _pixels(published, cell.task.variable), _rounding(published)
+        whole = y.shape == clean.shape
+        shown = (clean, Beyond(0, 0, 0, 0)) if whole else (truth, beyond)
+        return Measured(y, *shown, rounding=rounding)
     camera = CAMERAS.build(cell.task.camera or "plain")
     own = torch.Generator().manual_seed(cell.seed + 2**32)  # not the numbers of the noise again
     y = camera.shoot(operator(clean), lambda u: _drawn(cell, u), own)
@@ -281,7 +284,9 @@ def _job(cell: Cell, clean: Tensor, measured: Measured) -> Job:
         iterations=method.iterations,
         seed=cell.seed,
     )
-    return job if measured.filed is None else of_file(job, measured.filed.picture)
+    if measured.filed is not None:
+        return of_file(job, measured.filed.picture)
+    return replace(job, floor=measured.rounding) if job.sigma is None else job
 
 
 _warm: set[tuple[str, ...]] = set()
@@ -319,6 +324,13 @@ def _picture(path: str, crop: int, grey: bool, variable: str | None) -> Tensor:
     x = _pixels(Path(path), variable) if Path(path).is_file() else avg_pool2d(photograph(path), 2)  # 512²: 256²
     x = pictures.luma(x) if grey else x
     return (pictures.crop_centre(x, crop) if crop else x).contiguous()
+
+
+def _rounding(path: Path) -> float:
+    """The std of a picture file's rounding to integers, 0 for a .mat file."""
+    from ..files import pictures
+
+    return 0.0 if path.suffix.lower() == ".mat" else pictures.read(path).rounding
 
 
 def _pixels(path: Path, variable: str | None) -> Tensor:

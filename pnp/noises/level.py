@@ -22,7 +22,7 @@ SHARES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # of the windows, the flatt
 CUT = 1e-3  # of the pixels: as many have the darkest or the brightest value where noise was clipped there
 FAR = 1e3  # image units, far beyond any picture
 FLAT = 0.05  # of the windows of about one brightness, by which noise that grows with it is read
-MOST_PEDESTAL = 0.1  # image units
+LINE, MOST_PEDESTAL = 0.9, 0.1  # fit of a line that is believed (small clean pictures have 0.8); image units
 MOST_COUNTS, DARK = 2500, 0.1  # photons: of the brightest pixel; of a group of windows that tells nothing
 # of variance/(gain · mean) over the groups: lowest quartile and median within this factor of 1, none below the other
 AGREES, AT_LEAST = 1.3, 0.45
@@ -90,7 +90,7 @@ class PoissonGaussian(NamedTuple):
 
     def dominates(self, sigma: Tensor) -> Tensor:
         """Whether it explains the picture better than white noise of std sigma, (B,): mostly photons, and visibly."""
-        mostly = (self.variance(self.mean) > 3 * self.offset**2) & (self.fit > 0.8) & (self.sigma() > 1.1 * sigma)
+        mostly = (self.variance(self.mean) > 3 * self.offset**2) & (self.fit > LINE) & (self.sigma() > 1.1 * sigma)
         return mostly | self.counted
 
 
@@ -175,7 +175,7 @@ def over_sizes(y: Tensor, sigma: Tensor, *, pixelwise: bool, jpeg: bool = False)
     """sigma of noise that need not be white, (B,), and the reduction at which it is strongest, (B,): 1, 2 or 4.
 
         s_k     = k · (sigma of the means of k x k pixels);   s_1 = sigma
-        sigma   = √((s_1² + s_2² + s_4²)/3) if pixelwise, or of a JPEG, else max s_k
+        sigma   = √((s_1² + s_2² + s_4²)/3) of a JPEG, else max s_k
 
     Of white noise all s_k are equal.  Noise that was smoothed, by demosaicking, by resizing or in the camera, has lost
     the high frequencies by which s_1 is read, and s_2 and s_4 are larger.  s_k counts where it is well above the level
@@ -191,7 +191,7 @@ def over_sizes(y: Tensor, sigma: Tensor, *, pixelwise: bool, jpeg: bool = False)
     found = [look(x, float(s), *counts) for x, s in zip(y.detach().to("cpu", torch.float64), sigma, strict=True)]
     levels = torch.tensor(found, dtype=torch.float64).to(sigma)  # (B, 3)
     size = 1 + (levels[:, 1] > levels[:, 0]) + 2 * (levels[:, 2] > levels[:, 1])
-    level = levels.square().mean(1).sqrt() if pixelwise or jpeg else levels.amax(1)
+    level = levels.square().mean(1).sqrt() if jpeg else levels.amax(1)
     return torch.where(size > 1, level, levels[:, 0]), size
 
 

@@ -232,15 +232,15 @@ class Ridge:
 
     def to(self, like: Tensor) -> Ridge:
         """The same in the format of `like`, and where it is."""
-        kernels = [[kernel.to(like) for kernel in layers] for layers in (self.filters, self.mirrored)]
+        filters, mirrored = ([kernel.to(like) for kernel in layers] for layers in (self.filters, self.mirrored))
         profile = Profile(self.profile.values.to(like), self.profile.heights.to(like))
-        return Ridge(*kernels, self.alpha.to(like), profile)
+        return Ridge(filters, mirrored, self.alpha.to(like), profile)
 
     def detached(self) -> Ridge:
         """The same, whose variables do not learn."""
-        kernels = [[kernel.detach() for kernel in layers] for layers in (self.filters, self.mirrored)]
+        filters, mirrored = ([kernel.detach() for kernel in layers] for layers in (self.filters, self.mirrored))
         profile = Profile(self.profile.values.detach(), self.profile.heights.detach())
-        return Ridge(*kernels, self.alpha.detach(), profile)
+        return Ridge(filters, mirrored, self.alpha.detach(), profile)
 
     def _flux(self, z: Tensor) -> Tensor:
         flux = self.profile.phi(self.alpha * z)
