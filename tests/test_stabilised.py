@@ -112,3 +112,15 @@ def test_missing_pixels_are_filled_in_beside_it() -> None:
     done = pnp.restore(y[None, None], operator="identity", prior="unet", mask=known[None], truth=x.float())
     assert done.record.metrics is not None
     assert done.record.light.value == "stabilised" and done.record.metrics["psnr"][0] > 30
+
+
+@pytest.mark.parametrize(("gain", "black"), [(0.3, 0.012), (0.15, 0.0)])
+def test_few_photons_are_counted_by_all_windows(gain: float, black: float) -> None:
+    """A handful of photons at the brightest pixel, most pixels without any: the flattest windows tell nothing."""
+    x = cells() * (1 - black)
+    y = eight(detected(x, gain, 0.0, black))
+    photons = estimate_noise(torch.from_numpy(y)[None, None].double() / 255)[1]
+    assert float(photons.gain) == pytest.approx(gain, rel=0.15) and float(photons.fit) > 0.96
+    done = pnp.restore(y, operator="identity", prior="unet", truth=eight(x + black))
+    assert done.record.light.value == "stabilised" and done.record.metrics is not None
+    assert done.record.metrics["psnr"][0] > done.record.metrics["psnr_initial"][0] + 6
