@@ -146,8 +146,10 @@ def test_levels_of_several_sizes_are_averaged_as_variances_or_the_largest_is_tak
 ) -> None:
     """Planted: the mean of the levels."""
     monkeypatch.setattr(noise_level, "_sizes", lambda *_: levels)
-    for jpeg, expected in ((True, math.hypot(*levels) / 3**0.5), (False, max(levels))):
-        found, at = noise_level.over_sizes(camera(), torch.ones(1), pixelwise=True, jpeg=jpeg)
+    averaged, largest = math.hypot(*levels) / 3**0.5, max(levels)
+    for jpeg, channels, expected in ((True, 1, averaged), (False, 3, averaged), (False, 1, largest)):
+        y = camera().expand(-1, channels, -1, -1)
+        found, at = noise_level.over_sizes(y, torch.ones(1), pixelwise=True, jpeg=jpeg)
         assert float(found) == pytest.approx(expected) and int(at) == size
 
 

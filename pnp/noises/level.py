@@ -177,13 +177,15 @@ def over_sizes(y: Tensor, sigma: Tensor, *, pixelwise: bool, jpeg: bool = False)
     """sigma of noise that need not be white, (B,), and the reduction at which it is strongest, (B,): 1, 2 or 4.
 
         s_k     = k · (sigma of the means of k x k pixels);   s_1 = sigma
-        sigma   = √((s_1² + s_2² + s_4²)/3) of a JPEG, else max s_k
+        sigma   = √((s_1² + s_2² + s_4²)/3) of a JPEG, and of a picture in colour if pixelwise, else max s_k
 
     Of white noise all s_k are equal.  Noise that was smoothed, by demosaicking, by resizing or in the camera, has lost
     the high frequencies by which s_1 is read, and s_2 and s_4 are larger.  s_k counts where it is well above the level
     before, and as strong in a tenth of the windows as in the flattest (`COUNTS`); else the level before stays.  s_4
     does not count without s_2, nor where s_4/s_2 > s_2/s_1: the spectrum of smoothed noise flattens towards low
     frequencies, texture's does not.  Where noise is amplified, the noise that all channels share counts (`_strongest`).
+    In colour some of it is what demosaicking has left of texture: a textured picture lost 1.3 dB by the largest, where
+    smoothed noise of grey training pictures, rms 0.02 and 0.05, loses 0.4 to 1.8 dB less by it.
     y: (B, C, H, W), without missing pixels; sigma: (B,), as by `estimate_sigma`.
     """
     if min(y.shape[-2:]) < LEAST_SIDES[0]:
@@ -193,7 +195,8 @@ def over_sizes(y: Tensor, sigma: Tensor, *, pixelwise: bool, jpeg: bool = False)
     found = [look(x, float(s), *counts) for x, s in zip(y.detach().to("cpu", torch.float64), sigma, strict=True)]
     levels = torch.tensor(found, dtype=torch.float64).to(sigma)  # (B, 3)
     size = 1 + (levels[:, 1] > levels[:, 0]) + 2 * (levels[:, 2] > levels[:, 1])
-    level = levels.square().mean(1).sqrt() if jpeg else levels.amax(1)
+    averaged = jpeg or (pixelwise and y.shape[1] > 1)
+    level = levels.square().mean(1).sqrt() if averaged else levels.amax(1)
     return torch.where(size > 1, level, levels[:, 0]), size
 
 
