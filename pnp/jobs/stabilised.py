@@ -23,6 +23,7 @@ NAME, GROWS = "stabilised", "the noise grows with brightness"
 # pictures noise of photons had fits of 0.5 to 1, and at half size 0.2 to 1.2 sigma, uneven by up to 2.9; white noise
 # fits of up to 0.7, where little is lost; a clean texture 0.93, uneven by 7 to 11, others 2.2 to 4 sigma
 FITS, UNEVEN, TEXTURE, SPOTTED = 0.6, 1.5, 2.0, 4.0
+FITS_WITH_HOLES = 0.9  # pictures without noise, half of whose pixels are missing, had fits of up to 0.8
 ENDS = (0.05, 0.95)  # of the pixels
 
 
@@ -75,7 +76,8 @@ def _wanted(job: Job, parts: Parts) -> bool:
 def _uneven(photons: PoissonGaussian, y: Tensor, known: Tensor | None) -> Tensor:
     """In which images the noise grows with brightness, and is noise, (B,)."""
     dark, bright = (photons.variance(end) for end in _ends(y, known))
-    uneven = (photons.fit > FITS) & (photons.gain > 0) & (bright > UNEVEN * dark)
+    fits = FITS if known is None else FITS_WITH_HOLES
+    uneven = (photons.fit > fits) & (photons.gain > 0) & (bright > UNEVEN * dark)
     if not bool(uneven.any()) or known is not None:
         return uneven
     curve = Stabiliser.of(y, photons.gain.clamp_min(1e-9), photons.offset, photons.black)
