@@ -61,7 +61,7 @@ def test_every_prior_keeps_its_contract(spec: str, shape: tuple[int, int, int]) 
     prior = PRIORS.build(spec, shape=shape)
     shape = (shape[0], 32, 32) if "parametrise" in prior.offers() else shape  # the networks that draw halve five times
     # a network computes in float32, by other sums for a batch on some processors; DAE divides that by s² = 0.002
-    rounding = 1e-3 if "DAE" in prior.name else 1e-5 if list(networks(prior, shape[0])) else 1e-12
+    rounding = 1e-3 if "DAE" in prior.name else 3e-5 if list(networks(prior, shape[0])) else 1e-12
     check_prior(prior, shape, gap=tolerance(prior), rounding=rounding)
 
 

@@ -150,7 +150,7 @@ def test_a_registry_is_sorted_by_rank_and_name_and_refuses_a_name_twice() -> Non
 
 def test_the_order_of_choice_of_the_solvers_is_their_rank() -> None:
     assert list(SOLVERS) == ["admm", "hqs", "pgd", "fista", "chambolle-pock", "condat-vu", "gd", "descent",
-                             "lbfgs", "mean-shift", "fixed-point", "accelerated", "anderson", "admm-descent",
+                             "lbfgs", "mean-shift", "fixed-point", "accelerated", "rl", "anderson", "admm-descent",
                              "direct"]  # fmt: skip
     ranks = [entry.rank for entry in SOLVERS.values()]
     assert len(set(ranks)) == len(ranks)

@@ -394,7 +394,7 @@ def test_gradient_descent_refuses_what_it_cannot_do() -> None:
 EVERY = [
     "admm", "admm:tau=0.01", "hqs", "hqs:tau=0.1..0.001", "fista", "pgd", "chambolle-pock", "condat-vu", "gd",
     "gd:momentum=0.9", "descent:lr=0.02", "lbfgs:lr=0.5", "mean-shift", "fixed-point",
-    "fixed-point:backtrack=false", "anderson:memory=3", "admm-descent:inner=2", "direct",
+    "fixed-point:backtrack=false", "accelerated", "rl", "anderson:memory=3", "admm-descent:inner=2", "direct",
 ]  # fmt: skip
 
 

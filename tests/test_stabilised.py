@@ -120,7 +120,7 @@ def test_few_photons_are_counted_by_all_windows(gain: float, black: float) -> No
     x = cells() * (1 - black)
     y = eight(detected(x, gain, 0.0, black))
     photons = estimate_noise(torch.from_numpy(y)[None, None].double() / 255)[1]
-    assert float(photons.gain) == pytest.approx(gain, rel=0.15) and float(photons.fit) > 0.96
+    assert float(photons.gain) == pytest.approx(gain, rel=0.15) and float(photons.fit) > 0.975
     done = pnp.restore(y, operator="identity", prior="unet", truth=eight(x + black))
     assert done.record.light.value == "stabilised" and done.record.metrics is not None
     assert done.record.metrics["psnr"][0] > done.record.metrics["psnr_initial"][0] + 6

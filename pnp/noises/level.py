@@ -23,7 +23,7 @@ CUT = 1e-3  # of the pixels: as many have the darkest or the brightest value whe
 FAR = 1e3  # image units, far beyond any picture
 FLAT = 0.05  # of the windows of about one brightness, by which noise that grows with it is read
 LINE, MOST_PEDESTAL = 0.9, 0.1  # fit of a line that is believed (small clean pictures have 0.8); image units
-SURE_LINE = 0.96  # of all windows: photons had 0.98 to 1 in 8 training pictures, texture and white noise up to 0.93
+SURE_LINE = 0.975  # of all windows: photons had 0.98 to 1 in 8 training pictures, texture and white noise up to 0.93
 MOST_COUNTS, DARK = 2500, 0.1  # photons: of the brightest pixel; of a group of windows that tells nothing
 # of variance/(gain · mean) over the groups: lowest quartile and median within this factor of 1, none below the other
 AGREES, AT_LEAST = 1.3, 0.45

@@ -15,6 +15,7 @@ from ..registry import SOLVERS
 
 LEAST = 0.1  # of Aᵀa: where a prior of no known L pulls up harder, the step is shorter
 SEEN = 0.05  # of the largest Aᵀ1: what y shows less of, beyond its borders, would grow without end
+NEGATIVE = 1e-3  # of the largest Aᵀ1: FFTs leave less
 FASTEST = 0.999  # t of the acceleration, at most
 
 
@@ -66,6 +67,9 @@ class RichardsonLucy(Solver):
     def init(self, problem: Problem, x0: Tensor) -> RichardsonLucyState:
         x = x0.clamp_min(0).mean((-2, -1), keepdim=True).clamp_min(torch.finfo(x0.dtype).tiny).expand_as(x0).clone()
         often = problem.operator.adjoint(torch.ones_like(problem.y))
+        if float(often.min()) < -NEGATIVE * float(often.abs().max()):
+            raise ValueError(f"rl needs an operator without negative numbers, and {problem.operator.name} has some. "
+                             "Use another solver, e.g. admm.")  # fmt: skip
         seen = often > SEEN * often.flatten(1).amax(1).view(-1, 1, 1, 1)
         return RichardsonLucyState(x, x, torch.zeros_like(x), torch.zeros_like(x), seen)
 

@@ -248,6 +248,8 @@ def _weakness(prior: Prior, x: Tensor, accuracy: float) -> None:
                 f"says {rho:.4g}, expected at least that. A problem that is said to be convex would not be.",
             )
             d = d * max(rho, prior.lipschitz() if prior.lipschitz() < float("inf") else rho, 1.0) - bend
+            if not bool((norm(d) > 0).all()):  # every direction is bent alike
+                break
             d = size * d / norm(d) * x[0].numel() ** 0.5
 
 
